@@ -1,0 +1,100 @@
+//! What runs: a prepared bundle, and the launch specification the supervisor is given.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BundleId, ContentGuid, JobKey};
+
+/// Names a restored environment by the hash of what determines it. Printed as hexadecimal digits; safe as a file name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EnvironmentId(pub String);
+
+/// An interpreter on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Interpreter {
+    /// Absolute path of the executable.
+    pub path: PathBuf,
+    /// Its full version, `3.11.2`.
+    pub version: String,
+}
+
+/// How a bundle's content is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Program {
+    /// A Python ASGI application: `module[:object]`.
+    PythonAsgi {
+        /// As in the manifest.
+        entrypoint: String,
+    },
+    /// A Python WSGI application: `module[:object]`.
+    PythonWsgi {
+        /// As in the manifest.
+        entrypoint: String,
+    },
+    /// An R Plumber API.
+    Plumber {
+        /// The file that defines the API, relative to the bundle's root.
+        entrypoint: String,
+    },
+    /// Files served by Lectern itself.
+    Static {
+        /// The file served for the root, relative to the bundle's root.
+        primary: String,
+    },
+}
+
+/// A bundle that has been read, checked and given an environment: all that starting it needs besides the files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// How it is served.
+    pub program: Program,
+    /// The interpreter chosen, when it needs one.
+    pub interpreter: Option<Interpreter>,
+    /// The environment it runs with, when it has one.
+    pub environment: Option<EnvironmentId>,
+}
+
+/// An operating-system account, by number; it needs no entry in the password file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// Starts one worker: everything the supervisor needs, and nothing it must look up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchSpec {
+    /// Names the run; also the name of its log.
+    pub job: JobKey,
+    /// Whose content this is.
+    pub content: ContentGuid,
+    /// Which version of it.
+    pub bundle: BundleId,
+    /// The program and its arguments; the first is an absolute path.
+    pub argv: Vec<String>,
+    /// The whole environment: nothing is inherited.
+    pub env: Vec<(String, String)>,
+    /// The working directory: the unpacked bundle, read-only for the account.
+    pub directory: PathBuf,
+    /// The account to run as; `None` keeps the supervisor's own, where it may not change it.
+    pub account: Option<Account>,
+    /// The worker's private directory, made by the supervisor (mode 0700, owned by the account) and removed after the run:
+    /// home, temporary files and the socket live there.
+    pub private: PathBuf,
+    /// The Unix socket the worker must listen on, inside `private`.
+    pub socket: PathBuf,
+    /// Where stdout and stderr go, as lines of JSON.
+    pub log: PathBuf,
+    /// Most bytes kept in `log`.
+    pub log_limit_bytes: u64,
+    /// How long it may take until it accepts a connection.
+    pub init_timeout: Duration,
+    /// How long it may take to end after SIGTERM, before SIGKILL.
+    pub stop_grace: Duration,
+}

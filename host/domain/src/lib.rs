@@ -1,0 +1,20 @@
+//! Values and decisions of Lectern.
+//!
+//! Nothing here does I/O, awaits, reads a clock or makes an id: time, randomness and ids are arguments. Every other
+//! room depends on this one; this one depends on none.
+
+pub mod access;
+pub mod admission;
+pub mod app_mode;
+pub mod content;
+pub mod ids;
+pub mod launch;
+pub mod manifest;
+pub mod snapshot;
+pub mod user;
+pub mod worker;
+
+pub use access::{AccessType, Principal, PrincipalVia};
+pub use app_mode::AppMode;
+pub use ids::{BundleHash, BundleId, ContentGuid, ContentId, JobKey, KeyId, TaskId, UserGuid, UserId};
+pub use user::UserRole;

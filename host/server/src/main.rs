@@ -1,0 +1,2 @@
+//! The binary `lectern`.
+fn main() {}
