@@ -1,0 +1,162 @@
+# shellcheck shell=sh
+# Sourced by ./just and the scripts: where tools and builds are kept, and how what is missing gets installed.
+#
+# Nothing here changes what the machine already has: a package is installed only when the thing it brings is absent.
+
+# Both outlive the checkout, so that a fresh clone starts warm.
+cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/lectern
+export LECTERN_TOOLS="${LECTERN_TOOLS:-$cache/tools}"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}"
+
+JUST_VERSION=1.59.0
+UV_VERSION=0.13.9
+RSCONNECT_VERSION=1.32.0
+
+say() { printf '%s\n' "$*"; }
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# quiet NAME COMMAND…: runs it with its output in a file, shown only when it fails.
+quiet() {
+    quiet_name=$1
+    shift
+    mkdir -p "$cache"
+    quiet_log=$(mktemp "$cache/setup.XXXXXX")
+    if "$@" >"$quiet_log" 2>&1 </dev/null; then
+        rm -f "$quiet_log"
+    else
+        tail -n 40 "$quiet_log" >&2
+        printf 'error: %s failed; the whole output is in %s\n' "$quiet_name" "$quiet_log" >&2
+        return 1
+    fi
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        env DEBIAN_FRONTEND=noninteractive "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -- env DEBIAN_FRONTEND=noninteractive "$@"
+    else
+        fail "installing packages needs root: run this as root, or install sudo"
+    fi
+}
+
+# need_package WHY PACKAGE…: installs Debian packages, saying why.
+need_package() {
+    need_why=$1
+    shift
+    command -v apt-get >/dev/null || fail "$need_why is missing, and there is no apt-get here: install $* by hand"
+    say "      installing $* ($need_why)"
+    # A password, where sudo asks for one, is asked for here and not behind a log file.
+    [ "$(id -u)" -eq 0 ] || ! command -v sudo >/dev/null || sudo -v
+    if [ -z "${lists_are_fresh:-}" ]; then
+        quiet "apt-get update" as_root apt-get update
+        lists_are_fresh=yes
+    fi
+    # confold: a configuration file that is already there stays as it is.
+    quiet "apt-get install $*" as_root apt-get install -y --no-install-recommends -o Dpkg::Options::=--force-confold "$@"
+}
+
+# Python for the tools, and for content: the system's, which unprivileged accounts can run too.
+need_python() {
+    /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || need_package "Python with venv" python3 python3-venv
+}
+
+need_cargo() {
+    command -v cargo >/dev/null || PATH=$HOME/.cargo/bin:$PATH
+    command -v cargo >/dev/null ||
+        fail "no cargo here: install Rust with rustup first (run ./just without sudo: it asks for root only where it must)"
+    command -v cc >/dev/null || need_package "a C compiler, for crates that build C" gcc libc6-dev
+}
+
+# The private virtual environment with just, uv and rsconnect-python, made again when a pinned version changes.
+# Only $LECTERN_TOOLS/bin is put on a PATH: the virtual environment's own python must not be taken for the machine's.
+make_tools() {
+    mkdir -p "$LECTERN_TOOLS/bin"
+    tools_wanted="rust-just==$JUST_VERSION uv==$UV_VERSION rsconnect-python==$RSCONNECT_VERSION"
+    (
+        flock 9
+        [ "$(cat "$LECTERN_TOOLS/versions" 2>/dev/null)" = "$tools_wanted" ] && [ -x "$LECTERN_TOOLS/bin/rsconnect" ] && exit 0
+        say "      getting $tools_wanted"
+        rm -f "$LECTERN_TOOLS/versions"
+        quiet "making a virtual environment" /usr/bin/python3 -m venv --clear "$LECTERN_TOOLS/venv" || exit 1
+        # shellcheck disable=SC2086 # one word per package
+        quiet "pip install" "$LECTERN_TOOLS/venv/bin/pip" install --disable-pip-version-check $tools_wanted || exit 1
+        for tool in just uv rsconnect; do
+            ln -sf "../venv/bin/$tool" "$LECTERN_TOOLS/bin/$tool"
+        done
+        printf '%s' "$tools_wanted" >"$LECTERN_TOOLS/versions"
+    ) 9>"$LECTERN_TOOLS/lock"
+}
+
+# The highest major version of PostgreSQL whose server binaries are here; 0 when there are none.
+postgres_version() {
+    for postgres_bin in /usr/lib/postgresql/*/bin "$(pg_config --bindir 2>/dev/null || true)"; do
+        [ -x "$postgres_bin/initdb" ] && "$postgres_bin/postgres" --version
+    done | sed -n 's/^postgres (PostgreSQL) \([0-9]*\).*/\1/p' | sort -n | tail -n 1 | grep . || echo 0
+}
+
+need_postgres() {
+    if [ "$(postgres_version)" -eq 0 ]; then
+        # Lectern runs a private cluster of its own. A system cluster that nobody asked for is not started: this is
+        # the package's own switch for it, set only where the package has never been.
+        if ! [ -e /etc/postgresql-common ]; then
+            as_root mkdir -p /etc/postgresql-common
+            echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+        fi
+        need_package "PostgreSQL server binaries" postgresql
+    fi
+    postgres_found=$(postgres_version)
+    [ "$postgres_found" -ge 14 ] ||
+        fail "PostgreSQL $postgres_found is too old: install 14 or later (15 or later is recommended)"
+}
+
+has_r_package() { Rscript --vanilla -e "quit(status = !requireNamespace('$1', quietly = TRUE))" >/dev/null 2>&1; }
+
+# What serving content needs on this host.
+need_runtime() {
+    need_postgres
+    need_python
+    has_r_package plumber || need_package "R with plumber" r-base-core r-cran-plumber
+    command -v bwrap >/dev/null || need_package "bubblewrap" bubblewrap
+    command -v pandoc >/dev/null || need_package "pandoc" pandoc
+}
+
+# What the end-to-end tests use besides.
+need_test_tools() {
+    has_r_package rsconnect || need_package "R's publishing client" r-cran-rsconnect
+    command -v openssl >/dev/null || need_package "openssl, for a database with TLS" openssl
+    command -v strace >/dev/null || need_package "strace, to count file operations" strace
+}
+
+# nginx to compare with. Unpacked into the tool directory, not installed: its package would start a server on port 80.
+need_bench_tools() {
+    command -v wrk >/dev/null || need_package "wrk, the load generator" wrk
+    if ! [ -x /usr/sbin/nginx ] && ! [ -x "$LECTERN_TOOLS/nginx/usr/sbin/nginx" ]; then
+        say "      unpacking nginx into $LECTERN_TOOLS/nginx"
+        nginx_tmp=$(mktemp -d)
+        # The program is in `nginx` from Debian 12 on and in `nginx-light` before.
+        (cd "$nginx_tmp" && for nginx_package in nginx nginx-light; do
+            quiet "apt-get download $nginx_package" apt-get download "$nginx_package" || true
+        done)
+        for nginx_deb in "$nginx_tmp"/*.deb; do
+            dpkg -x "$nginx_deb" "$LECTERN_TOOLS/nginx"
+        done
+        rm -rf "$nginx_tmp"
+        "$LECTERN_TOOLS/nginx/usr/sbin/nginx" -v 2>/dev/null || fail "nginx could not be had: apt-get install nginx-light"
+    fi
+}
+
+# The target that plugins are compiled for.
+need_wasm_target() {
+    need_cargo
+    wasm_target=wasm32-wasip2
+    [ -d "$(rustc --print sysroot)/lib/rustlib/$wasm_target" ] && return 0
+    if command -v rustup >/dev/null && quiet "rustup target add $wasm_target" rustup target add "$wasm_target"; then
+        return 0
+    fi
+    fail "the Rust target $wasm_target, which plugins are compiled for, is not here and could not be added:" \
+        "run \`rustup target add $wasm_target\` where the Rust distribution server can be reached, then try again"
+}
