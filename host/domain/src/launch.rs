@@ -98,3 +98,23 @@ pub struct LaunchSpec {
     /// How long it may take to end after SIGTERM, before SIGKILL.
     pub stop_grace: Duration,
 }
+
+/// Whether an environment variable's value is the server's alone: a publisher's value for it is not used.
+///
+/// These say who and where a process is (`HOME`, `TMPDIR`, `USER`, `LOGNAME`, the content's GUID, the job's key), which
+/// product runs it, and `PATH`, which must begin with the content's own environment. Names that begin with `LECTERN_` are
+/// kept for Lectern. Everything else, `CONNECT_SERVER` and `CONNECT_API_KEY` included, a publisher may set.
+pub fn is_reserved_variable(name: &str) -> bool {
+    const RESERVED: &[&str] = &[
+        "CONNECT_CONTENT_GUID",
+        "CONNECT_CONTENT_JOB_KEY",
+        "HOME",
+        "LOGNAME",
+        "PATH",
+        "POSIT_PRODUCT",
+        "RSTUDIO_PRODUCT",
+        "TMPDIR",
+        "USER",
+    ];
+    RESERVED.contains(&name) || name.starts_with("LECTERN_")
+}
