@@ -1,1 +1,30 @@
-//! lectern-metadata.
+//!
+//! The only crate that speaks SQL. Functions are named for what they mean; they take a client or a transaction and
+//! return typed rows. The caller opens transactions and keeps none open across a process start, a plugin call or a file
+
+pub mod bundles;
+pub mod config;
+pub mod content;
+pub mod database;
+pub mod error;
+mod hidden;
+pub mod jobs;
+pub mod keys;
+pub mod migrate;
+pub mod notify;
+pub mod permissions;
+mod row;
+pub mod sessions;
+pub mod settings;
+pub mod snapshots;
+pub mod tasks;
+mod tls;
+pub mod users;
+pub mod vanities;
+pub mod variables;
+
+pub use config::{ConfigError, DatabaseConfig};
+pub use database::{Client, Database, GenericClient, Transaction};
+pub use error::{DbError, is_transient};
+pub use migrate::{Applied, MigrateError, migrate, pending};
+pub use notify::{Changes, Part, listen};
