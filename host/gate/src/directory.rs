@@ -1,0 +1,42 @@
+//! What plugins may ask about accounts and content; the server answers from its snapshot.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lectern_domain::{ContentGuid, Principal};
+
+/// Why a password was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordRefusal {
+    /// Unknown user, wrong password or locked account. The caller must not be able to tell them apart, by time either.
+    Wrong,
+    /// Too many tries; the next may be made after this time.
+    Throttled(Duration),
+    /// The accounts cannot be read at present.
+    Unavailable,
+}
+
+/// The accounts and the content that routing and authentication plugins may ask about.
+///
+/// All but [`Directory::check_password`] are called while a request is decided, on the thread that serves it: they answer
+/// from memory and never block.
+#[async_trait]
+pub trait Directory: Send + Sync {
+    /// The content whose vanity path is the longest prefix of `path` (normalised, decoded), and how many segments of `path`
+    /// that vanity path takes.
+    fn find_vanity(&self, path: &str) -> Option<(ContentGuid, usize)>;
+
+    /// The principal behind an API key; `None` when it is unknown or revoked, or its user is locked.
+    fn find_key(&self, key: &str) -> Option<Principal>;
+
+    /// The principal behind a session token; `None` when there is no such session now.
+    fn find_session(&self, token: &str) -> Option<Principal>;
+
+    /// The principal with this name and password. May take long; hash on a blocking thread. `client` is who tries.
+    async fn check_password(
+        &self,
+        client: std::net::IpAddr,
+        username: &str,
+        password: &str,
+    ) -> Result<Principal, PasswordRefusal>;
+}

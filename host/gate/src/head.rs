@@ -1,0 +1,194 @@
+//! The head of a request, and the answers to what plugins ask about it.
+//!
+//! Every getter of `lectern:plugin/request` is one plain method here: the guest's calls and anything that answers for a
+//! guest later evaluate the same code.
+
+use std::net::IpAddr;
+
+use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, uri::Authority};
+use percent_encoding::percent_decode_str;
+
+use crate::path::RequestPath;
+
+/// The cookie that carries a browser session. The host makes it, reads it and keeps it from plugins and from content.
+pub const SESSION_COOKIE: &str = "lectern";
+
+/// How the client reached the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Without TLS.
+    Http,
+    /// With TLS, here or at a trusted proxy.
+    Https,
+}
+
+impl Scheme {
+    /// The word in a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// The head of one request. The listener makes it from parsed parts, moving the fields in; nothing is copied.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// Unique on this server; printable ASCII.
+    pub id: String,
+    /// The method.
+    pub method: Method,
+    /// The scheme, after trusted proxies.
+    pub scheme: Scheme,
+    /// Host and port as the client addressed them, after trusted proxies; `None`: it sent none.
+    pub authority: Option<Authority>,
+    /// The path.
+    pub path: RequestPath,
+    /// The query as sent, without its question mark.
+    pub query: Option<String>,
+    /// The client's address, after trusted proxies.
+    pub client_ip: IpAddr,
+    /// The fields, with those that only the host may set already removed.
+    pub headers: HeaderMap,
+}
+
+impl Head {
+    /// Host and port as addressed; empty when none was sent.
+    pub fn authority(&self) -> &str {
+        self.authority.as_ref().map_or("", Authority::as_str)
+    }
+
+    /// The authority in lower case without its port; empty when none was sent.
+    pub fn host(&self) -> String {
+        self.authority.as_ref().map_or(String::new(), |authority| authority.host().to_ascii_lowercase())
+    }
+
+    /// The first value of a query parameter, decoded as a form field (`+` is a space; bytes that are no UTF-8 become U+FFFD).
+    pub fn query_param(&self, name: &str) -> Option<String> {
+        self.query.as_deref()?.split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (form_decode(key) == name).then(|| form_decode(value))
+        })
+    }
+
+    /// The first cookie of that name.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(cookie_pairs).find_map(
+            |pair| {
+                let (key, value) = pair.split_once('=')?;
+                (key == name).then(|| value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value))
+            },
+        )
+    }
+
+    /// The token in the session cookie.
+    pub fn session_token(&self) -> Option<&str> {
+        self.cookie(SESSION_COOKIE).filter(|token| !token.is_empty())
+    }
+
+    /// What a plugin sees as the cookie of that name: the session cookie is never there.
+    pub(crate) fn guest_cookie(&self, name: &str) -> Option<&str> {
+        if name == SESSION_COOKIE { None } else { self.cookie(name) }
+    }
+
+    /// What a plugin sees as the values of a field.
+    pub(crate) fn guest_header(&self, name: &str) -> Vec<Vec<u8>> {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { return Vec::new() };
+        self.headers.get_all(&name).iter().filter_map(|value| guest_value(&name, value)).collect()
+    }
+
+    /// What a plugin sees as all fields.
+    pub(crate) fn guest_headers(&self) -> Vec<(String, Vec<u8>)> {
+        self.headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str().to_owned(), guest_value(name, value)?)))
+            .collect()
+    }
+}
+
+fn guest_value(name: &HeaderName, value: &HeaderValue) -> Option<Vec<u8>> {
+    if name == COOKIE {
+        without_session_cookie(value).map(|v| v.as_bytes().to_vec())
+    } else {
+        Some(value.as_bytes().into())
+    }
+}
+
+/// A `Cookie` field without the session cookie; `None` when nothing is left. Neither plugins nor content may see the token.
+///
+/// A field that is not ASCII text is kept as it is unless the cookie's name occurs in it, and dropped then.
+pub fn without_session_cookie(value: &HeaderValue) -> Option<HeaderValue> {
+    let bytes = value.as_bytes();
+    if !bytes.windows(SESSION_COOKIE.len()).any(|window| window == SESSION_COOKIE.as_bytes()) {
+        return Some(value.clone());
+    }
+    let kept: Vec<&str> = cookie_pairs(value.to_str().ok()?)
+        .filter(|pair| pair.split_once('=').map_or(*pair, |(key, _)| key).trim() != SESSION_COOKIE)
+        .collect();
+    if kept.is_empty() { None } else { HeaderValue::from_str(&kept.join("; ")).ok() }
+}
+
+fn cookie_pairs(field: &str) -> impl Iterator<Item = &str> {
+    field.split(';').map(str::trim).filter(|pair| !pair.is_empty())
+}
+
+fn form_decode(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A GET of `target` with these fields.
+    pub(crate) fn head(target: &str, fields: &[(&str, &str)]) -> Head {
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        Head {
+            id: "r-1".into(),
+            method: Method::GET,
+            scheme: Scheme::Https,
+            authority: Some(Authority::from_static("Apps.example.org:8443")),
+            path: RequestPath::parse(path).unwrap(),
+            query: query.map(str::to_owned),
+            client_ip: IpAddr::from([192, 0, 2, 7]),
+            headers,
+        }
+    }
+
+    #[test]
+    fn narrow_questions() {
+        let head = head("/a?x=1&y=a+b%26&x=2&z", &[("cookie", "a=1; lectern=tok; b=\"q\""), ("cookie", "c=3")]);
+        assert_eq!(head.host(), "apps.example.org");
+        assert_eq!(head.authority(), "Apps.example.org:8443");
+        let param = |name| head.query_param(name);
+        assert_eq!(
+            [param("x"), param("y"), param("z"), param("w")],
+            [Some("1".into()), Some("a b&".into()), Some(String::new()), None]
+        );
+        assert_eq!([head.cookie("a"), head.cookie("b"), head.cookie("c")], [Some("1"), Some("q"), Some("3")]);
+        assert_eq!(head.session_token(), Some("tok"));
+    }
+
+    #[test]
+    fn plugins_never_see_the_session_cookie() {
+        let head = head("/", &[("cookie", "a=1; lectern=tok; b=2"), ("cookie", "lectern=tok"), ("x-a", "1")]);
+        assert_eq!(head.guest_cookie(SESSION_COOKIE), None);
+        assert_eq!(head.guest_cookie("b"), Some("2"));
+        assert_eq!(head.guest_header("Cookie"), [b"a=1; b=2".to_vec()]);
+        assert_eq!(
+            head.guest_headers(),
+            [("cookie".to_owned(), b"a=1; b=2".to_vec()), ("x-a".to_owned(), b"1".to_vec())]
+        );
+        let odd = HeaderValue::from_bytes(b"lectern=tok; x=\xff").unwrap();
+        assert_eq!(without_session_cookie(&odd), None);
+        let other = HeaderValue::from_static("lectern2=x; notlectern=y");
+        assert_eq!(without_session_cookie(&other), Some(other));
+    }
+}
