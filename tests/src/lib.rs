@@ -1,1 +1,22 @@
-//! lectern-tests.
+//! What the end-to-end tests share: the real `lectern` on a port of its own, the publishers' own tools, and archives.
+//!
+//! A test says what it does to a server and what must then be seen; how a server is started, asked and cleaned up is
+//! here. Nothing here replaces a part of Lectern. Where something goes wrong, these tools panic with all they know: a
+//! failure here is a failed test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+pub mod apps;
+pub mod bundle;
+pub mod client;
+pub mod http;
+pub mod postgres;
+pub mod processes;
+pub mod publisher;
+pub mod scratch;
+pub mod server;
+pub mod wait;
+
+/// Whether the tests run as root: content then has accounts of its own, and a few faults can be made only so.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}

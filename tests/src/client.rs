@@ -1,0 +1,117 @@
+//! The publishers' own tools: the `rsconnect` command line and R's rsconnect.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::server::{Account, Server, TOOLS};
+
+/// What a tool printed and how it ended.
+#[derive(Debug)]
+pub struct Run {
+    /// Whether it exited with 0.
+    pub success: bool,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard output and its errors.
+    pub printed: String,
+}
+
+impl Run {
+    fn of(output: Output) -> Self {
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let printed = format!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
+        Self { success: output.status.success(), stdout, printed }
+    }
+
+    /// The run, which must have succeeded.
+    #[track_caller]
+    pub fn expect_success(self) -> Self {
+        assert!(self.success, "{}", self.printed);
+        self
+    }
+
+    /// The run, which must have failed.
+    #[track_caller]
+    pub fn expect_failure(self) -> Self {
+        assert!(!self.success, "{}", self.printed);
+        self
+    }
+}
+
+/// A home directory in the test's own, so that no tool reads or leaves anything in the real one.
+fn home(server: &Server) -> PathBuf {
+    let home = server.scratch().join("home");
+    std::fs::create_dir_all(&home).expect("make a home directory");
+    home
+}
+
+fn tool(server: &Server, program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env("HOME", home(server)).env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
+    for name in ["CONNECT_SERVER", "CONNECT_API_KEY", "CONNECT_BOOTSTRAP_SECRETKEY", "XDG_CONFIG_HOME"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs `rsconnect` as it is, with further environment variables.
+pub fn rsconnect_raw(server: &Server, words: &[&str], env: &[(&str, &str)]) -> Run {
+    let mut command = tool(server, &TOOLS.join("rsconnect"));
+    Run::of(command.args(words).envs(env.iter().copied()).output().expect("run rsconnect"))
+}
+
+/// Runs `rsconnect` with the account's key: `words` come after the server and the key.
+///
+/// `verb` may be two words (`deploy fastapi`).
+pub fn rsconnect(server: &Server, account: &Account, verb: &str, words: &[&str]) -> Run {
+    let url = server.url();
+    let mut all: Vec<&str> = verb.split(' ').collect();
+    all.extend(["--server", &url, "--api-key", &account.key]);
+    all.extend(words);
+    rsconnect_raw(server, &all, &[])
+}
+
+/// Runs R code, with the server's URL and the account's key and name as `server`, `key` and `name`.
+pub fn r(server: &Server, account: &Account, code: &str) -> Run {
+    let mut command = tool(server, Path::new("Rscript"));
+    let prelude = "server <- Sys.getenv('TEST_SERVER'); key <- Sys.getenv('TEST_KEY'); name <- Sys.getenv('TEST_NAME')";
+    command
+        .args(["--vanilla", "-e", &format!("{prelude}\n{code}")])
+        .env("TEST_SERVER", server.url())
+        .env("TEST_KEY", &account.key)
+        .env("TEST_NAME", &account.name)
+        // The client writes its accounts below R's user directory.
+        .env("R_USER_CONFIG_DIR", home(server).join("r"));
+    Run::of(command.output().expect("run Rscript"))
+}
+
+/// Copies one of the project's examples into the test's directory, where tools may leave notes beside it.
+pub fn example(server: &Server, name: &str) -> String {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
+    let to = server.scratch().join("examples").join(name);
+    std::fs::create_dir_all(&to).expect("make a directory");
+    for entry in std::fs::read_dir(from).expect("an example").flatten() {
+        if entry.path().is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copy a file");
+        }
+    }
+    to.to_str().expect("a path in UTF-8").to_owned()
+}
+
+/// Writes files into a directory of the test's own and answers its path.
+pub fn directory(server: &Server, name: &str, files: &[(&str, &str)]) -> String {
+    let to = server.scratch().join("made").join(name);
+    for (path, contents) in files {
+        let path = to.join(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("make a directory");
+        std::fs::write(path, contents).expect("write a file");
+    }
+    to.to_str().expect("a path in UTF-8").to_owned()
+}
+
+/// The GUID of the content item that a tool's output names.
+#[track_caller]
+pub fn guid_in(printed: &str) -> String {
+    let at = printed.find("/content/").unwrap_or_else(|| panic!("no content URL in {printed}"));
+    printed[at + "/content/".len()..].chars().take(36).collect()
+}

@@ -1,0 +1,65 @@
+//! Which processes work on a directory: how a test knows that nothing was left behind.
+
+use std::path::Path;
+
+/// One process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    /// Its parent's number.
+    pub parent: i32,
+    /// Its command line, the arguments separated by blanks.
+    pub command: String,
+}
+
+/// All living processes that run from `directory`, in it, or with it on their command line. Zombies are dead.
+pub fn working_on(directory: &Path) -> Vec<Process> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("list /proc").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if pid == std::process::id().cast_signed() {
+            continue;
+        }
+        // A process may end while it is looked at.
+        let Ok(words) = std::fs::read(entry.path().join("cmdline")) else { continue };
+        let Some((state, parent)) = state_and_parent(pid) else { continue };
+        let command = String::from_utf8_lossy(&words).replace('\0', " ").trim_end().to_owned();
+        let link = |name| std::fs::read_link(entry.path().join(name)).is_ok_and(|target| target.starts_with(directory));
+        // The guardian's own command line names the directory too; it ends with the test.
+        let names =
+            directory.to_str().is_some_and(|text| command.contains(text)) && !command.contains("lectern-guardian");
+        if state != 'Z' && (names || link("cwd") || link("exe")) {
+            found.push(Process { pid, parent, command });
+        }
+    }
+    found
+}
+
+/// A process's state letter and parent, from `/proc/<pid>/stat`; `None` when it has ended.
+pub fn state_and_parent(pid: i32) -> Option<(char, i32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// Most memory that the process has had resident since [`forget_peak`], in bytes.
+pub fn peak_resident_bytes(pid: i32) -> u64 {
+    memory(pid, "VmHWM:")
+}
+
+/// Memory that the process has resident now, in bytes.
+pub fn resident_bytes(pid: i32) -> u64 {
+    memory(pid, "VmRSS:")
+}
+
+/// Begins the count of [`peak_resident_bytes`] anew.
+pub fn forget_peak(pid: i32) {
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("reset the peak");
+}
+
+fn memory(pid: i32, key: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("read the process's status");
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a memory line");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
