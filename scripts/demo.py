@@ -260,7 +260,7 @@ def administrator(server, notes):
         except Failed as refused:
             # There are accounts, but this demo has no key of theirs: make one on the machine itself.
             users = json.loads(server.command("user", "list", "--json"))
-            names = [user["username"] for user in users if user["user_role"] == "administrator"]
+            names = [user["username"] for user in users if user["role"] == "administrator"]
             if not names:
                 raise Failed(f"no administrator, and none could be made: {refused}") from refused
             note(f"there is an administrator already: making a key for {names[0]}")
