@@ -1,8 +1,11 @@
+//! PostgreSQL for Lectern: connections, migrations, every query, and the private cluster.
 //!
 //! The only crate that speaks SQL. Functions are named for what they mean; they take a client or a transaction and
 //! return typed rows. The caller opens transactions and keeps none open across a process start, a plugin call or a file
+//! copy. Times are the database's, so servers with different clocks agree. Knows no HTTP, no files but the cluster's.
 
 pub mod bundles;
+pub mod cluster;
 pub mod config;
 pub mod content;
 pub mod database;
@@ -13,16 +16,19 @@ pub mod keys;
 pub mod migrate;
 pub mod notify;
 pub mod permissions;
+pub mod reach;
 mod row;
 pub mod sessions;
 pub mod settings;
 pub mod snapshots;
 pub mod tasks;
+pub mod testing;
 mod tls;
 pub mod users;
 pub mod vanities;
 pub mod variables;
 
+pub use cluster::{ClusterConfig, ClusterError, PrivateCluster};
 pub use config::{ConfigError, DatabaseConfig};
 pub use database::{Client, Database, GenericClient, Transaction};
 pub use error::{DbError, is_transient};

@@ -1,5 +1,7 @@
 //! Who is listed for a content item besides its owner.
 
+use std::collections::HashMap;
+
 use lectern_domain::access::PermissionRole;
 use lectern_domain::{ContentId, UserGuid, UserId};
 use time::OffsetDateTime;
@@ -68,6 +70,13 @@ pub async fn list(client: &impl GenericClient, content: ContentId) -> Result<Vec
         "SELECT {COLUMNS} FROM permissions p JOIN users u ON u.id = p.user_id WHERE p.content_id = $1 ORDER BY p.id"
     );
     row::query(client, &sql, &[&content.0]).await?.iter().map(PermissionRow::from_row).collect()
+}
+
+/// What the entries of one user give, by content item.
+pub async fn of_user(client: &impl GenericClient, user: UserId) -> Result<HashMap<ContentId, PermissionRole>, DbError> {
+    let sql = "SELECT content_id, role FROM permissions WHERE user_id = $1";
+    let rows = row::query(client, sql, &[&user.0]).await?;
+    rows.iter().map(|row| Ok((ContentId(row::get(row, "content_id")?), row::permission_role(row, "role")?))).collect()
 }
 
 /// One entry of a content item.

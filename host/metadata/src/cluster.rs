@@ -1,0 +1,319 @@
+//! A private PostgreSQL cluster: the database of a server that was given none.
+//!
+//! It lives in one directory, listens on a Unix socket only, and runs as an unprivileged account when the server runs as
+//! root. Nobody else gets in: the socket's directory is the account's alone (root passes it), and the one database role
+//! asks for a random password that only the server can read. Processes of content, which run as other accounts, fail at
+//! the first; one that should share the account fails at the second.
+//!
+//! ```text
+//! <dir>/            the server's own; others may only pass
+//!   data/           the cluster (the account's, 0700)
+//!   s/              the socket (the account's, 0700); elsewhere when the path would be too long
+//!   password        of the role `lectern` (0600)
+//!   postgres.log    PostgreSQL's messages, bounded
+//!   lock            held by the server that uses the cluster
+//! ```
+//!
+//! A killed server leaves PostgreSQL running; the next one adopts it. A killed PostgreSQL is started again and recovers
+//! from its log. A killed `initdb` leaves a directory that the next start removes.
+
+mod binaries;
+mod init;
+mod layout;
+mod postmaster;
+mod watch;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lectern_domain::launch::Account;
+use nix::unistd::{User, getegid, geteuid};
+use tracing::info;
+
+pub use self::binaries::{Binaries, BinariesError, OLDEST_MAJOR, find_binaries};
+use self::layout::Layout;
+use self::postmaster::Postmaster;
+use crate::config::DatabaseConfig;
+use crate::database::{ConnectError, Database};
+use crate::reach::{ReachError, check_reachable};
+
+/// The one role of the cluster and the one database in it.
+const ROLE: &str = "lectern";
+
+/// How long stopping may take before PostgreSQL is told to stop without tidying up: a last checkpoint on a slow disk.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// Where the cluster is and what runs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// Its directory; created when absent.
+    pub dir: PathBuf,
+    /// The directory of PostgreSQL's programs; `None`: looked for, see [`find_binaries`].
+    pub bindir: Option<PathBuf>,
+    /// The account it runs as when the server is root; `None`: see [`default_account`]. Ignored when the server is not
+    /// root: it can only run as itself.
+    pub account: Option<Account>,
+}
+
+impl ClusterConfig {
+    /// A cluster in `dir` with everything else found out.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), bindir: None, account: None }
+    }
+}
+
+/// The account a cluster runs as: the server's own when that is not root, else `postgres`, else `nobody`.
+pub fn default_account() -> Result<Account, ClusterError> {
+    if !geteuid().is_root() {
+        return Ok(Account { uid: geteuid().as_raw(), gid: getegid().as_raw() });
+    }
+    for name in ["postgres", "nobody"] {
+        let found = User::from_name(name).map_err(|cause| ClusterError::Account { name, cause: cause.into() })?;
+        if let Some(user) = found {
+            return Ok(Account { uid: user.uid.as_raw(), gid: user.gid.as_raw() });
+        }
+    }
+    Err(ClusterError::NoAccount)
+}
+
+/// The cluster cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// Another server uses it.
+    #[error("the private database in {} is in use by another Lectern server", dir.display())]
+    Busy {
+        /// Its directory.
+        dir: PathBuf,
+    },
+    /// The account cannot reach the directory or the programs.
+    #[error("the private database cannot run as account {}:{}", account.uid, account.gid)]
+    Unreachable {
+        /// The account.
+        account: Account,
+        /// What blocks and what to do about it.
+        #[source]
+        cause: ReachError,
+    },
+    /// PostgreSQL's programs.
+    #[error("the private database needs PostgreSQL's server programs")]
+    Binaries(#[from] BinariesError),
+    /// The password file is gone, but the cluster that asks for it is there.
+    #[error(
+        "{} is missing, so the private database beside it cannot be opened: restore the file from a backup",
+        path.display()
+    )]
+    PasswordMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The directory for the socket exists and is somebody else's.
+    #[error("the directory for the database's socket, {}, exists and is not account {}'s alone: remove it", path.display(), account.uid)]
+    SocketDir {
+        /// The directory.
+        path: PathBuf,
+        /// The account.
+        account: Account,
+    },
+    /// The account database failed.
+    #[error("look up account {name}")]
+    Account {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// Root, and no account to run as.
+    #[error(
+        "PostgreSQL does not run as root, and there is neither an account `postgres` nor `nobody`: create one of them"
+    )]
+    NoAccount,
+    /// Creating the cluster failed.
+    #[error("create the private database: initdb ended with {status}: {output}")]
+    Init {
+        /// How it ended.
+        status: String,
+        /// The end of what it printed.
+        output: String,
+    },
+    /// PostgreSQL did not come up.
+    #[error("start the private database: {reason}; the end of {}: {tail}", log.display())]
+    Start {
+        /// What happened.
+        reason: String,
+        /// Its log.
+        log: PathBuf,
+        /// The end of its log.
+        tail: String,
+    },
+    /// PostgreSQL did not stop.
+    #[error("stop the private database: process {pid} does not end")]
+    Stop {
+        /// Its process id.
+        pid: i32,
+    },
+    /// It runs, but does not answer.
+    #[error("open the private database")]
+    Connect(#[from] ConnectError),
+    /// A file operation failed.
+    #[error("{what} {}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// Names what was tried with which file, for `map_err`.
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClusterError {
+    let path = path.to_owned();
+    move |cause| ClusterError::Io { what, path, cause }
+}
+
+/// A running private cluster. Dropping it leaves PostgreSQL running, to be adopted by the next start; [`stop`] ends it.
+///
+/// [`stop`]: PrivateCluster::stop
+#[derive(Debug)]
+pub struct PrivateCluster {
+    layout: Layout,
+    binaries: Binaries,
+    /// Held while the process lives: one server per cluster.
+    _lock: layout::Lock,
+    config: DatabaseConfig,
+    postmaster: Arc<Mutex<Postmaster>>,
+    /// One start or stop at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl PrivateCluster {
+    /// Creates the cluster when there is none, adopts or starts its PostgreSQL, and waits until it answers.
+    ///
+    /// Everything that would stop it later is checked before anything starts. Crash recovery is waited for as long as it
+    /// takes; starting otherwise takes a second, creating a few.
+    pub async fn start(config: ClusterConfig) -> Result<Self, ClusterError> {
+        let (layout, binaries, lock, postmaster) = blocking(move || {
+            let account = match (config.account, geteuid().is_root()) {
+                (Some(account), true) => account,
+                (None, _) | (_, false) => default_account()?,
+            };
+            let layout = Layout::create(&config.dir, account)?;
+            let unreachable = |cause| ClusterError::Unreachable { account, cause };
+            check_reachable(&layout.dir, account.uid, account.gid).map_err(unreachable)?;
+            let binaries = find_binaries(config.bindir.as_deref(), layout.existing_major()?)?;
+            check_reachable(&binaries.dir, account.uid, account.gid).map_err(unreachable)?;
+            let lock = layout.lock()?;
+            init::ensure(&layout, &binaries)?;
+            let postmaster = Postmaster::adopt_or_start(&layout, &binaries)?;
+            Ok((layout, binaries, lock, postmaster))
+        })
+        .await?;
+        let password = layout.password()?;
+        let url = |database: &str| layout::url(ROLE, &password, database, postmaster.socket_dir());
+        ensure_database(DatabaseConfig { pool_size: 1, ..DatabaseConfig::new(url("postgres")) }).await?;
+        let config = DatabaseConfig::new(url(ROLE));
+        info!(
+            db.version = %binaries.version, db.pid = postmaster.pid(), db.directory = %layout.dir.display(),
+            adopted = postmaster.adopted(), "private database runs",
+        );
+        let postmaster = Arc::new(Mutex::new(postmaster));
+        Ok(Self { layout, binaries, _lock: lock, config, postmaster, turn: tokio::sync::Mutex::new(()) })
+    }
+
+    /// How to connect. The URL holds the password; printing the configuration does not show it.
+    pub fn config(&self) -> DatabaseConfig {
+        self.config.clone()
+    }
+
+    /// The URL to connect to, password included: not to be printed.
+    pub fn url(&self) -> &str {
+        &self.config.url
+    }
+
+    /// The directory of its socket.
+    pub fn socket_dir(&self) -> PathBuf {
+        self.with_postmaster(|postmaster| postmaster.socket_dir().to_owned())
+    }
+
+    /// The directory of PostgreSQL's programs in use.
+    pub fn bindir(&self) -> &Path {
+        &self.binaries.dir
+    }
+
+    /// PostgreSQL's process id.
+    pub fn pid(&self) -> i32 {
+        self.with_postmaster(|postmaster| postmaster.pid())
+    }
+
+    /// Whether its PostgreSQL runs.
+    pub fn is_running(&self) -> bool {
+        self.with_postmaster(Postmaster::is_running)
+    }
+
+    /// Starts PostgreSQL again when it has ended; `true` when it had. Connections of before are lost.
+    pub async fn restart_if_dead(&self) -> Result<bool, ClusterError> {
+        let _turn = self.turn.lock().await;
+        if self.is_running() {
+            return Ok(false);
+        }
+        let (layout, binaries) = (self.layout.clone(), self.binaries.clone());
+        let postmaster = blocking(move || Postmaster::adopt_or_start(&layout, &binaries)).await?;
+        self.with_postmaster(|current| *current = postmaster);
+        Ok(true)
+    }
+
+    /// Stops PostgreSQL: ends its connections, writes everything, and waits until it has ended. Harmless when it has.
+    pub async fn stop(&self) -> Result<(), ClusterError> {
+        let _turn = self.turn.lock().await;
+        let postmaster = Arc::clone(&self.postmaster);
+        blocking(move || {
+            let mut postmaster = postmaster.lock().unwrap_or_else(PoisonError::into_inner);
+            postmaster.stop(STOP_LIMIT)
+        })
+        .await?;
+        self.layout.remove_outside_socket_dir();
+        Ok(())
+    }
+
+    fn with_postmaster<T>(&self, act: impl FnOnce(&mut Postmaster) -> T) -> T {
+        act(&mut self.postmaster.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Runs what waits for processes and files on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ClusterError> + Send + 'static,
+) -> Result<T, ClusterError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(ClusterError::Io {
+                what: "run",
+                path: PathBuf::new(),
+                cause: io::Error::other("the runtime is shutting down"),
+            }),
+        },
+    }
+}
+
+/// Creates the one database when it is not there.
+async fn ensure_database(maintenance: DatabaseConfig) -> Result<(), ClusterError> {
+    let database = Database::connect(maintenance).await?;
+    let failed = |cause| ConnectError::Connect { url: "the private database".to_owned(), cause };
+    let client = database.client().await.map_err(failed)?;
+    let there = client
+        .query_opt("SELECT 1 FROM pg_database WHERE datname = $1", &[&ROLE])
+        .await
+        .map_err(|error| failed(error.into()))?;
+    if there.is_none() {
+        let sql = format!("CREATE DATABASE {ROLE}");
+        client.batch_execute(&sql).await.map_err(|error| failed(error.into()))?;
+    }
+    Ok(())
+}
