@@ -1,1 +1,23 @@
-//! lectern-runtimes.
+//! What each kind of content needs to run: an interpreter, an environment, a command.
+//!
+//! [`Runtimes`] is the whole; its parts are useful alone. Nothing here starts content: [`Runtimes::prepare`] checks and
+//! restores, [`Runtimes::launch`] says how to start it, and the supervisor does.
+
+pub mod choose;
+pub mod interpreters;
+pub mod launch;
+pub mod launchers;
+mod process;
+pub mod program;
+pub mod python;
+pub mod r_library;
+pub mod reach;
+mod runtimes;
+mod seal;
+
+pub use interpreters::{Found, Language, Search};
+pub use process::RunError;
+pub use runtimes::{PrepareError, PrepareRequest, Runtimes, Settings};
+
+/// Receives the lines that a publisher reads in the task's output.
+pub type Log<'a> = &'a mut (dyn FnMut(&str) + Send);

@@ -1,0 +1,193 @@
+//! The command, environment and places of one worker.
+//!
+//! A worker sees, and nothing else: who it is (`CONNECT_CONTENT_GUID`, `CONNECT_CONTENT_JOB_KEY`), what runs it
+//! (`POSIT_PRODUCT` and `RSTUDIO_PRODUCT` = `CONNECT`, `CONNECT_SERVER`), its private place (`HOME`, `TMPDIR`), `LOGNAME`
+//! and `USER`, `LANG=C.UTF-8`, `PATH` that begins with its environment, `R_CONFIG_ACTIVE=rsconnect`, and for Python
+//! `VIRTUAL_ENV`, `PYTHONUNBUFFERED` and `PYTHONDONTWRITEBYTECODE` (the bundle is read-only). Then come the publisher's
+//! variables, which may replace all but the reserved ones ([`lectern_domain::launch::is_reserved_variable`]).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lectern_domain::launch::{Account, EnvironmentId, LaunchSpec, Prepared, Program, is_reserved_variable};
+use lectern_domain::{BundleId, ContentGuid, JobKey};
+
+use crate::launchers::Launchers;
+use crate::python::PythonEnvironments;
+
+/// How long an idle connection to a Python worker stays open, in seconds. The bridge must let go of its idle connections
+/// sooner, or it will send a request into one that is just being closed.
+pub const KEEP_ALIVE_SECONDS: u64 = 120;
+
+/// Longest path of a Unix socket, in bytes (`sockaddr_un` holds 108 with the final zero).
+const SOCKET_PATH_LIMIT: usize = 107;
+/// What a worker keeps of its grace to leave in order after its requests were cut.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// Where and as whom a worker runs.
+#[derive(Debug, Clone)]
+pub struct LaunchContext<'a> {
+    /// Names the run.
+    pub job: JobKey,
+    /// Whose content.
+    pub content: ContentGuid,
+    /// Which version.
+    pub bundle: BundleId,
+    /// The unpacked bundle.
+    pub tree: &'a Path,
+    /// The worker's private directory.
+    pub private: &'a Path,
+    /// The socket to listen on, inside `private`.
+    pub socket: &'a Path,
+    /// Where its output goes.
+    pub log: &'a Path,
+    /// Most bytes of output that are kept.
+    pub log_limit_bytes: u64,
+    /// The account to run as.
+    pub account: Option<Account>,
+    /// The server's address as users see it, for `CONNECT_SERVER`; none is set without it.
+    pub public_url: Option<&'a str>,
+    /// The publisher's variables.
+    pub variables: &'a [(String, String)],
+    /// Connections one process may hold: as many threads serve a WSGI application.
+    pub max_conns_per_process: u32,
+    /// How long it may take until it accepts a connection.
+    pub init_timeout: Duration,
+    /// How long it may take to end after SIGTERM.
+    pub stop_grace: Duration,
+}
+
+/// A prepared bundle cannot be started here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LaunchError {
+    /// Its content is files.
+    #[error("static content has no process")]
+    Static,
+    /// It was prepared without what its program needs.
+    #[error("the bundle was prepared without {0}")]
+    Unprepared(&'static str),
+    /// The environment was removed, or prepared on another host: preparing it again brings it back.
+    #[error("environment {} is not on this host; the bundle must be prepared again", .0.0)]
+    EnvironmentGone(EnvironmentId),
+    /// The interpreter was removed, or is another host's: preparing again chooses another.
+    #[error("there is no interpreter {0:?} on this host any more; the bundle must be prepared again")]
+    InterpreterGone(PathBuf),
+    /// The data directory's path is too long.
+    #[error("the socket path {0:?} is longer than {SOCKET_PATH_LIMIT} bytes; use a data directory with a shorter path")]
+    SocketPath(PathBuf),
+}
+
+impl LaunchError {
+    /// Whether preparing the bundle again helps.
+    pub fn needs_preparing(&self) -> bool {
+        matches!(self, Self::EnvironmentGone(_) | Self::InterpreterGone(_))
+    }
+}
+
+/// Says how to start one worker of a prepared bundle.
+pub fn launch(
+    prepared: &Prepared,
+    context: &LaunchContext<'_>,
+    environments: &PythonEnvironments,
+    launchers: &Launchers,
+) -> Result<LaunchSpec, LaunchError> {
+    if context.socket.as_os_str().len() > SOCKET_PATH_LIMIT {
+        return Err(LaunchError::SocketPath(context.socket.to_owned()));
+    }
+    let interpreter = prepared.interpreter.as_ref().ok_or(match prepared.program {
+        Program::Static { .. } => LaunchError::Static,
+        _ => LaunchError::Unprepared("an interpreter"),
+    })?;
+    if !interpreter.path.is_file() {
+        return Err(LaunchError::InterpreterGone(interpreter.path.clone()));
+    }
+    let mut env = common(context);
+    let python = |launcher: &str, entrypoint: &str, third: u64, env: &mut BTreeMap<String, String>| {
+        let id = prepared.environment.as_ref().ok_or(LaunchError::Unprepared("an environment"))?;
+        let environment = environments.path(id);
+        if !environment.is_dir() {
+            return Err(LaunchError::EnvironmentGone(id.clone()));
+        }
+        set(env, "VIRTUAL_ENV", text(&environment));
+        set(env, "PATH", format!("{}:{}", text(&environment.join("bin")), PATH));
+        set(env, "PYTHONUNBUFFERED", "1");
+        set(env, "PYTHONDONTWRITEBYTECODE", "1");
+        let (python, launcher) = (text(&environment.join("bin/python")), text(&launchers.path(launcher)));
+        let (third, keep_alive) = (third.to_string(), KEEP_ALIVE_SECONDS.to_string());
+        Ok(vec![python, launcher, text(context.socket), entrypoint.to_owned(), third, keep_alive])
+    };
+    let argv = match &prepared.program {
+        Program::Static { .. } => return Err(LaunchError::Static),
+        Program::PythonAsgi { entrypoint } => {
+            let grace = context.stop_grace.saturating_sub(LEAVE).as_secs().max(1);
+            python("lectern_asgi.py", entrypoint, grace, &mut env)?
+        }
+        Program::PythonWsgi { entrypoint } => {
+            // A thread costs little, but hundreds in one interpreter only wait for each other.
+            let threads = u64::from(context.max_conns_per_process.clamp(1, 100));
+            python("lectern_wsgi.py", entrypoint, threads, &mut env)?
+        }
+        Program::Plumber { entrypoint } => {
+            let launcher = text(&launchers.path("lectern_plumber.R"));
+            let file = format!("--file={launcher}");
+            let r = text(&interpreter.path);
+            let options =
+                ["--no-echo", "--no-save", "--no-restore", &file, "--args", &text(context.socket), entrypoint];
+            std::iter::once(r).chain(options.map(str::to_owned)).collect()
+        }
+    };
+    for (name, value) in context.variables.iter().filter(|(name, _)| !is_reserved_variable(name)) {
+        set(&mut env, name, value.as_str());
+    }
+    Ok(LaunchSpec {
+        job: context.job.clone(),
+        content: context.content,
+        bundle: context.bundle,
+        argv,
+        env: env.into_iter().collect(),
+        directory: context.tree.to_owned(),
+        account: context.account,
+        private: context.private.to_owned(),
+        socket: context.socket.to_owned(),
+        log: context.log.to_owned(),
+        log_limit_bytes: context.log_limit_bytes,
+        init_timeout: context.init_timeout,
+        stop_grace: context.stop_grace,
+    })
+}
+
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+fn common(context: &LaunchContext<'_>) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    let private = text(context.private);
+    for (name, value) in [
+        ("CONNECT_CONTENT_GUID", context.content.to_string()),
+        ("CONNECT_CONTENT_JOB_KEY", context.job.to_string()),
+        ("HOME", private.clone()),
+        ("LANG", "C.UTF-8".into()),
+        ("LOGNAME", "lectern".into()),
+        ("PATH", PATH.into()),
+        ("POSIT_PRODUCT", "CONNECT".into()),
+        ("RSTUDIO_PRODUCT", "CONNECT".into()),
+        ("R_CONFIG_ACTIVE", "rsconnect".into()),
+        ("TMPDIR", private),
+        ("USER", "lectern".into()),
+    ] {
+        set(&mut env, name, value);
+    }
+    if let Some(url) = context.public_url {
+        set(&mut env, "CONNECT_SERVER", format!("{}/", url.trim_end_matches('/')));
+    }
+    env
+}
+
+fn set(env: &mut BTreeMap<String, String>, name: &str, value: impl Into<String>) {
+    env.insert(name.to_owned(), value.into());
+}
+
+/// A path as an argument. The data directory's path is checked to be UTF-8 by the configuration; names below are ours.
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,226 @@
+//! Checks that what a manifest wants to start is in the bundle.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use lectern_domain::AppMode;
+use lectern_domain::launch::Program;
+use lectern_domain::manifest::{Entrypoint, Manifest, PythonEntrypoint};
+
+/// A bundle cannot be started as its manifest says.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// This version of Lectern does not run the mode.
+    #[error("content of the type {} is not supported by this server", .0.as_str())]
+    Unsupported(AppMode),
+    /// The manifest names a file that is not there.
+    #[error("the manifest names {0:?} as its entry point, and the bundle has no such file")]
+    NoFile(String),
+    /// The manifest names a module that is not there.
+    #[error("the manifest names the entry point {entrypoint:?}, and the bundle has neither {tried}")]
+    NoModule {
+        /// As in the manifest.
+        entrypoint: String,
+        /// The files that were looked for.
+        tried: String,
+    },
+    /// The manifest names nothing and nothing usual is there.
+    #[error("the manifest names no entry point, and the bundle has none of {0}")]
+    NoDefault(&'static str),
+    /// A Plumber API that wants an engine of its own.
+    #[error(
+        "the bundle has a _server.yml, which names an engine of its own; this server runs Plumber APIs from plumber.R or entrypoint.R"
+    )]
+    ServerYml,
+    /// The bundle could not be read.
+    #[error("read {path:?}")]
+    Read {
+        /// What.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// Says how the bundle unpacked in `tree` is served.
+///
+/// `site_packages` are the restored packages, when there are any yet: an entry point may be a module of one of them. Before
+/// they are restored, only what can never work is refused.
+pub fn program(tree: &Path, manifest: &Manifest, site_packages: Option<&Path>) -> Result<Program, ProgramError> {
+    match manifest.mode {
+        AppMode::PythonFastapi => {
+            python(tree, manifest, site_packages).map(|entrypoint| Program::PythonAsgi { entrypoint })
+        }
+        AppMode::PythonApi => {
+            python(tree, manifest, site_packages).map(|entrypoint| Program::PythonWsgi { entrypoint })
+        }
+        AppMode::Api => plumber(tree, manifest).map(|entrypoint| Program::Plumber { entrypoint }),
+        AppMode::Static => page(tree, manifest).map(|primary| Program::Static { primary }),
+        other => Err(ProgramError::Unsupported(other)),
+    }
+}
+
+fn python(tree: &Path, manifest: &Manifest, site_packages: Option<&Path>) -> Result<String, ProgramError> {
+    let Some(Entrypoint::Python(entrypoint)) = &manifest.entrypoint else { return default_module(tree) };
+    let text = entrypoint.to_string();
+    let relative = entrypoint.module().replace('.', "/");
+    let is_module = |place: &Path| {
+        let package = place.join(&relative);
+        place.join(format!("{relative}.py")).is_file() || package.join("__init__.py").is_file()
+    };
+    if is_module(tree) {
+        return Ok(text);
+    }
+    let top = relative.split('/').next().unwrap_or(&relative);
+    let starts_here = |place: &Path| place.join(top).is_dir() || place.join(format!("{top}.py")).is_file();
+    match site_packages {
+        // Packages are a matter of the environment, compiled modules included: the import itself will tell.
+        Some(packages) if !starts_here(tree) && installed(packages, top) => Ok(text),
+        None if !starts_here(tree) => Ok(text),
+        _ => {
+            let tried = format!("{relative}.py nor {relative}/__init__.py");
+            Err(ProgramError::NoModule { entrypoint: text, tried })
+        }
+    }
+}
+
+/// Whether a module or package `top` is among the installed ones, in whatever form.
+fn installed(packages: &Path, top: &str) -> bool {
+    let Ok(entries) = packages.read_dir() else { return false };
+    entries.filter_map(Result::ok).any(|entry| {
+        entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name == top || name.strip_prefix(top).is_some_and(|rest| rest.starts_with('.')))
+    })
+}
+
+/// The module the client would have guessed: `app`, `application`, `main`, `api`, or the only Python file there is.
+fn default_module(tree: &Path) -> Result<String, ProgramError> {
+    let candidates = ["app", "application", "main", "api"];
+    if let Some(name) = candidates.into_iter().find(|name| tree.join(format!("{name}.py")).is_file()) {
+        return Ok(name.to_owned());
+    }
+    let mut modules = names(tree)?.into_iter().filter_map(|name| name.strip_suffix(".py").map(str::to_owned));
+    match (modules.next(), modules.next()) {
+        (Some(only), None) if PythonEntrypoint::module_only(&only).is_ok() => Ok(only),
+        _ => Err(ProgramError::NoDefault("app.py, application.py, main.py, api.py")),
+    }
+}
+
+fn plumber(tree: &Path, manifest: &Manifest) -> Result<String, ProgramError> {
+    let names = names(tree)?;
+    if names.iter().any(|name| matches!(name.as_str(), "_server.yml" | "_server.yaml")) {
+        return Err(ProgramError::ServerYml);
+    }
+    if let Some(Entrypoint::File(file)) = &manifest.entrypoint {
+        return if file.below(tree).is_file() {
+            Ok(file.to_string())
+        } else {
+            Err(ProgramError::NoFile(file.to_string()))
+        };
+    }
+    // Plumber looks for the same two, in this order, whatever their case.
+    let usual = ["entrypoint.r", "plumber.r"];
+    let found = usual.iter().find_map(|usual| names.iter().find(|name| name.eq_ignore_ascii_case(usual)));
+    found.cloned().ok_or(ProgramError::NoDefault("plumber.R, entrypoint.R"))
+}
+
+fn page(tree: &Path, manifest: &Manifest) -> Result<String, ProgramError> {
+    let named = manifest.primary_html.as_ref().or(match &manifest.entrypoint {
+        Some(Entrypoint::File(file)) => Some(file),
+        _ => None,
+    });
+    match named {
+        Some(file) if file.below(tree).is_file() => Ok(file.to_string()),
+        Some(file) => Err(ProgramError::NoFile(file.to_string())),
+        None => ["index.html", "index.htm"]
+            .into_iter()
+            .find(|name| tree.join(name).is_file())
+            .map(str::to_owned)
+            .ok_or(ProgramError::NoDefault("index.html, index.htm")),
+    }
+}
+
+/// Names of the files in the bundle's root, sorted; those that are no text are left out.
+fn names(tree: &Path) -> Result<Vec<String>, ProgramError> {
+    let failed = |cause| ProgramError::Read { path: tree.to_owned(), cause };
+    let mut names = Vec::new();
+    for entry in tree.read_dir().map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if let Some(name) = entry.file_name().to_str().filter(|_| entry.path().is_file()) {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs;
+
+    fn check(mode: &str, entrypoint: &str, files: &[&str], expected: &str) {
+        let root = tempfile::tempdir().unwrap();
+        let mut packages = None;
+        for file in files {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "").unwrap();
+            if file.starts_with("../") || file.starts_with("packages/") {
+                packages = Some(root.path().join("packages"));
+            }
+        }
+        let tree = root.path().join("tree");
+        fs::create_dir_all(&tree).unwrap();
+        let json = serde_json::json!({"metadata": {"appmode": mode, "entrypoint": entrypoint}}).to_string();
+        let got = match program(&tree, &Manifest::parse(json.as_bytes()).unwrap(), packages.as_deref()) {
+            Ok(Program::PythonAsgi { entrypoint }) => format!("asgi {entrypoint}"),
+            Ok(Program::PythonWsgi { entrypoint }) => format!("wsgi {entrypoint}"),
+            Ok(Program::Plumber { entrypoint }) => format!("plumber {entrypoint}"),
+            Ok(Program::Static { primary }) => format!("static {primary}"),
+            Err(error) => error.to_string(),
+        };
+        assert!(got.contains(expected), "{mode} {entrypoint:?} {files:?}: {got:?} lacks {expected:?}");
+    }
+
+    #[test]
+    fn python_modules() {
+        check("python-fastapi", "app", &["tree/app.py"], "asgi app");
+        check("python-api", "app:server", &["tree/app.py"], "wsgi app:server");
+        check("python-fastapi", "pkg.main:api", &["tree/pkg/main.py"], "asgi pkg.main:api");
+        check("python-fastapi", "pkg:api", &["tree/pkg/__init__.py"], "asgi pkg:api");
+        check("python-fastapi", "src/app.py", &["tree/src/app.py"], "asgi src.app");
+        check("python-fastapi", "pkg.main", &["tree/pkg/other.py"], "neither pkg/main.py nor pkg/main/__init__.py");
+        check("python-fastapi", "", &["tree/main.py", "tree/util.py"], "asgi main");
+        check("python-fastapi", "", &["tree/server.py", "tree/notes.txt"], "asgi server");
+        check("python-fastapi", "", &["tree/a.py", "tree/b.py"], "none of app.py, application.py, main.py, api.py");
+        // From a package: only known once the packages are there.
+        check("python-fastapi", "lib.api:app", &["tree/requirements.txt"], "asgi lib.api:app");
+        check("python-fastapi", "lib.api:app", &["packages/lib/api.py"], "asgi lib.api:app");
+        check("python-fastapi", "fast:app", &["packages/fast.abi3.so"], "asgi fast:app");
+        check("python-fastapi", "app", &["packages/apple/__init__.py"], "neither app.py nor app/__init__.py");
+    }
+
+    #[test]
+    fn plumber_files() {
+        check("api", "", &["tree/Plumber.r"], "plumber Plumber.r");
+        check("api", "", &["tree/plumber.R", "tree/entrypoint.R"], "plumber entrypoint.R");
+        check("api", "api/v1.R", &["tree/api/v1.R"], "plumber api/v1.R");
+        check("api", "v1.R", &["tree/plumber.R"], "\"v1.R\" as its entry point");
+        check("api", "", &["tree/app.R"], "none of plumber.R, entrypoint.R");
+        check("api", "", &["tree/plumber.R", "tree/_server.yml"], "_server.yml");
+    }
+
+    #[test]
+    fn pages_and_other_modes() {
+        check("static", "report.html", &["tree/report.html"], "static report.html");
+        check("static", "", &["tree/index.html"], "static index.html");
+        check("static", "gone.html", &["tree/index.html"], "\"gone.html\"");
+        check("static", "", &["tree/data.txt"], "none of index.html");
+        check("shiny", "app.R", &["tree/app.R"], "type shiny is not supported");
+    }
+}

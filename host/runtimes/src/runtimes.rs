@@ -1,0 +1,194 @@
+//! The whole: everything of this host that content needs to run.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lectern_domain::launch::{Account, Interpreter, LaunchSpec, Prepared, Program};
+use lectern_domain::manifest::Manifest;
+use tokio_util::sync::CancellationToken;
+
+use crate::choose::{self, ChooseError};
+use crate::interpreters::{self, Found, Search, discover_python, discover_r};
+use crate::launch::{self, LaunchContext, LaunchError};
+use crate::launchers::Launchers;
+use crate::program::{self, ProgramError};
+use crate::python::{self, PythonEnvironments, RestoreError, RestoreRequest};
+use crate::r_library::{Libraries, LibraryError};
+use crate::{Language, Log};
+
+/// What the configuration and the host give.
+#[derive(Clone)]
+pub struct Settings {
+    /// Environments, launchers and tools are kept below it; every account must be able to enter it.
+    pub data_dir: PathBuf,
+    /// Python interpreters the configuration names.
+    pub python: Vec<PathBuf>,
+    /// R installations the configuration names.
+    pub r: Vec<PathBuf>,
+    /// The server's `PATH`, along which interpreters and uv are looked for too.
+    pub path: Option<std::ffi::OsString>,
+    /// uv, if the configuration names it.
+    pub uv: Option<PathBuf>,
+    /// The package index, if the configuration names one.
+    pub index_url: Option<String>,
+    /// What uv is given of the server's environment: see [`crate::python::uv::passed_through`].
+    pub variables: Vec<(String, String)>,
+    /// Who builds packages. Given when Lectern runs as root, and then content runs as accounts of its own as well.
+    pub build_account: Option<Account>,
+    /// How long one build may take: [`crate::python::environments::DEFAULT_TIMEOUT`].
+    pub build_timeout: Duration,
+}
+
+/// The runtimes cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory of environments.
+    #[error("open the package environments")]
+    Environments(#[source] RestoreError),
+    /// The launchers.
+    #[error("write the launchers below {path:?}")]
+    Launchers {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// A bundle cannot be made ready to run.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// It cannot be started as its manifest says.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// No interpreter fits.
+    #[error(transparent)]
+    Interpreter(#[from] ChooseError),
+    /// Its packages could not be restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The R library lacks what it needs, or could not be listed.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+}
+
+/// A bundle to make ready.
+#[derive(Debug, Clone, Copy)]
+pub struct PrepareRequest<'a> {
+    /// The unpacked bundle.
+    pub tree: &'a Path,
+    /// Its manifest.
+    pub manifest: &'a Manifest,
+    /// Whether Python packages are restored when the manifest does not say: the content item's or the server's default.
+    pub restore_python: bool,
+}
+
+/// The interpreters, environments and launchers of this host.
+#[derive(Debug)]
+pub struct Runtimes {
+    python: Vec<Found>,
+    r: Vec<Found>,
+    environments: PythonEnvironments,
+    launchers: Launchers,
+    libraries: Libraries,
+}
+
+impl Runtimes {
+    /// Looks for interpreters and uv, opens the environments, writes the launchers.
+    pub async fn open(settings: Settings) -> Result<Self, OpenError> {
+        let search = |configured: Vec<PathBuf>| Search {
+            configured,
+            path: settings.path.clone(),
+            for_other_accounts: settings.build_account.is_some(),
+        };
+        let python = discover_python(&search(settings.python)).await;
+        let r = discover_r(&search(settings.r)).await;
+        let environments = PythonEnvironments::open(python::Settings {
+            directory: settings.data_dir.join("environments"),
+            tools: settings.data_dir.join("tools"),
+            uv: settings.uv,
+            path: settings.path,
+            account: settings.build_account,
+            index_url: settings.index_url,
+            variables: settings.variables,
+            timeout: settings.build_timeout,
+        });
+        let environments = environments.await.map_err(OpenError::Environments)?;
+        let path = settings.data_dir.join("launchers");
+        let launchers = Launchers::install(&path).map_err(|cause| OpenError::Launchers { path, cause })?;
+        Ok(Self { python, r, environments, launchers, libraries: Libraries::new(settings.build_account) })
+    }
+
+    /// The Python interpreters found, usable or not.
+    pub fn python(&self) -> &[Found] {
+        &self.python
+    }
+
+    /// The R interpreters found, usable or not.
+    pub fn r(&self) -> &[Found] {
+        &self.r
+    }
+
+    /// The restored Python environments.
+    pub fn environments(&self) -> &PythonEnvironments {
+        &self.environments
+    }
+
+    /// The installed R packages.
+    pub fn libraries(&self) -> &Libraries {
+        &self.libraries
+    }
+
+    /// Makes a bundle ready to run: checks what it starts, chooses an interpreter, restores its packages. The publisher reads
+    /// `log`. Cheap when nothing is to be done; may be dropped or cancelled at any time.
+    pub async fn prepare(
+        &self,
+        request: PrepareRequest<'_>,
+        log: Log<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Prepared, PrepareError> {
+        let PrepareRequest { tree, manifest, restore_python } = request;
+        let program = program::program(tree, manifest, None)?;
+        match program {
+            Program::Static { .. } => Ok(Prepared { program, interpreter: None, environment: None }),
+            Program::Plumber { .. } => {
+                let wanted = (manifest.constraints.r.as_deref(), manifest.r_version.as_deref());
+                let interpreter = choose(Language::R, wanted, &self.r, log)?;
+                for line in self.libraries.check_packages(manifest, &interpreter).await?.lines() {
+                    log(&line);
+                }
+                Ok(Prepared { program, interpreter: Some(interpreter), environment: None })
+            }
+            Program::PythonAsgi { .. } | Program::PythonWsgi { .. } => {
+                let version = manifest.python.as_ref().and_then(|python| python.version.as_deref());
+                let wanted = (manifest.constraints.python.as_deref(), version);
+                let interpreter = choose(Language::Python, wanted, &self.python, log)?;
+                let restore = manifest.restores_python(restore_python);
+                let wanted = RestoreRequest { tree, manifest, interpreter: &interpreter, restore };
+                let id = self.environments.restore(wanted, log, cancel).await?;
+                // Again, now that the packages are there: the entry point may be in one of them.
+                let packages = python::installed::site_packages(&self.environments.path(&id));
+                let program = program::program(tree, manifest, packages.as_deref())?;
+                Ok(Prepared { program, interpreter: Some(interpreter), environment: Some(id) })
+            }
+        }
+    }
+
+    /// Says how to start one worker of a prepared bundle.
+    pub fn launch(&self, prepared: &Prepared, context: &LaunchContext<'_>) -> Result<LaunchSpec, LaunchError> {
+        launch::launch(prepared, context, &self.environments, &self.launchers)
+    }
+}
+
+fn choose(
+    language: Language,
+    (constraint, version): (Option<&str>, Option<&str>),
+    found: &[Found],
+    log: Log<'_>,
+) -> Result<Interpreter, ChooseError> {
+    let choice = choose::choose(language, constraint, version, &interpreters::usable(found))?;
+    log(&choice.reason);
+    Ok(choice.interpreter)
+}
