@@ -1,1 +1,41 @@
-//! lectern-edge.
+//! The edge: the listener, the way of a request, and the bridge to the processes that run content.
+//!
+//! [`Edge::bind`] takes an address and [`Edge::run`] serves it, with one thread per core. Each thread has a socket, a runtime and
+//! upstream connections of its own and shares nothing that is written: a request is read, decided, carried and answered by one
+//! task. Work that takes long (the API, unpacking, starting workers) runs elsewhere, behind the traits in [`Services`].
+//!
+//! The edge knows HTTP and the order of decisions. It does not know tables, how workers are started, or what the API does; who may
+//! do what is decided by `lectern_domain::access`, and who is asking by the gate.
+
+mod access_log;
+mod body;
+mod bridge;
+mod config;
+mod connection;
+mod content;
+mod health;
+mod identify;
+mod io;
+mod listener;
+mod notice;
+mod origin;
+mod plugin_page;
+mod queue;
+mod request_id;
+mod serve;
+mod services;
+mod session;
+mod statics;
+mod strip;
+mod system;
+mod thread;
+mod watch;
+mod worker;
+
+pub use body::{BodyError, EdgeBody, RequestBody};
+pub use config::{ContentTimeouts, EdgeConfig, HEADER_COUNT, Limits};
+pub use listener::{BindError, Edge, RunError, Stopped};
+pub use request_id::RequestId;
+pub use services::{Caller, Health, NewSession, Services, Sessions, SignIn, SystemService, Trees, Unavailable};
+pub use strip::strip;
+pub use worker::{InFlight, StartFailure, Worker, Workers};

@@ -1,0 +1,277 @@
+//! Requests to content: who may see it, which version, and what answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{self, HeaderValue};
+use http::{Method, Response, StatusCode};
+use lectern_domain::access::{Action, AppRole, Verdict, decide};
+use lectern_domain::launch::Program;
+use lectern_domain::snapshot::{BundleEntry, ContentEntry};
+use lectern_domain::{ContentGuid, Principal};
+use lectern_gate::{Forward, Head};
+use tracing::{error, warn};
+
+use crate::access_log::chain;
+use crate::body::{EdgeBody, RequestBody};
+use crate::bridge::{Crossing, ExchangeError, Story, to_worker};
+use crate::config::ContentTimeouts;
+use crate::identify::{Asking, identify, rejected, sign_in};
+use crate::notice::Notice;
+use crate::queue::NotAdmitted;
+use crate::serve::Visit;
+use crate::statics::{self, FileRequest};
+use crate::worker::StartFailure;
+
+/// Workers that are asked in all when one turns out to be dead before it saw the request.
+const TRIES: u32 = 2;
+
+/// Answers a request for the content item `guid`.
+pub(crate) async fn answer(
+    visit: &mut Visit<'_>,
+    head: Arc<Head>,
+    forward: &Forward,
+    guid: ContentGuid,
+) -> Result<Response<EdgeBody>, Notice> {
+    // Also where a visitor would have to sign in: a GUID cannot be guessed, and clients tell the two apart.
+    let content = visit.snapshot.content.get(&guid).cloned().ok_or_else(Notice::not_found)?;
+    visit.ending.set_content(guid);
+    let asking = identify(visit, &head).await?;
+    let (principal, challenge) = match asking {
+        Asking::User(principal) => (Some(principal), None),
+        Asking::Anonymous(challenge) => (None, challenge),
+        Asking::Rejected => return Err(rejected()),
+    };
+    // The active version by its number is what the plain address shows anyway.
+    let version = forward.bundle.filter(|bundle| Some(*bundle) != content.active);
+    let action = if version.is_some() { Action::Preview } else { Action::Open };
+    let standing = match decide(principal.as_ref(), &content.access, action) {
+        Verdict::Allowed(standing) => standing,
+        Verdict::SignIn => return sign_in(challenge, &head.method),
+        Verdict::Refused => return Err(refused(principal.as_ref(), action)),
+    };
+    if let Some(message) = &content.locked_message {
+        return Err(locked(message));
+    }
+    let base = forward.base_path(&head.path).into_owned();
+    let mount = format!("{}{base}", visit.origin.prefix);
+    if let Some(response) = to_directory(&head, &base, &mount)? {
+        return Ok(response);
+    }
+    let bundle = match version.or(content.active) {
+        None => return Err(unpublished(standing)),
+        Some(id) => content.bundles.get(&id).cloned().ok_or_else(|| no_such_version(version.is_some()))?,
+    };
+    let served = Served { content, bundle, mount, principal, standing };
+    if let Program::Static { primary } = &served.bundle.prepared.program {
+        return files(visit, &head, forward, &served, primary).await;
+    }
+    worker(visit, Arc::unwrap_or_clone(head), forward, &base, &served).await
+}
+
+/// What a request that may enter is for.
+struct Served {
+    content: Arc<ContentEntry>,
+    bundle: Arc<BundleEntry>,
+    /// The external path of the content, without a last slash.
+    mount: String,
+    principal: Option<Principal>,
+    standing: AppRole,
+}
+
+/// `/content/<guid>` without its slash: links on the page behind it would miss the mount.
+fn to_directory(head: &Head, base: &str, mount: &str) -> Result<Option<Response<EdgeBody>>, Notice> {
+    let is_bare = !base.is_empty() && head.path.encoded().len() == base.len();
+    if !is_bare || (head.method != Method::GET && head.method != Method::HEAD) {
+        return Ok(None);
+    }
+    // It would name a host.
+    if mount.starts_with("//") {
+        return Err(Notice::not_found());
+    }
+    let query = head.query.as_deref().map_or(String::new(), |query| format!("?{query}"));
+    let to = HeaderValue::try_from(format!("{mount}/{query}")).map_err(|_| Notice::not_found())?;
+    let mut response = Response::new(EdgeBody::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    response.headers_mut().insert(header::LOCATION, to);
+    Ok(Some(response))
+}
+
+async fn files(
+    visit: &mut Visit<'_>,
+    head: &Head,
+    forward: &Forward,
+    served: &Served,
+    primary: &str,
+) -> Result<Response<EdgeBody>, Notice> {
+    let tree = visit.connection.thread.services.trees.tree(&served.bundle).await.map_err(|failure| {
+        error!(request.id = visit.id.as_str(), bundle.id = %served.bundle.id, error = %chain(&failure), "unpacked bundle");
+        Notice::unavailable()
+    })?;
+    let path = forward.target_path(&head.path);
+    // Encoded paths were normalised by the gate's own parser, so this cannot fail; were it to, there is no such file.
+    let parsed = lectern_gate::RequestPath::parse(path).map_err(|_| Notice::not_found())?;
+    let request = FileRequest {
+        method: &head.method,
+        path,
+        decoded: parsed.decoded(),
+        headers: &head.headers,
+        mount: &served.mount,
+    };
+    statics::serve(&tree, &served.bundle, primary, served.content.access.access_type, request).await
+}
+
+async fn worker(
+    visit: &mut Visit<'_>,
+    head: Head,
+    forward: &Forward,
+    base: &str,
+    served: &Served,
+) -> Result<Response<EdgeBody>, Notice> {
+    let thread = &visit.connection.thread;
+    let (services, limits) = (&thread.services, &thread.config.limits);
+    let timeouts = timeouts(&served.content, thread.config.content);
+    visit.connection.watch.set_limits(timeouts.read, timeouts.connection);
+    let story = Story {
+        forward,
+        origin: &visit.origin,
+        id: visit.id,
+        mount: base,
+        principal: served.principal.as_ref(),
+        mode: served.content.mode,
+        websocket: visit.upgrade.is_some(),
+    };
+    let body = std::mem::replace(&mut visit.body, RequestBody::empty());
+    let mut request = to_worker(head, &story, body).map_err(|failure| {
+        error!(request.id = visit.id.as_str(), error = %chain(&failure), "request for the worker");
+        Notice::not_found()
+    })?;
+    let crossing = Crossing {
+        thread,
+        watch: &visit.connection.watch,
+        id: visit.id,
+        limits,
+        mount: &served.mount,
+        host: visit.origin.host(),
+    };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let workers = services.workers.as_ref();
+        let admitted = thread
+            .queues
+            .admit(workers, &served.content, &served.bundle, timeouts.init, limits.queue_per_content)
+            .await;
+        let worker = admitted.map_err(|failure| not_admitted(visit, served, &failure))?;
+        match crossing.forward(&worker, request, &mut visit.upgrade).await {
+            Ok(response) => return Ok(response),
+            Err(ExchangeError::Connect { job, request: unsent, cause }) => {
+                warn!(request.id = visit.id.as_str(), job.key = %job, error = %cause, "worker does not accept connections");
+                workers.report_dead(&job);
+                if tries == TRIES {
+                    return Err(bad_gateway());
+                }
+                request = *unsent;
+            }
+            Err(failure) => {
+                error!(
+                    request.id = visit.id.as_str(),
+                    content.id = %served.content.guid,
+                    job.key = %worker.job(),
+                    error = %chain(&failure),
+                    "worker gave no answer"
+                );
+                return Err(bad_gateway());
+            }
+        }
+    }
+}
+
+/// The content's own time-outs where it has any.
+fn timeouts(content: &ContentEntry, defaults: ContentTimeouts) -> ContentTimeouts {
+    let seconds = |own: Option<i32>, default| {
+        own.and_then(|seconds| u64::try_from(seconds).ok()).map_or(default, Duration::from_secs)
+    };
+    ContentTimeouts {
+        init: seconds(content.processes.init_timeout, defaults.init),
+        connection: seconds(content.processes.connection_timeout, defaults.connection),
+        read: seconds(content.processes.read_timeout, defaults.read),
+    }
+}
+
+fn refused(principal: Option<&Principal>, action: Action) -> Notice {
+    let who = principal.map_or("somebody", |principal| principal.username.as_str());
+    let what = match action {
+        Action::Preview => "Versions that are not active can only be opened by collaborators.",
+        Action::Open | Action::Inspect | Action::Change => "It is not shared with this account.",
+    };
+    let text = format!("You are signed in as {who}. {what} Ask the owner for access, or sign in with another account.");
+    Notice::new(StatusCode::FORBIDDEN, "No access", text)
+}
+
+fn locked(message: &str) -> Notice {
+    let notice = Notice::new(StatusCode::LOCKED, "Locked", "This content is locked at the moment.");
+    if message.trim().is_empty() { notice } else { notice.details(message.trim()) }
+}
+
+fn unpublished(standing: AppRole) -> Notice {
+    let text = if standing >= AppRole::Editor {
+        "No version of this content has been deployed successfully. The output of its last deployment says why."
+    } else {
+        "Nothing has been published here yet."
+    };
+    Notice::new(StatusCode::NOT_FOUND, "Nothing published yet", text)
+}
+
+fn no_such_version(asked_for: bool) -> Notice {
+    if asked_for {
+        Notice::new(
+            StatusCode::NOT_FOUND,
+            "No such version",
+            "This content has no such version, or it was not prepared.",
+        )
+    } else {
+        // The snapshot names an active version that it does not hold: it is being prepared.
+        Notice::unavailable()
+    }
+}
+
+fn bad_gateway() -> Notice {
+    let text =
+        "The content stopped before it answered. Please try again; if this persists, tell its owner the request below.";
+    Notice::new(StatusCode::BAD_GATEWAY, "The content failed", text)
+}
+
+/// Visitors learn that it failed; collaborators also how, with the job whose log says more.
+fn not_admitted(visit: &Visit<'_>, served: &Served, failure: &NotAdmitted) -> Notice {
+    let job = match failure {
+        NotAdmitted::Start(failure) => failure.job().map(tracing::field::display),
+        NotAdmitted::Full { .. } | NotAdmitted::TimedOut { .. } => None,
+    };
+    warn!(
+        request.id = visit.id.as_str(),
+        content.id = %served.content.guid,
+        bundle.id = %served.bundle.id,
+        job.key = job,
+        error = %chain(failure),
+        "no worker"
+    );
+    let busy = |after| {
+        let text = "The content has more visitors than it can serve at the moment. Please try again shortly.";
+        Notice::new(StatusCode::SERVICE_UNAVAILABLE, "Busy", text).retry_after(after)
+    };
+    let notice = match failure {
+        NotAdmitted::Full { retry_after, .. } | NotAdmitted::TimedOut { retry_after, .. } => busy(*retry_after),
+        NotAdmitted::Start(StartFailure::Crashed { .. } | StartFailure::NeverListened { .. }) => {
+            Notice::new(StatusCode::BAD_GATEWAY, "The content failed", "The content could not be started.")
+        }
+        NotAdmitted::Start(StartFailure::BackOff { retry_after }) => Notice::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The content failed",
+            "The content could not be started, and is tried again in a while.",
+        )
+        .retry_after(*retry_after),
+        NotAdmitted::Start(StartFailure::Unavailable(_)) => Notice::unavailable(),
+    };
+    if served.standing >= AppRole::Editor { notice.details(chain(failure)) } else { notice }
+}

@@ -1,0 +1,81 @@
+//! Pages that plugins own: `/__plugin__/<name>/…`. The only place where a plugin sees a body, and where sessions begin and end.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use lectern_gate::{GateError, Head, PAGE_BODY_BYTES, Page, Reply, RequestPath};
+use tracing::{error, info};
+
+use crate::access_log::chain;
+use crate::body::{EdgeBody, RequestBody};
+use crate::identify::principal;
+use crate::notice::Notice;
+use crate::serve::{Visit, gate_failed};
+use crate::services::Unavailable;
+use crate::session;
+
+/// The plugin that owns a path.
+pub(crate) fn plugin_of(path: &RequestPath) -> Option<&str> {
+    let (name, _) = path.decoded().strip_prefix("/__plugin__/")?.split_once('/')?;
+    Some(name)
+}
+
+/// Lets the plugin answer, and does to the session what it decided.
+pub(crate) async fn answer(
+    visit: &mut Visit<'_>,
+    head: &Arc<Head>,
+    plugin: &str,
+) -> Result<Response<EdgeBody>, Notice> {
+    let services = &visit.connection.thread.services;
+    let body = std::mem::replace(&mut visit.body, RequestBody::empty());
+    let body = Limited::new(body, PAGE_BODY_BYTES).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            too_large()
+        } else {
+            Notice::bad_request("The body did not arrive completely.")
+        }
+    })?;
+    let page =
+        services.gate.page(&visit.chain, plugin, head, body.to_bytes()).await.map_err(|failure| match failure {
+            GateError::BodyTooLarge { .. } => too_large(),
+            failure => gate_failed(visit.id, &failure),
+        })?;
+    let respond = |reply: Reply| reply.into_response(&head.method).map(EdgeBody::full);
+    let failed = |failure: Unavailable| {
+        error!(request.id = visit.id.as_str(), error = %chain(&failure), "session");
+        Notice::unavailable()
+    };
+    match page {
+        Page::Reply(reply) => Ok(respond(reply)),
+        Page::NoSuchPlugin => Err(Notice::not_found()),
+        Page::SignedOut(reply) => {
+            if let Some(token) = head.session_token() {
+                services.sessions.end(token).await.map_err(failed)?;
+            }
+            let mut response = respond(reply);
+            session::take_back(response.headers_mut(), visit.origin.scheme);
+            Ok(response)
+        }
+        Page::SignedIn { vouched, reply } => {
+            let Some(user) = principal(&vouched, &services.snapshot.load()) else {
+                info!(request.id = visit.id.as_str(), plugin, subject = vouched.identity.subject, "no such account");
+                return Err(Notice::new(
+                    StatusCode::FORBIDDEN,
+                    "No account",
+                    "You proved who you are, but there is no open account of yours on this server. Ask its administrator.",
+                ));
+            };
+            let made = services.sessions.create(user.guid).await.map_err(failed)?;
+            info!(request.id = visit.id.as_str(), plugin, principal = user.username, "signed in");
+            visit.ending.set_principal(&user.username);
+            let mut response = respond(reply);
+            session::give(response.headers_mut(), &made, visit.origin.scheme);
+            Ok(response)
+        }
+    }
+}
+
+fn too_large() -> Notice {
+    Notice::new(StatusCode::PAYLOAD_TOO_LARGE, "Too large", "Pages take at most 64 KiB.")
+}
