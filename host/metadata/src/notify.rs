@@ -122,7 +122,7 @@ pub fn listen(config: &DatabaseConfig, stop: &CancellationToken) -> Result<Chang
 
 struct Listener {
     plan: Plan,
-    tls: tokio_postgres_rustls::MakeRustlsConnect,
+    tls: tls::Connector,
     /// How long connecting may take, name resolution and authentication included.
     limit: Duration,
     shared: Arc<Shared>,

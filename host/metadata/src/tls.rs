@@ -7,12 +7,35 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_postgres::Socket;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{ConfigError, DatabaseConfig, Encryption};
 
+/// Wraps connections in TLS.
+///
+/// tokio-postgres asks for a wrapper for every connection, also for those over Unix sockets, which have no host name and
+/// do not use it; rustls makes none without a name.
+#[derive(Clone)]
+pub(crate) struct Connector(MakeRustlsConnect);
+
+/// Stands for the name where there is none; no certificate can be for it (RFC 6761 §6.4).
+const NO_NAME: &str = "nameless.invalid";
+
+impl MakeTlsConnect<Socket> for Connector {
+    type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+    type TlsConnect = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
+    type Error = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Error;
+
+    fn make_tls_connect(&mut self, host: &str) -> Result<Self::TlsConnect, Self::Error> {
+        let name = if host.is_empty() { NO_NAME } else { host };
+        MakeTlsConnect::<Socket>::make_tls_connect(&mut self.0, name)
+    }
+}
+
 /// The connector for `encryption`.
-pub(crate) fn connector(config: &DatabaseConfig, encryption: Encryption) -> Result<MakeRustlsConnect, ConfigError> {
+pub(crate) fn connector(config: &DatabaseConfig, encryption: Encryption) -> Result<Connector, ConfigError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -23,7 +46,7 @@ pub(crate) fn connector(config: &DatabaseConfig, encryption: Encryption) -> Resu
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider))).with_no_client_auth()
         }
     };
-    Ok(MakeRustlsConnect::new(tls))
+    Ok(Connector(MakeRustlsConnect::new(tls)))
 }
 
 /// The configured authority's certificates alone, or the system's.
