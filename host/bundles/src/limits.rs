@@ -24,7 +24,7 @@ impl Default for Limits {
     /// The limits where the operator sets no others.
     fn default() -> Self {
         Self {
-            // A front end with its node_modules has some 50,000. Each costs an inode and about 50 µs.
+            // A front end with its node_modules has some 50,000. Each costs an inode and half a dozen file operations.
             max_entries: 100_000,
             // Models and data of several GiB are published; the largest file plus as much again.
             max_total_bytes: 16 << 30,
