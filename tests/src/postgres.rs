@@ -7,14 +7,17 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, User};
 
 use crate::is_root;
 use crate::scratch::Scratch;
 use crate::wait::until;
 
-/// An account that owns nothing: PostgreSQL refuses to run as root.
-const UID: u32 = 199_990;
+/// Who runs it when the tests run as root, which PostgreSQL refuses; it also wants the account to have a name.
+fn account() -> User {
+    let known = ["postgres", "nobody"].into_iter().find_map(|name| User::from_name(name).expect("look up an account"));
+    known.expect("an account that is not root's")
+}
 
 /// A running PostgreSQL server on loopback. Dropping it stops it.
 #[derive(Debug)]
@@ -47,7 +50,8 @@ fn run(command: &mut Command) {
 fn owned(program: &Path) -> Command {
     let mut command = Command::new(program);
     if is_root() {
-        command.uid(UID).gid(UID);
+        let account = account();
+        command.uid(account.uid.as_raw()).gid(account.gid.as_raw());
     }
     command
 }
@@ -59,7 +63,9 @@ impl Postgres {
         let dir = scratch.join("pg");
         std::fs::create_dir(&dir).expect("make a directory");
         if is_root() {
-            std::os::unix::fs::chown(&dir, Some(UID), Some(UID)).expect("give it away");
+            let account = account();
+            let (uid, gid) = (account.uid.as_raw(), account.gid.as_raw());
+            std::os::unix::fs::chown(&dir, Some(uid), Some(gid)).expect("give it away");
         }
         let (data, password) = (dir.join("data"), scratch.join("password"));
         std::fs::write(&password, "s3cret\n").expect("write the password");
@@ -134,4 +140,23 @@ fn certificate(dir: &Path) -> PathBuf {
     openssl("x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.crt");
     run(Command::new("chmod").arg("600").arg(dir.join("server.key")));
     dir.join("ca.crt")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_certificate_is_good_for_its_address() {
+        let server = Postgres::start();
+        let ask = |mode: &str, authority: &Path| {
+            let url = format!("{}?sslmode={mode}&sslrootcert={}", server.url(), authority.display());
+            let output = Command::new(programs().join("psql"))
+                .args(["-Atc", "select ssl from pg_stat_ssl where pid = pg_backend_pid()", &url])
+                .output();
+            String::from_utf8_lossy(&output.expect("run psql").stdout).trim().to_owned()
+        };
+        assert_eq!(ask("verify-full", &server.authority), "t", "{}", server.log());
+        assert_eq!(ask("verify-full", Path::new("/etc/ssl/certs/ca-certificates.crt")), "", "another authority");
+    }
 }

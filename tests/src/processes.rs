@@ -63,3 +63,25 @@ fn memory(pid: i32, key: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a memory line");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn finds_who_works_on_a_directory() {
+        let scratch = Scratch::new();
+        let there = || working_on(scratch.path()).into_iter().map(|process| process.pid).collect::<Vec<_>>();
+        assert_eq!(there(), [0; 0]);
+        let mut inside =
+            std::process::Command::new("sleep").arg("100").current_dir(scratch.path()).spawn().expect("sleep");
+        let pid = inside.id().cast_signed();
+        assert_eq!(there(), [pid]);
+        assert_eq!(state_and_parent(pid).map(|(_, parent)| parent), Some(std::process::id().cast_signed()));
+        assert!(peak_resident_bytes(pid) >= resident_bytes(pid));
+        inside.kill().expect("kill");
+        inside.wait().expect("reap");
+        assert_eq!(there(), [0; 0]);
+    }
+}
