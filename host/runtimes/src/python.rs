@@ -1,5 +1,6 @@
 //! Python environments: what a bundle's requirements mean, restored once by uv and kept by the hash of what determines them.
 
+mod build;
 pub mod environments;
 pub mod installed;
 mod requirements;

@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -94,6 +95,8 @@ async fn a_server_killed_during_a_build_leaves_no_environment_and_no_process() {
     let mut victim = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "the_victim", "--nocapture"])
         .env("LECTERN_TEST_VICTIM", data.path())
+        // What it cannot remove any more goes with our own directory.
+        .env("TMPDIR", data.path())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -139,15 +142,17 @@ async fn source_packages_are_never_built_as_root() {
     let host = host().await;
     let setup = "import os\nfrom setuptools import setup\n\
         setup(name='who', version=f'1.{os.getuid()}', py_modules=['who'])\n";
-    let files = [("app.py", ""), ("requirements.txt", "./who\n"), ("who/setup.py", setup), ("who/who.py", "")];
+    let files = [("app.py", ""), ("requirements.txt", "-e ./who\n"), ("who/setup.py", setup), ("who/who.py", "")];
     let bundle = bundle(&python("python-api", "app"), &files);
-    if as_root() {
-        // setuptools writes beside the source: only a bundle that the builder owns can be built in place.
-        let who = bundle.tree.path().join("who");
-        std::os::unix::fs::chown(&who, Some(support::BUILDER.uid), Some(support::BUILDER.gid)).unwrap();
+    // As bundles are unpacked: building must not need to write here, nor an editable package refer to a copy that is gone.
+    for path in ["who/setup.py", "who/who.py", "who", ""] {
+        let path = bundle.tree.path().join(path);
+        fs::set_permissions(&path, fs::Permissions::from_mode(if path.is_dir() { 0o555 } else { 0o444 })).unwrap();
     }
     let (outcome, output) = prepare(&host.runtimes, &bundle).await;
     let environment = outcome.unwrap_or_else(|error| panic!("{error}\n{output}")).environment.unwrap();
+    let version = host.runtimes.environments().path(&environment).join("lib").read_dir().unwrap().next().unwrap();
+    assert!(version.unwrap().path().join("site-packages/who.py").is_file(), "{output}");
     let packages = host.runtimes.environments().freeze(&environment).unwrap();
     let who = packages.iter().find(|package| package.name == "who").unwrap();
     assert_eq!(

@@ -7,23 +7,21 @@
 use std::fmt;
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lectern_domain::launch::{Account, EnvironmentId, Interpreter};
 use lectern_domain::manifest::Manifest;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::build::{Build, Record};
 use super::installed::{self, Package};
 use super::requirements::{self, Requirements, RequirementsError, Source};
 use super::uv::{Uv, UvError};
 use crate::Log;
-use crate::process::{self, Order, RunError, Stream};
-use crate::seal::seal;
+use crate::process::RunError;
 
 /// How long a build may take unless the settings say otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
@@ -31,10 +29,6 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 const MOST_BUILDS: usize = 2;
 /// How often a wanted lock is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(100);
-/// Lines of uv's last words that an error repeats.
-const ERROR_LINES: usize = 40;
-/// What is written into each environment about itself.
-const RECORD: &str = "lectern-environment.json";
 
 /// Where and how environments are built.
 #[derive(Clone)]
@@ -136,14 +130,6 @@ pub struct Cached {
     pub python_version: String,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Record {
-    python_version: String,
-    interpreter: PathBuf,
-    uv_version: String,
-    requirements: String,
-}
-
 /// The restored environments of this host.
 #[derive(Debug)]
 pub struct PythonEnvironments {
@@ -224,12 +210,7 @@ impl PythonEnvironments {
         let work = work.map_err(|cause| self.io("create a directory in", cause))?;
         let build = Build { settings: &self.settings, uv: &uv, work: work.path(), request, wanted: &wanted, server };
         build.run(log, cancel).await?;
-        let (built, kept, directory) = (work.path().to_owned(), target.clone(), self.settings.directory.clone());
-        let take = self.settings.account.is_some();
-        let finished = tokio::task::spawn_blocking(move || finish(&built, &kept, &directory, take)).await;
-        finished
-            .unwrap_or_else(|error| Err(io::Error::other(error)))
-            .map_err(|cause| self.io("finish a build in", cause))?;
+        build.finish(&target).await.map_err(|cause| self.io("finish a build in", cause))?;
         drop((permit, lock));
         log(&format!("Environment {} is ready", id.0));
         Ok(id)
@@ -250,8 +231,7 @@ impl PythonEnvironments {
             let Some(name) = entry.file_name().to_str().filter(|name| !name.starts_with('.')).map(str::to_owned) else {
                 continue;
             };
-            let record = fs::read(entry.path().join(RECORD)).ok();
-            if let Some(record) = record.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok()) {
+            if let Some(record) = Record::read(&entry.path()) {
                 found.push(Cached { id: EnvironmentId(name), python_version: record.python_version });
             }
         }
@@ -353,159 +333,6 @@ impl PythonEnvironments {
             }
         }
         Ok(())
-    }
-}
-
-/// Seals what was built and gives it its name.
-fn finish(work: &Path, target: &Path, directory: &Path, take: bool) -> io::Result<()> {
-    let environment = work.join("env");
-    if take {
-        // From here on the build account can rename nothing below.
-        chown(work, Some(0), Some(0))?;
-    }
-    seal(&environment, take)?;
-    // A power cut after the rename must not leave empty files under a good name.
-    nix::unistd::syncfs(File::open(&environment)?.as_fd())?;
-    fs::rename(&environment, target)?;
-    File::open(directory)?.sync_all()
-}
-
-/// One build, in a directory of its own.
-struct Build<'a> {
-    settings: &'a Settings,
-    uv: &'a Uv,
-    work: &'a Path,
-    request: RestoreRequest<'a>,
-    wanted: &'a Requirements,
-    server: &'static str,
-}
-
-impl Build<'_> {
-    async fn run(&self, log: Log<'_>, cancel: &CancellationToken) -> Result<(), RestoreError> {
-        let io = |what: &'static str, path: &Path| {
-            let path = path.to_owned();
-            move |cause| RestoreError::Io { what, path, cause }
-        };
-        for name in ["home", "tmp", ""] {
-            let path = self.work.join(name);
-            fs::create_dir_all(&path).map_err(io("create", &path))?;
-            fs::set_permissions(&path, Permissions::from_mode(0o755)).map_err(io("open up", &path))?;
-            if let Some(account) = self.settings.account {
-                chown(&path, Some(account.uid), Some(account.gid)).map_err(io("hand over", &path))?;
-            }
-        }
-        let environment = self.work.join("env");
-        let interpreter = self.request.interpreter.path.to_string_lossy().into_owned();
-        let place = environment.to_string_lossy().into_owned();
-        // Relocatable, because it is renamed when it is whole.
-        let venv =
-            ["venv", "--no-config", "--no-project", "--relocatable", "--quiet", "--python", &interpreter, &place];
-        self.uv("creating the environment", &venv, log, cancel).await?;
-
-        let python = environment.join("bin/python").to_string_lossy().into_owned();
-        let mut install = vec!["pip", "install", "--no-config", "--compile-bytecode", "--python", &python];
-        let exported = self.work.join("home/requirements.txt").to_string_lossy().into_owned();
-        match &self.wanted.source {
-            Source::Nothing => {}
-            Source::File(name) => install.extend(["-r", name]),
-            Source::Lock(name) => {
-                let project = Path::new(name).parent().filter(|parent| !parent.as_os_str().is_empty());
-                let project = project.unwrap_or(Path::new(".")).to_string_lossy().into_owned();
-                let export = [
-                    "export",
-                    "--quiet",
-                    "--frozen",
-                    "--no-emit-project",
-                    "--no-dev",
-                    "--no-header",
-                    "--no-annotate",
-                    "--python",
-                    &interpreter,
-                    "--project",
-                    &project,
-                    "--output-file",
-                    &exported,
-                ];
-                self.uv("reading uv.lock", &export, log, cancel).await?;
-                install.extend(["-r", &exported]);
-            }
-        }
-        install.push(self.server);
-        self.uv("installing packages", &install, log, cancel).await?;
-
-        let record = Record {
-            python_version: self.request.interpreter.version.clone(),
-            interpreter: self.request.interpreter.path.clone(),
-            uv_version: self.uv.version.clone(),
-            requirements: self.wanted.text.clone(),
-        };
-        let path = self.work.join(RECORD);
-        let text = serde_json::to_vec_pretty(&record).map_err(|error| io("write", &path)(error.into()))?;
-        fs::write(&path, text).map_err(io("write", &path))?;
-        // Written outside and moved in: the account may have put a link in its place inside.
-        fs::rename(&path, environment.join(RECORD)).map_err(io("move", &path))
-    }
-
-    async fn uv(
-        &self,
-        step: &'static str,
-        args: &[&str],
-        log: Log<'_>,
-        cancel: &CancellationToken,
-    ) -> Result<(), RestoreError> {
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let own = [
-            ("HOME", text(&self.work.join("home"))),
-            ("TMPDIR", text(&self.work.join("tmp"))),
-            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
-            ("LANG", "C.UTF-8".into()),
-            ("NO_COLOR", "1".into()),
-            ("UV_CACHE_DIR", text(&self.settings.directory.join(".uv-cache"))),
-            // Environments are given to root when they are done, and must not share files with the build account's cache.
-            ("UV_LINK_MODE", "copy".into()),
-            ("UV_NO_PROGRESS", "1".into()),
-            ("UV_PYTHON_DOWNLOADS", "never".into()),
-            // The host's certificates, under the new and the old name.
-            ("UV_SYSTEM_CERTS", "1".into()),
-            ("UV_NATIVE_TLS", "1".into()),
-        ];
-        let mut env: Vec<(String, String)> = self.settings.variables.clone();
-        if let Some(url) = &self.settings.index_url {
-            env.retain(|(name, _)| name != "UV_INDEX_URL");
-            env.push(("UV_DEFAULT_INDEX".into(), url.clone()));
-        }
-        env.extend(own.map(|(name, value)| (name.to_owned(), value)));
-        let order = Order {
-            program: &self.uv.path,
-            args: args.iter().map(Into::into).collect(),
-            env,
-            directory: self.request.tree.to_owned(),
-            account: self.settings.account,
-            timeout: self.settings.timeout,
-        };
-        let mut words = std::collections::VecDeque::new();
-        let (work, built) = (text(self.work), text(&self.work.join("env/")));
-        let mut on_line = |stream, line: &str| {
-            // Paths that exist only during the build say nothing to the publisher.
-            let line = line.replace(&built, "").replace(&work, "");
-            if line.starts_with("Using Python ") {
-                return;
-            }
-            log(&line);
-            if stream == Stream::Stderr {
-                words.push_back(line);
-                if words.len() > ERROR_LINES {
-                    words.pop_front();
-                }
-            }
-        };
-        let status = process::run(order, cancel, &mut on_line).await;
-        let status = status.map_err(|cause| RestoreError::Unfinished { step, cause })?;
-        if status.success() {
-            return Ok(());
-        }
-        let words = words.into_iter().collect::<Vec<_>>().join("\n");
-        Err(RestoreError::Refused { step, status: status.to_string(), words })
     }
 }
 
