@@ -1,1 +1,42 @@
-//! lectern-supervisor.
+//! Starts, watches and reaps the native processes that serve content, from an OS process of its own.
+//!
+//! The supervisor is the parent of every content process and outlives the server: [`run`] is that process, [`Client`] is
+//! how the server talks to it, over a Unix socket with lines of JSON ([`protocol`]). It decides nothing about content:
+//! it is given a complete [`lectern_domain::launch::LaunchSpec`] and drives [`lectern_domain::worker::Worker`].
+//!
+//! What it promises, whoever dies:
+//! - kill -9 of the server: workers run on, a new server lists them;
+//! - kill -9 of the supervisor: its guardian (the parent that [`run`] forks it from) ends every process it left;
+//! - the end of a worker: everything that the worker started ends too, and its private directory is gone.
+//!
+//! Who may do what is decided here only by uid: the socket answers root and the supervisor's own account, content runs as
+//! the account it is given, without supplementary groups and unable to gain privileges by `exec`.
+
+mod capture;
+mod client;
+mod config;
+mod connection;
+mod guardian;
+mod listen;
+mod lock;
+mod log;
+mod private;
+mod probe;
+mod procs;
+pub mod protocol;
+mod reach;
+mod reaper;
+mod registry;
+mod run;
+mod spawn;
+mod spec;
+mod sweep;
+mod sys;
+mod worker;
+
+pub use client::{Client, ClientError, Events, Program};
+pub use config::SupervisorConfig;
+pub use log::read_tail;
+pub use protocol::{Event, Exited, LogLine, Source, Started, WorkerState, WorkerStatus};
+pub use reach::{Obstacle, obstacle};
+pub use run::{RunError, run};

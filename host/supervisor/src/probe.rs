@@ -1,0 +1,41 @@
+//! Finds out when a worker accepts connections.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+
+/// The first pause between two attempts; each is half as long again as the one before, up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+
+/// The longest pause. It is time that a visitor waits for nothing; an attempt costs a few microseconds.
+const LAST_PAUSE: Duration = Duration::from_millis(25);
+
+/// How long one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(1);
+
+/// Returns when a process of `uid` accepts a connection on `socket`. May be dropped.
+///
+/// The uid is checked because the worker owns the directory: it could put a link there to a socket of somebody else's,
+/// and have requests carried into it with the server's rights.
+pub(crate) async fn accepting(socket: &Path, uid: u32) {
+    let mut pause = FIRST_PAUSE;
+    let mut warned = false;
+    loop {
+        match tokio::time::timeout(ATTEMPT, attempt(socket)).await {
+            Ok(Ok(peer)) if peer == uid => return,
+            Ok(Ok(peer)) if !warned => {
+                warned = true;
+                tracing::warn!(socket = %socket.display(), peer, uid, "the worker's socket leads to another account");
+            }
+            Ok(Ok(_) | Err(_)) | Err(_) => {}
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 3 / 2).min(LAST_PAUSE);
+    }
+}
+
+async fn attempt(socket: &Path) -> io::Result<u32> {
+    Ok(UnixStream::connect(socket).await?.peer_cred()?.uid())
+}

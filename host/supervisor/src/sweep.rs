@@ -1,0 +1,119 @@
+//! Ends what a worker left running.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lectern_domain::launch::{Account, LaunchSpec};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::Instant;
+
+use crate::procs::{self, Process};
+use crate::registry::Registry;
+use crate::sys;
+
+/// How often stragglers are looked for while any are left; the end of an orphan also wakes the search.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Rounds of killing one by one, after which whatever forks faster is killed by its account.
+const ROUNDS: u32 = 20;
+
+/// How long killed processes may take to be gone. Longer means that the kernel holds them, on a dead file system say.
+const GIVE_UP: Duration = Duration::from_secs(10);
+
+/// A look at all processes, shared by those who need one at about the same time: a thousand workers that end together
+/// shall not read `/proc` a thousand times.
+#[derive(Default)]
+pub(crate) struct Lookout {
+    last: Mutex<Option<(Instant, Arc<Vec<Process>>)>>,
+    /// Told when children have been reaped.
+    pub(crate) reaped: Notify,
+}
+
+impl Lookout {
+    /// All processes at some moment after `since`.
+    async fn after(&self, since: Instant) -> Arc<Vec<Process>> {
+        let mut last = self.last.lock().await;
+        if let Some((taken, census)) = &*last
+            && *taken > since
+        {
+            return census.clone();
+        }
+        let taken = Instant::now();
+        let census = match tokio::task::spawn_blocking(procs::census).await {
+            Ok(Ok(census)) => Arc::new(census),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "cannot read /proc: processes that workers leave behind are not found");
+                Arc::default()
+            }
+            Err(error) => {
+                tracing::error!(%error, "reading /proc panicked");
+                Arc::default()
+            }
+        };
+        *last = Some((taken, census.clone()));
+        census
+    }
+}
+
+/// Waits until nothing is left of the worker that `leader` was, whose process was reaped at `ended`. Stragglers may end
+/// by themselves until `grace`, then they are killed.
+pub(crate) async fn sweep(registry: &Registry, spec: &LaunchSpec, leader: i32, ended: Instant, grace: Option<Instant>) {
+    let me = nix::unistd::getpid().as_raw();
+    let (mut since, mut rounds, mut struck) = (ended, 0, None);
+    loop {
+        let census = registry.lookout.after(since).await;
+        let live = registry.live_leaders();
+        let alone = registry.account_if_alone(&spec.job);
+        let marked = |process: &Process| is_marked(process, spec, alone);
+        let left = procs::left_by(&census, me, leader, &live, marked);
+        if left.is_empty() {
+            return;
+        }
+        since = Instant::now();
+        if grace.is_none_or(|grace| since >= grace) {
+            let first = *struck.get_or_insert(since);
+            if since.duration_since(first) > GIVE_UP {
+                let pids: Vec<i32> = left.iter().map(|process| process.pid).collect();
+                tracing::error!(job = %spec.job, ?pids, "processes that a worker left do not end; giving up");
+                return;
+            }
+            rounds += 1;
+            left.iter().for_each(strike);
+            if rounds > ROUNDS
+                && let Some(account) = alone
+                && let Err(error) = sys::kill_account(account)
+            {
+                tracing::error!(job = %spec.job, account.uid, %error, "cannot kill all processes of the account");
+            }
+        }
+        let wait = grace.map_or(LOOK_AGAIN, |grace| LOOK_AGAIN.min(grace.saturating_duration_since(since)));
+        let _ = tokio::time::timeout(wait.max(Duration::from_millis(1)), registry.lookout.reaped.notified()).await;
+    }
+}
+
+/// Kills one process, unless its number names another by now. The kernel gives numbers out in turn, so one is not used
+/// again within the moment between this look and the signal.
+fn strike(process: &Process) {
+    let same = procs::read(process.pid).is_some_and(|now| now.started == process.started);
+    if same {
+        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+    }
+}
+
+/// Whether a process that is in no session of ours looks like the worker's: by its uid when no other worker has the same,
+/// or by the private directory in its environment.
+fn is_marked(process: &Process, spec: &LaunchSpec, alone: Option<Account>) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::MetadataExt;
+
+    let proc = std::path::PathBuf::from(format!("/proc/{}", process.pid));
+    if let Some(account) = alone
+        && std::fs::metadata(&proc).is_ok_and(|meta| meta.uid() == account.uid)
+    {
+        return true;
+    }
+    let private = spec.private.as_os_str().as_bytes();
+    std::fs::read(proc.join("environ")).is_ok_and(|environ| environ.windows(private.len()).any(|part| part == private))
+}

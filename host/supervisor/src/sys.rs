@@ -1,0 +1,140 @@
+//! The few system calls without a safe wrapper, each for one purpose. All `unsafe` of this crate is here.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+
+use lectern_domain::launch::Account;
+use nix::libc;
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{self, AccessFlags, Pid};
+
+/// Where a [`fork`] returned.
+pub(crate) enum Forked {
+    /// In the parent, with the child's process id.
+    Parent(Pid),
+    /// In the child.
+    Child,
+}
+
+/// Splits the process in two. Refused when it has a second thread: whatever lock that one holds would stay locked in the
+/// child for ever.
+#[allow(unsafe_code)]
+pub(crate) fn fork() -> io::Result<Forked> {
+    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    if threads != 1 {
+        return Err(io::Error::other(format!("{threads} threads run, and only one survives a fork")));
+    }
+    // SAFETY: this is the only thread, so the child has a complete copy of everything that runs.
+    match unsafe { unistd::fork() }? {
+        unistd::ForkResult::Parent { child } => Ok(Forked::Parent(child)),
+        unistd::ForkResult::Child => Ok(Forked::Child),
+    }
+}
+
+/// Reaps one child that has ended; `None` when none has now, an `ECHILD` error when there are no children.
+///
+/// `nix::sys::wait` fails, after having reaped, on a child that a real-time signal ended.
+#[allow(unsafe_code)]
+pub(crate) fn reap() -> io::Result<Option<(i32, ExitStatus)>> {
+    let mut status: libc::c_int = 0;
+    // SAFETY: `status` is a valid place for the kernel to write one int to.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    match pid {
+        0 => Ok(None),
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(Some((pid, ExitStatus::from_raw(status)))),
+    }
+}
+
+/// Makes `command` the leader of a session of its own that dies with the calling thread, inherits no descriptor but its
+/// standard three and no ignored signal, has the descriptor limits `nofile` (soft, hard), and may use `private`: else spawning fails.
+#[allow(unsafe_code)]
+pub(crate) fn isolate(command: &mut Command, private: &Path, nofile: (u64, u64)) -> io::Result<()> {
+    let private = CString::new(private.as_os_str().as_bytes())?;
+    let supervisor = unistd::getpid();
+    let prepare = move || isolate_here(&private, nofile, supervisor);
+    // SAFETY: the closure runs between fork and exec. It allocates nothing, takes no lock and only makes system calls.
+    unsafe { command.pre_exec(prepare) };
+    Ok(())
+}
+
+/// The child's part of [`isolate`]; std has set its uid, gid, groups and directory by now. The parent-death signal must
+/// come after them, because a change of uid clears it.
+fn isolate_here(private: &CStr, nofile: (u64, u64), supervisor: Pid) -> io::Result<()> {
+    unistd::setsid()?;
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if unistd::getppid() != supervisor {
+        // It died before the line above, and no signal will come.
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, nofile.0, nofile.1)?;
+    default_signals();
+    unistd::access(private, AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK)?;
+    close_on_exec_from(3);
+    Ok(())
+}
+
+/// Gives every signal its default: what whoever started us ignored would stay ignored through exec. std has unblocked
+/// them all.
+#[allow(unsafe_code)]
+fn default_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: no handler is installed. For signals that cannot be changed it fails with EINVAL, which is fine.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Marks every descriptor from `first` on to be closed by exec. Our own are so already; this is for what somebody left
+/// open in whoever started us.
+#[allow(unsafe_code)]
+fn close_on_exec_from(first: libc::c_uint) {
+    // SAFETY: no descriptor is closed here, only marked.
+    let done = unsafe {
+        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_uint)
+    };
+    if done == 0 {
+        return;
+    }
+    // A kernel before 5.11: leaked descriptors are low ones.
+    for fd in first..1024 {
+        // SAFETY: setting a flag on a number that may not be open fails with EBADF, which is fine.
+        unsafe { libc::fcntl(fd as libc::c_int, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// Kills every process of `account`, all at once: what a process that forks without end cannot outrun.
+///
+/// A child takes the account and signals "all that I may"; the kernel allows that for its own uid only. Never for uid 0,
+/// which may signal everything.
+#[allow(unsafe_code)]
+pub(crate) fn kill_account(account: Account) -> io::Result<()> {
+    if account.uid == 0 || !unistd::geteuid().is_root() {
+        return Err(io::Error::from(io::ErrorKind::PermissionDenied));
+    }
+    let uid = unistd::Uid::from_raw(account.uid);
+    let strike = move || {
+        if unistd::getuid() != uid || unistd::geteuid() != uid {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
+        match kill(Pid::from_raw(-1), Signal::SIGKILL) {
+            // The work is done: failing here spares the exec.
+            Ok(()) | Err(nix::errno::Errno::ESRCH) => Err(io::Error::from_raw_os_error(libc::ECANCELED)),
+            Err(errno) => Err(errno.into()),
+        }
+    };
+    let mut command = Command::new("/proc/self/exe");
+    command.uid(account.uid).gid(account.gid);
+    // SAFETY: the closure runs between fork and exec. It allocates nothing, takes no lock and only makes system calls.
+    unsafe { command.pre_exec(strike) };
+    match command.spawn() {
+        Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::Error::other("the strike did not stop before exec")),
+    }
+}

@@ -1,0 +1,271 @@
+//! The task that owns one worker: it tells [`Worker`] what happens and does what it says.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lectern_domain::launch::LaunchSpec;
+use lectern_domain::worker::{Action, Backoff, Ending, Event, ExitStatus, Limits, Moment, Worker};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::log::read_tail;
+use crate::private;
+use crate::probe;
+use crate::protocol::{Exited, LAST_LINES, LAST_LINES_BYTES, LogLine, WorkerState};
+use crate::registry::{Reaped, Registry};
+use crate::spawn::{self, Process, SpawnError};
+use crate::sweep::sweep;
+
+/// How long the pipes of an ended worker may stay open. All that could hold them has been killed by then.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
+
+/// How much of a log's end is looked through for its last lines.
+const TAIL_BYTES: u64 = 256 * 1024;
+
+/// Most bytes of one reported log line.
+const REPORTED_LINE_BYTES: usize = 2 * 1024;
+
+/// How long removing a private directory may take before the worker is reported as ended anyway.
+const REMOVE: Duration = Duration::from_secs(30);
+
+/// Carries one worker from start to end. `stops` are requests to end it, with their grace.
+pub(crate) async fn run(registry: Arc<Registry>, spec: LaunchSpec, mut stops: mpsc::Receiver<Option<Duration>>) {
+    let origin = Instant::now();
+    // The back-off decides nothing here: a job is one run, and the server launches the next under another name.
+    let limits = Limits { init_timeout: spec.init_timeout, backoff: Backoff::default() };
+    let (mut state, mut actions) = Worker::launch(Moment::default(), &limits);
+    let mut run = Run { registry, spec, process: None, reaped: None, failure: None, origin, grace_until: None };
+    loop {
+        let mut follows = None;
+        for action in actions {
+            follows = follows.or(run.perform(action, state).await);
+        }
+        if !state.is_running() {
+            return;
+        }
+        let event = match follows {
+            Some(event) => event,
+            None => run.next(state, &mut stops).await,
+        };
+        if let Worker::Draining { kill_at, .. } = state {
+            run.grace_until = kill_at.map(|at| origin + at.0);
+        }
+        (state, actions) = state.step(event, Moment(origin.elapsed()), &limits);
+    }
+}
+
+struct Run {
+    registry: Arc<Registry>,
+    spec: LaunchSpec,
+    process: Option<Process>,
+    reaped: Option<Reaped>,
+    failure: Option<SpawnError>,
+    origin: Instant,
+    /// Until when what it left running may end by itself; `None` when it is past.
+    grace_until: Option<Instant>,
+}
+
+impl Run {
+    /// Does one thing; the event that comes of it at once, if any.
+    async fn perform(&mut self, action: Action, state: Worker) -> Option<Event> {
+        let job = &self.spec.job;
+        match action {
+            Action::Spawn => match spawn::spawn(&self.registry, &self.spec).await {
+                Ok(process) => {
+                    let waited_ms = self.origin.elapsed().as_millis() as u64;
+                    tracing::info!(%job, content.id = %self.spec.content, pid = process.pid, waited_ms, "worker started");
+                    self.process = Some(process);
+                }
+                Err(error) => {
+                    tracing::warn!(%job, content.id = %self.spec.content, error = chain(&error), "worker not started");
+                    self.failure = Some(error);
+                    return Some(Event::NotStarted);
+                }
+            },
+            Action::Announce => {
+                let waited_ms = self.origin.elapsed().as_millis() as u64;
+                tracing::info!(%job, waited_ms, "worker ready");
+                self.registry.set(job, WorkerState::Ready);
+            }
+            Action::Withdraw => self.registry.set(job, WorkerState::Draining),
+            Action::Term => {
+                self.registry.set(job, WorkerState::Draining);
+                self.signal(Signal::SIGTERM);
+            }
+            Action::Kill => {
+                self.registry.set(job, WorkerState::Draining);
+                self.signal(Signal::SIGKILL);
+            }
+            Action::Clean => {
+                let exited = self.clean(state).await;
+                tracing::info!(job = %self.spec.job, message = exited.message, "worker ended");
+                self.registry.set(&self.spec.job, WorkerState::Exited(exited));
+            }
+        }
+        None
+    }
+
+    /// Waits for what happens next. The end comes before anything else: after it the process's number is not ours.
+    async fn next(&mut self, state: Worker, stops: &mut mpsc::Receiver<Option<Duration>>) -> Event {
+        let uid = self.spec.account.unwrap_or(self.registry.own).uid;
+        let starting = matches!(state, Worker::Starting { .. });
+        let (grace, longest) = (self.spec.stop_grace, self.registry.longest_grace());
+        let due = state.wake_at().map(|at| self.origin + at.0);
+        let ended = async {
+            match &mut self.process {
+                Some(process) => (&mut process.reaped).await.ok(),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            reaped = ended => {
+                self.reaped = reaped;
+                Event::Ended
+            }
+            Some(asked) = stops.recv() => Event::Stop { grace: asked.unwrap_or(grace).min(longest) },
+            () = probe::accepting(&self.spec.socket, uid), if starting => Event::Accepting,
+            () = until(due), if due.is_some() => Event::Tick,
+        }
+    }
+
+    /// Signals the worker's process group, while its leader is not reaped: its number cannot name anything else.
+    fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process
+            && self.reaped.is_none()
+            && let Err(error) = killpg(Pid::from_raw(process.pid), signal)
+        {
+            tracing::error!(job = %self.spec.job, pid = process.pid, %signal, %error, "cannot signal a worker");
+        }
+    }
+
+    /// Ends what is left and makes the report.
+    async fn clean(&mut self, state: Worker) -> Exited {
+        let spec = &self.spec;
+        if let Some(process) = self.process.take() {
+            let ended = self.reaped.map_or_else(Instant::now, |(_, at)| at);
+            sweep(&self.registry, spec, process.pid, ended, self.grace_until).await;
+            process.capture.finish(LAST_OUTPUT).await;
+        }
+        let private = spec.private.clone();
+        let removed = tokio::task::spawn_blocking(move || private::remove(&private));
+        match tokio::time::timeout(REMOVE, removed).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => {
+                tracing::error!(job = %spec.job, path = %spec.private.display(), %error, "cannot remove a private directory");
+            }
+            Ok(Err(_)) | Err(_) => {
+                tracing::error!(job = %spec.job, path = %spec.private.display(), "removing a private directory hangs");
+            }
+        }
+        let log = spec.log.clone();
+        let lines = tokio::task::spawn_blocking(move || read_tail(&log, LAST_LINES, TAIL_BYTES)).await;
+        let lines = lines.ok().and_then(Result::ok).unwrap_or_default();
+        let ending = match state {
+            Worker::Backoff { ending, .. } | Worker::Exited { ending } | Worker::Draining { ending, .. } => ending,
+            Worker::Starting { .. } | Worker::Ready { .. } => Ending::Crashed,
+        };
+        let status = self.reaped.map(|(status, _)| status);
+        let message = message(ending, status, self.failure.as_ref(), spec);
+        Exited { ending, status, message, last_lines: shorten(lines), at: OffsetDateTime::now_utc() }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The ending in words.
+fn message(ending: Ending, status: Option<ExitStatus>, failure: Option<&SpawnError>, spec: &LaunchSpec) -> String {
+    let how = match status {
+        Some(ExitStatus::Code(code)) => format!("exited with status {code}"),
+        Some(ExitStatus::Signal(number)) => match Signal::try_from(number) {
+            Ok(signal) => format!("was ended by signal {number} ({signal})"),
+            Err(_) => format!("was ended by signal {number}"),
+        },
+        None => "ended".to_owned(),
+    };
+    match ending {
+        Ending::Stopped => format!("stopped: {how}"),
+        Ending::NotStarted => {
+            let why = failure.map_or_else(|| "no reason is known".to_owned(), |error| chain(error));
+            format!("could not be started: {why}")
+        }
+        Ending::FailedToStart => format!("{how} before it listened on {}", spec.socket.display()),
+        Ending::NeverListened => {
+            let limit = spec.init_timeout.as_secs_f64();
+            format!("did not listen on {} within {limit} seconds and was killed", spec.socket.display())
+        }
+        Ending::Crashed => format!("{how} while it was serving"),
+    }
+}
+
+/// The last lines within their bound, each of bounded length.
+fn shorten(lines: Vec<LogLine>) -> Vec<LogLine> {
+    let mut room = LAST_LINES_BYTES;
+    let mut kept = Vec::new();
+    for mut line in lines.into_iter().rev() {
+        if line.data.len() > REPORTED_LINE_BYTES {
+            let cut = (0..=REPORTED_LINE_BYTES).rev().find(|at| line.data.is_char_boundary(*at)).unwrap_or(0);
+            line.data.truncate(cut);
+            line.data.push('…');
+        }
+        match room.checked_sub(line.data.len()) {
+            Some(rest) => room = rest,
+            None => break,
+        }
+        kept.push(line);
+    }
+    kept.reverse();
+    kept
+}
+
+/// An error with its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::*;
+    use crate::protocol::Source;
+    use crate::spec::tests::spec;
+
+    #[test]
+    fn endings_read_well() {
+        let spec = spec();
+        let say = |ending, status| message(ending, status, None, &spec);
+        let code = Some(ExitStatus::Code(1));
+        assert_eq!(say(Ending::FailedToStart, code), "exited with status 1 before it listened on /run/l/w/a/s");
+        let killed = Some(ExitStatus::Signal(9));
+        assert_eq!(say(Ending::Crashed, killed), "was ended by signal 9 (SIGKILL) while it was serving");
+        assert_eq!(say(Ending::Crashed, Some(ExitStatus::Signal(40))), "was ended by signal 40 while it was serving");
+        let never = "did not listen on /run/l/w/a/s within 10 seconds and was killed";
+        assert_eq!(say(Ending::NeverListened, killed), never);
+    }
+
+    #[test]
+    fn reported_lines_are_bounded() {
+        let line = |data: String| LogLine { time: OffsetDateTime::UNIX_EPOCH, source: Source::Stderr, data };
+        let many = shorten((0..50).map(|n| line(format!("{n} {}", "€".repeat(1000)))).collect());
+        assert!(many.iter().map(|line| line.data.len()).sum::<usize>() <= LAST_LINES_BYTES);
+        assert_eq!(many.len(), 7);
+        assert!(many[6].data.starts_with("49 ") && many[6].data.ends_with('…'));
+    }
+}

@@ -1,0 +1,47 @@
+//! Supervisors that a client starts.
+
+use std::path::Path;
+
+use lectern_supervisor::{Client, ClientError, Program};
+
+use crate::support::*;
+
+pub fn program(socket: &Path) -> Program {
+    let log = socket.parent().unwrap().parent().unwrap().join("supervisor.log");
+    Program { path: supervise_program(), args: vec![socket.into()], log }
+}
+
+#[tokio::test]
+async fn many_clients_start_one_supervisor() {
+    let host = Host::empty();
+    let (socket, program) = (host.socket.clone(), program(&host.socket));
+    let all = (0..6).map(|_| {
+        let (socket, program) = (socket.clone(), program.clone());
+        tokio::spawn(async move { Client::connect_or_spawn(&socket, &program).await.unwrap() })
+    });
+    let mut clients = Vec::new();
+    for client in all.collect::<Vec<_>>() {
+        clients.push(client.await.unwrap());
+    }
+    assert!(clients.iter().all(|client| client.greeting() == clients[0].greeting()));
+    // It is in a session of its own: what ends our terminal does not end it.
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", clients[0].greeting().pid)).unwrap();
+    let session: u32 = stat.rsplit(')').next().unwrap().split(' ').nth(4).unwrap().parse().unwrap();
+    assert_eq!(session, clients[0].greeting().pid);
+    // One that still waits for the lock would take over.
+    wait_until("the others to give up", || host.supervisors().len() == 2).await;
+    clients[0].shutdown(LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_supervisor_that_cannot_start_is_reported() {
+    let host = Host::empty();
+    let mut wrong = program(&host.socket);
+    wrong.path = "/nowhere/lectern".into();
+    let error = Client::connect_or_spawn(&host.socket, &wrong).await.err().unwrap();
+    assert!(matches!(error, ClientError::Spawn { .. }), "{error}");
+    wrong.path = "/bin/false".into();
+    let error = Client::connect_or_spawn(&host.socket, &wrong).await.err().unwrap();
+    assert!(matches!(error, ClientError::SpawnEnded { .. }), "{error}");
+    assert!(error.to_string().contains("supervisor.log"), "{error}");
+}
