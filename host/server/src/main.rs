@@ -1,2 +1,30 @@
 //! The binary `lectern`.
-fn main() {}
+
+mod admin;
+mod backstage;
+mod bootstrap;
+mod cli;
+mod config;
+mod credentials;
+mod dashboard;
+mod deploy;
+mod directory;
+mod fleet;
+mod health;
+mod host;
+mod joblog;
+mod life;
+mod logging;
+mod moment;
+mod paths;
+mod runtimes;
+mod seal;
+mod sessions;
+mod store;
+mod system;
+mod trees;
+mod view;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -1,0 +1,8 @@
+//! The admin socket: accounts and keys for whoever owns this server's process, without credentials of their own.
+//!
+//! Only the peer's user id opens it: root's or the server's own (`SO_PEERCRED`, unix(7)).
+
+pub(crate) mod protocol;
+mod server;
+
+pub(crate) use server::serve;

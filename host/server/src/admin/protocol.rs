@@ -1,0 +1,78 @@
+//! What the command line and a running server say to each other over the admin socket.
+
+use serde::{Deserialize, Serialize};
+
+/// `/users/add`.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct AddUser {
+    pub(crate) username: String,
+    pub(crate) role: String,
+    pub(crate) email: String,
+    pub(crate) first_name: String,
+    pub(crate) last_name: String,
+    pub(crate) password: Option<String>,
+}
+
+/// `/users/change`: what is `None` stays.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ChangeUser {
+    pub(crate) username: String,
+    pub(crate) role: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) locked: Option<bool>,
+}
+
+impl ChangeUser {
+    /// No change yet.
+    pub(crate) fn of(username: &str) -> Self {
+        Self { username: username.to_owned(), role: None, password: None, locked: None }
+    }
+}
+
+/// An account as printed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct UserView {
+    pub(crate) guid: String,
+    pub(crate) username: String,
+    pub(crate) email: String,
+    pub(crate) role: String,
+    pub(crate) locked: bool,
+}
+
+/// `/keys/create`.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct CreateKey {
+    pub(crate) username: String,
+    pub(crate) name: String,
+    pub(crate) role: String,
+}
+
+/// The answer: the only time the key's text is seen.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct CreatedKey {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) key: String,
+}
+
+/// `/keys/list`.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ListKeys {
+    pub(crate) username: String,
+}
+
+/// A key as printed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct KeyView {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) role: String,
+    pub(crate) created_at: String,
+}
+
+/// `/keys/revoke`.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct RevokeKey {
+    pub(crate) username: String,
+    pub(crate) id: i64,
+}

@@ -1,0 +1,249 @@
+//! Serves the admin socket.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use lectern_domain::user::check_username;
+use lectern_domain::{KeyId, UserGuid, UserRole};
+use lectern_metadata::users::{NewUser, PasswordHash, ProfilePatch, UserFilter, UserRow};
+use lectern_metadata::{Client, Database, DbError, Part, keys, sessions, users};
+use serde_json::json;
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::protocol::{AddUser, ChangeUser, CreateKey, CreatedKey, KeyView, ListKeys, RevokeKey, UserView};
+use crate::credentials;
+use crate::view::View;
+
+#[derive(Clone)]
+struct Admin {
+    database: Database,
+    view: Arc<View>,
+}
+
+/// Why a command was not carried out; the text is for the person at the command line.
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({"error": self.1}))).into_response()
+    }
+}
+
+impl From<DbError> for Refusal {
+    fn from(error: DbError) -> Self {
+        let status = match &error {
+            DbError::NotFound(_) => StatusCode::NOT_FOUND,
+            DbError::UsernameTaken => StatusCode::CONFLICT,
+            other if lectern_metadata::is_transient(other) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, crate::cli::chain(&error))
+    }
+}
+
+impl From<anyhow::Error> for Refusal {
+    fn from(error: anyhow::Error) -> Self {
+        Self(StatusCode::INTERNAL_SERVER_ERROR, crate::cli::chain(error.as_ref()))
+    }
+}
+
+fn refuse(text: impl Into<String>) -> Refusal {
+    Refusal(StatusCode::BAD_REQUEST, text.into())
+}
+
+type Answer<T> = Result<Json<T>, Refusal>;
+
+/// Binds the socket at `path`, where nobody else may listen: the caller holds the data directory's lock.
+pub(crate) fn bind(path: &Path) -> anyhow::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("remove the old socket {}", path.display()));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("listen on {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("protect {}", path.display()))?;
+    Ok(listener)
+}
+
+/// Serves the admin socket until `stop`.
+pub(crate) async fn serve(path: &Path, database: Database, view: Arc<View>, stop: CancellationToken) -> anyhow::Result<()> {
+    let listener = bind(path)?;
+    let router = Router::new()
+        .route("/users/add", post(add_user))
+        .route("/users/change", post(change_user))
+        .route("/users/list", post(list_users))
+        .route("/keys/create", post(create_key))
+        .route("/keys/list", post(list_keys))
+        .route("/keys/revoke", post(revoke_key))
+        .with_state(Admin { database, view });
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "accept on the admin socket");
+                // Out of descriptors, most likely: the next try a moment later costs nothing.
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                continue;
+            }
+        };
+        let own = nix::unistd::geteuid().as_raw();
+        match stream.peer_cred() {
+            Ok(peer) if peer.uid() == 0 || peer.uid() == own => {}
+            Ok(peer) => {
+                tracing::warn!(peer.uid = peer.uid(), "admin socket: refused, not root nor the server's own account");
+                continue;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "admin socket: refused, the peer's account is unknown");
+                continue;
+            }
+        }
+        let service = TowerToHyperService::new(router.clone());
+        let stop = stop.clone();
+        connections.spawn(async move {
+            let builder = auto::Builder::new(TokioExecutor::new());
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                _ = connection => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+    connections.close();
+    connections.wait().await;
+    // The next server makes its own; a missing one is no fault.
+    let _ = std::fs::remove_file(path);
+    Ok(())
+}
+
+fn shown(user: UserRow) -> UserView {
+    UserView {
+        guid: user.guid.to_string(),
+        username: user.username,
+        email: user.email,
+        role: user.role.as_str().to_owned(),
+        locked: user.locked,
+    }
+}
+
+fn parse_role(text: &str) -> Result<UserRole, Refusal> {
+    UserRole::parse(text).ok_or_else(|| refuse(format!("role {text:?} must be viewer, publisher or administrator")))
+}
+
+async fn hash(password: Option<String>) -> Result<Option<PasswordHash>, Refusal> {
+    let Some(password) = password else { return Ok(None) };
+    credentials::check_new_password(&password).map_err(refuse)?;
+    Ok(Some(PasswordHash(credentials::hash_password(password).await?)))
+}
+
+async fn find(client: &Client, username: &str) -> Result<UserRow, Refusal> {
+    users::get_by_username(client, username)
+        .await?
+        .ok_or_else(|| Refusal(StatusCode::NOT_FOUND, format!("there is no account {username:?}")))
+}
+
+async fn add_user(State(admin): State<Admin>, Json(ask): Json<AddUser>) -> Answer<UserView> {
+    check_username(&ask.username).map_err(|error| refuse(error.to_string()))?;
+    let user = NewUser {
+        guid: UserGuid(Uuid::new_v4()),
+        role: parse_role(&ask.role)?,
+        username: ask.username,
+        email: ask.email,
+        first_name: ask.first_name,
+        last_name: ask.last_name,
+        password_hash: hash(ask.password).await?,
+        confirmed: true,
+    };
+    let client = admin.database.client().await?;
+    let made = users::create(&client, &user).await?;
+    admin.view.refresh(Part::Users).await?;
+    Ok(Json(shown(made)))
+}
+
+async fn change_user(State(admin): State<Admin>, Json(ask): Json<ChangeUser>) -> Answer<UserView> {
+    let role = ask.role.as_deref().map(parse_role).transpose()?;
+    let password = hash(ask.password).await?;
+    let mut client = admin.database.client().await?;
+    let user = find(&client, &ask.username).await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    if let Some(role) = role {
+        users::set_role(&tx, user.id, role).await?;
+    }
+    if let Some(locked) = ask.locked {
+        users::set_locked(&tx, user.id, locked).await?;
+    }
+    if let Some(password) = &password {
+        users::set_password_hash(&tx, user.id, Some(password)).await?;
+        // Whoever knew the old password may be signed in with it.
+        sessions::delete_of_user(&tx, user.id).await?;
+    }
+    let changed = users::update_profile(&tx, user.id, &ProfilePatch::default()).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    for part in [Part::Users, Part::Sessions] {
+        admin.view.refresh(part).await?;
+    }
+    Ok(Json(shown(changed)))
+}
+
+async fn list_users(State(admin): State<Admin>) -> Answer<Vec<UserView>> {
+    /// More accounts than one server has; bounds the answer.
+    const MOST: i64 = 100_000;
+    let client = admin.database.client().await?;
+    let page = users::list(&client, &UserFilter::default(), 0, MOST).await?;
+    Ok(Json(page.users.into_iter().map(shown).collect()))
+}
+
+async fn create_key(State(admin): State<Admin>, Json(ask): Json<CreateKey>) -> Answer<CreatedKey> {
+    let role = parse_role(&ask.role)?;
+    if ask.name.is_empty() || ask.name.chars().count() > 255 {
+        return Err(refuse("a key's name has 1 to 255 characters"));
+    }
+    let client = admin.database.client().await?;
+    let user = find(&client, &ask.username).await?;
+    let text = credentials::new_secret()?;
+    let key = keys::create(&client, user.id, &ask.name, role, &credentials::secret_hash(&text)).await?;
+    admin.view.refresh(Part::Keys).await?;
+    Ok(Json(CreatedKey { id: key.id.0, name: key.name, key: text }))
+}
+
+async fn list_keys(State(admin): State<Admin>, Json(ask): Json<ListKeys>) -> Answer<Vec<KeyView>> {
+    let client = admin.database.client().await?;
+    let user = find(&client, &ask.username).await?;
+    let keys = keys::list(&client, user.id).await?.into_iter().map(|key| KeyView {
+        id: key.id.0,
+        name: key.name,
+        role: key.role.as_str().to_owned(),
+        created_at: crate::moment::show(key.created_at),
+    });
+    Ok(Json(keys.collect()))
+}
+
+async fn revoke_key(State(admin): State<Admin>, Json(ask): Json<RevokeKey>) -> Answer<serde_json::Value> {
+    let client = admin.database.client().await?;
+    let user = find(&client, &ask.username).await?;
+    if !keys::revoke(&client, user.id, KeyId(ask.id)).await? {
+        return Err(Refusal(StatusCode::NOT_FOUND, format!("{} has no key {}", ask.username, ask.id)));
+    }
+    admin.view.refresh(Part::Keys).await?;
+    Ok(Json(json!({"revoked": ask.id})))
+}

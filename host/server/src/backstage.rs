@@ -1,0 +1,97 @@
+//! The rest of the server as the API sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lectern_api::{Backstage, LogLine, LogSource, Part as ApiPart, PasswordError, Runtimes as ApiRuntimes};
+use lectern_domain::{BundleHash, BundleId, ContentGuid, JobKey, TaskId};
+use lectern_metadata::Part;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use crate::credentials;
+use crate::deploy::News;
+use crate::fleet::Fleet;
+use crate::joblog;
+use crate::paths::Paths;
+use crate::runtimes::Runtimes;
+use crate::seal::Sealer;
+use crate::view::View;
+
+/// A change is committed; where the database fails right after, the view follows by notification. No client waits longer.
+const REFRESH_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the API asks of the server.
+pub(crate) struct ServerBackstage {
+    pub(crate) view: Arc<View>,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) runtimes: Arc<Runtimes>,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) news: Arc<News>,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) paths: Paths,
+    pub(crate) stop: CancellationToken,
+}
+
+#[async_trait]
+impl Backstage for ServerBackstage {
+    fn runtimes(&self) -> ApiRuntimes {
+        let (python, r) = self.runtimes.versions();
+        ApiRuntimes { python, r, quarto: Vec::new(), nodejs: Vec::new() }
+    }
+
+    async fn refresh(&self, part: ApiPart) {
+        let part = match part {
+            ApiPart::Content(_) => Part::Content,
+            ApiPart::Users => Part::Users,
+            ApiPart::Keys => Part::Keys,
+        };
+        let refreshing = self.view.refresh_patiently(part, &self.stop);
+        if tokio::time::timeout(REFRESH_LIMIT, refreshing).await.is_err() {
+            tracing::warn!(?part, "the view is behind a change that was committed");
+        }
+    }
+
+    fn task_queued(&self) {
+        self.wake.notify_one();
+    }
+
+    async fn wait_for_news(&self, task: &TaskId, after_line: i64, wait: Duration) {
+        self.news.wait(task, after_line, wait).await;
+    }
+
+    async fn variables_changed(&self, content: ContentGuid) {
+        self.fleet.retire(content, None).await;
+    }
+
+    async fn content_deleted(&self, content: ContentGuid, _bundles: &[BundleHash]) {
+        // The bytes are left to the collection of the store: another item may be about to refer to them.
+        self.fleet.forget(content);
+    }
+
+    async fn bundle_deleted(&self, content: ContentGuid, bundle: BundleId, _hash: BundleHash) {
+        self.fleet.retire_bundle((content, bundle)).await;
+    }
+
+    fn seal(&self, content: ContentGuid, name: &str, value: &str) -> anyhow::Result<Vec<u8>> {
+        self.sealer.seal(content, name, value)
+    }
+
+    async fn job_log(&self, job: &JobKey, most: usize) -> std::io::Result<Vec<LogLine>> {
+        let path = self.paths.job_log(job);
+        let lines = tokio::task::spawn_blocking(move || joblog::tail(&path, most)).await??;
+        let shown = lines.into_iter().map(|line| LogLine {
+            source: if line.source == "stdout" { LogSource::Stdout } else { LogSource::Stderr },
+            at: line.time,
+            text: line.data,
+        });
+        Ok(shown.collect())
+    }
+
+    async fn hash_password(&self, password: Zeroizing<String>) -> Result<String, PasswordError> {
+        credentials::check_new_password(&password).map_err(PasswordError::Refused)?;
+        credentials::hash_password(password.to_string()).await.map_err(PasswordError::Failed)
+    }
+}

@@ -1,0 +1,155 @@
+//! The command line. Exit status: 0 done, 1 failed, 2 wrong use.
+
+mod check;
+mod client;
+mod doctor;
+mod key;
+mod migrate;
+mod serve;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Layers};
+
+/// Publishes R and Python work: runs it as supervised processes behind a gate of WebAssembly plugins.
+#[derive(Debug, Parser)]
+#[command(name = "lectern", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the server. Without configuration: 127.0.0.1:3939, ./lectern-data, a private PostgreSQL.
+    Serve(ConfigArgs),
+    /// Run the supervisor of content processes; `serve` starts it when none runs.
+    #[command(hide = true)]
+    Supervise(SuperviseArgs),
+    /// Check the configuration and report every mistake at once.
+    Check(check::CheckArgs),
+    /// Say what this host gives and lacks, and what to do about it.
+    Doctor(doctor::DoctorArgs),
+    /// Bring the database's schema up to date (`serve` does it too).
+    Migrate(migrate::MigrateArgs),
+    /// Add, list and change accounts of a running server.
+    #[command(subcommand)]
+    User(user::UserVerb),
+    /// Create, list and revoke API keys of a running server.
+    #[command(subcommand)]
+    Key(key::KeyVerb),
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConfigArgs {
+    /// Configuration file (TOML). Every key can also come from the environment, as LECTERN_SECTION__KEY.
+    #[arg(long, value_name = "FILE", env = "LECTERN_CONFIG")]
+    config: Option<PathBuf>,
+    /// Directory for the server's data; the same as data.dir.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address to serve on; the same as server.listen. Port 0 picks a free one.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct SuperviseArgs {
+    /// Unix socket to listen on.
+    #[arg(long)]
+    socket: PathBuf,
+    /// Most workers at a time.
+    #[arg(long, default_value_t = 1000)]
+    max_workers: usize,
+}
+
+impl ConfigArgs {
+    /// Reads all layers and makes the configuration. Mistakes are printed, one a line, and give exit status 2.
+    pub(crate) fn load(&self) -> Result<Config, ExitCode> {
+        let mistakes = match self.try_load() {
+            Ok(config) => return Ok(config),
+            Err(mistakes) => mistakes,
+        };
+        let count = match mistakes.len() {
+            1 => "1 mistake".to_owned(),
+            n => format!("{n} mistakes"),
+        };
+        eprintln!("lectern: {count} in the configuration");
+        for mistake in mistakes {
+            eprintln!("  {mistake}");
+        }
+        Err(ExitCode::from(2))
+    }
+
+    /// The same without printing: every mistake as a line of text.
+    pub(crate) fn try_load(&self) -> Result<Config, Vec<String>> {
+        let mut layers = Layers::default();
+        if let Some(file) = &self.config {
+            layers.add_file(file).map_err(|error| vec![chain(&error)])?;
+        }
+        let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        layers.add_environment(variables);
+        if let Some(dir) = &self.data_dir {
+            layers.add_flag("data.dir", "--data-dir", &dir.to_string_lossy());
+        }
+        if let Some(listen) = &self.listen {
+            layers.add_flag("server.listen", "--listen", listen);
+        }
+        let base = std::env::current_dir().map_err(|error| vec![format!("find the working directory: {error}")])?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Config::resolve(layers, &base, cores).map_err(|list| list.iter().map(ToString::to_string).collect())
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        // Some libraries repeat the cause in their own message.
+        if !text.ends_with(&next_text) {
+            text.push_str(": ");
+            text.push_str(&next_text);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+/// Prints a failure and gives the exit status for it.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("lectern: {}", chain(error.as_ref()));
+    ExitCode::FAILURE
+}
+
+/// Runs the command line.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.verb {
+        Verb::Serve(args) => return serve::run(&args),
+        Verb::Supervise(args) => supervise(&args),
+        Verb::Check(args) => return check::run(&args),
+        Verb::Doctor(args) => return doctor::run(&args),
+        Verb::Migrate(args) => return migrate::run(&args),
+        Verb::User(verb) => user::run(verb),
+        Verb::Key(verb) => key::run(verb),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+/// Runs the supervisor: a process of its own, without a runtime when it starts, because it forks.
+fn supervise(args: &SuperviseArgs) -> anyhow::Result<()> {
+    let mut config = lectern_supervisor::SupervisorConfig::new(&args.socket);
+    config.max_workers = args.max_workers;
+    let status = lectern_supervisor::run(config)?;
+    if status == ExitCode::SUCCESS { Ok(()) } else { anyhow::bail!("the supervisor failed; its log says why") }
+}

@@ -1,0 +1,155 @@
+//! Configuration: one typed value, made from defaults, `lectern.toml`, the environment and the command line.
+//!
+//! [`Config::resolve`] is pure: it takes the layers as values and reports every mistake at once, each with its key, the
+//! value given, where it came from and the form that is allowed. Nothing is started before it has succeeded.
+
+mod layers;
+mod reader;
+mod resolve;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) use layers::Layers;
+pub(crate) use reader::Effective;
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) server: Server,
+    pub(crate) data: Data,
+    pub(crate) database: Database,
+    pub(crate) bootstrap: Bootstrap,
+    pub(crate) python: Language,
+    pub(crate) r: Language,
+    pub(crate) content: Content,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) log: Log,
+    /// Every key with its value as printed (secrets hidden) and its origin, in the order of the documentation.
+    pub(crate) effective: Vec<Effective>,
+}
+
+/// `[server]`: addresses and how it stops.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    /// Where HTTP is served.
+    pub(crate) listen: SocketAddr,
+    /// The address users see, when it is not the one they connect to; no trailing slash.
+    pub(crate) public_url: Option<url::Url>,
+    /// Networks whose forwarding headers are believed.
+    pub(crate) trusted_proxies: Vec<ipnet::IpNet>,
+    /// Request threads; one per core by default.
+    pub(crate) threads: usize,
+    /// How long requests in flight may take after a stop was asked for.
+    pub(crate) stop_grace: Duration,
+}
+
+/// `[data]`: where things are kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Data {
+    /// Node-local directory.
+    pub(crate) dir: PathBuf,
+    /// Shared directory (a network file system) for bundles.
+    pub(crate) shared_dir: PathBuf,
+    /// File with the key that seals the environment variables of content.
+    pub(crate) key_file: PathBuf,
+}
+
+/// `[database]`: PostgreSQL; without a URL a private cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    pub(crate) url: Option<Secret>,
+    pub(crate) tls_ca_file: Option<PathBuf>,
+    pub(crate) allow_unverified_tls: bool,
+    pub(crate) max_connections: usize,
+    /// Where the private cluster's programs are, when not in the usual places.
+    pub(crate) bin_dir: Option<PathBuf>,
+}
+
+/// `[bootstrap]`: how the first administrator is made.
+#[derive(Debug, Clone)]
+pub(crate) struct Bootstrap {
+    /// File with the base64 secret shared with the client.
+    pub(crate) secret_file: Option<PathBuf>,
+    /// The same secret given directly, by the clients' convention, in `CONNECT_BOOTSTRAP_SECRETKEY`.
+    pub(crate) secret: Option<Secret>,
+}
+
+/// `[python]` and `[r]`: interpreters and package restore.
+#[derive(Debug, Clone)]
+pub(crate) struct Language {
+    /// Executables offered besides those found in the usual places.
+    pub(crate) interpreters: Vec<PathBuf>,
+    /// The `uv` program (Python only).
+    pub(crate) uv: Option<PathBuf>,
+    /// Package index (Python only).
+    pub(crate) index_url: Option<url::Url>,
+    /// Longest time one restore may take.
+    pub(crate) restore_timeout: Duration,
+}
+
+/// `[content]`: defaults and limits of what publishers deploy.
+#[derive(Debug, Clone)]
+pub(crate) struct Content {
+    pub(crate) max_bundle_bytes: u64,
+    pub(crate) max_unpacked_bytes: u64,
+    pub(crate) max_files: u64,
+    pub(crate) init_timeout: Duration,
+    /// Zero: never stopped for being idle.
+    pub(crate) idle_timeout: Duration,
+    pub(crate) stop_grace: Duration,
+    pub(crate) max_waiting: usize,
+    pub(crate) max_workers: usize,
+    pub(crate) job_log_bytes: u64,
+    /// Deployments run at a time on this server.
+    pub(crate) concurrent_deploys: usize,
+}
+
+/// `[sandbox]`: accounts that content runs as.
+#[derive(Debug, Clone)]
+pub(crate) struct Sandbox {
+    /// First of 65,536 user ids that content items run as when Lectern runs as root.
+    pub(crate) first_uid: u32,
+    /// The account that restores packages and runs the private database when Lectern runs as root.
+    pub(crate) build_uid: u32,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    /// A `tracing` filter, `info` or `info,lectern_edge=debug`.
+    pub(crate) level: String,
+}
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret text.
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, for the one place that uses it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(hidden)")
+    }
+}

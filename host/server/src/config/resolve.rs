@@ -1,0 +1,232 @@
+//! The keys, their defaults and their rules: the one list that documentation and `lectern check --print` follow.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::layers::Layers;
+use super::reader::{Mistake, Reader};
+use super::{Bootstrap, Config, Content, Data, Database, Language, Log, LogFormat, Sandbox, Secret, Server};
+
+/// Longest any time-out may be set to: 30 days, the most the clients know.
+const MONTH: u64 = 2_592_000;
+
+impl Config {
+    /// Makes the configuration from its layers, or says everything that is wrong with them.
+    ///
+    /// `base` is what relative paths are relative to; `cores` is how many this machine has.
+    pub(crate) fn resolve(layers: Layers, base: &Path, cores: usize) -> Result<Self, Vec<Mistake>> {
+        let bootstrap_secret = layers.bootstrap_secret.clone();
+        let mut read = Reader::new(layers, base);
+        let server = server(&mut read, cores);
+        let data = data(&mut read);
+        let database = database(&mut read);
+        let bootstrap = Bootstrap {
+            secret_file: read.optional_path("bootstrap.secret_file"),
+            secret: bootstrap_secret.map(Secret::new),
+        };
+        let python = language(
+            &mut read,
+            ["python.interpreters", "python.uv", "python.index_url", "python.restore_timeout_seconds"],
+        );
+        let r = Language {
+            interpreters: read.paths("r.interpreters"),
+            uv: None,
+            index_url: None,
+            restore_timeout: read.seconds("r.restore_timeout_seconds", 900, 1, MONTH),
+        };
+        let content = content(&mut read);
+        let sandbox = sandbox(&mut read);
+        let log = log(&mut read);
+        read.refuse_unknown();
+        if !read.mistakes.is_empty() {
+            return Err(read.mistakes);
+        }
+        let effective = read.effective;
+        Ok(Self { server, data, database, bootstrap, python, r, content, sandbox, log, effective })
+    }
+}
+
+fn server(read: &mut Reader, cores: usize) -> Server {
+    Server {
+        listen: read.text(
+            "server.listen",
+            "an address and a port, like 127.0.0.1:3939 or [::]:3939",
+            SocketAddr::from(([127, 0, 0, 1], 3939)),
+            |text| text.parse().ok(),
+        ),
+        public_url: read.optional(
+            "server.public_url",
+            "an http or https URL without query, like https://publish.example.org/lectern",
+            false,
+            parse_base_url,
+        ),
+        trusted_proxies: read.list(
+            "server.trusted_proxies",
+            "a list of addresses or networks, like [\"10.0.0.0/8\", \"::1\"]",
+            |text| text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(ipnet::IpNet::from)),
+        ),
+        threads: usize::try_from(read.number("server.threads", cores as u64, 1, 256)).unwrap_or(1),
+        stop_grace: read.seconds("server.stop_grace_seconds", 30, 0, 3600),
+    }
+}
+
+fn data(read: &mut Reader) -> Data {
+    let dir = read.path("data.dir", PathBuf::from("lectern-data"));
+    Data {
+        shared_dir: read.path("data.shared_dir", dir.join("shared")),
+        key_file: read.path("data.key_file", dir.join("secret.key")),
+        dir,
+    }
+}
+
+fn database(read: &mut Reader) -> Database {
+    let url = read.optional("database.url", "a URL like postgres://user:password@host:5432/name", true, |text| {
+        let known = ["postgres", "postgresql"];
+        url::Url::parse(text).ok().filter(|url| known.contains(&url.scheme())).map(|_| text.to_owned())
+    });
+    Database {
+        url: url.map(Secret::new),
+        tls_ca_file: read.optional_path("database.tls_ca_file"),
+        allow_unverified_tls: read.switch("database.allow_unverified_tls", false),
+        // More than PostgreSQL's own default of 100 connections would only move the waiting there.
+        max_connections: usize::try_from(read.number("database.max_connections", 16, 2, 90)).unwrap_or(16),
+        bin_dir: read.optional_path("database.bin_dir"),
+    }
+}
+
+fn language(read: &mut Reader, [interpreters, uv, index_url, restore]: [&'static str; 4]) -> Language {
+    Language {
+        interpreters: read.paths(interpreters),
+        uv: read.optional_path(uv),
+        index_url: read.optional(index_url, "an http or https URL", false, parse_base_url),
+        restore_timeout: read.seconds(restore, 900, 1, MONTH),
+    }
+}
+
+fn content(read: &mut Reader) -> Content {
+    const GIB: u64 = 1 << 30;
+    Content {
+        max_bundle_bytes: read.size("content.max_bundle_bytes", 10 * GIB, 1024),
+        max_unpacked_bytes: read.size("content.max_unpacked_bytes", 40 * GIB, 1024),
+        max_files: read.number("content.max_files", 200_000, 1, 10_000_000),
+        init_timeout: read.seconds("content.init_timeout_seconds", 60, 1, MONTH),
+        idle_timeout: read.seconds("content.idle_timeout_seconds", 120, 0, MONTH),
+        stop_grace: read.seconds("content.stop_grace_seconds", 10, 0, 600),
+        max_waiting: usize::try_from(read.number("content.max_waiting", 1000, 1, 100_000)).unwrap_or(1000),
+        max_workers: usize::try_from(read.number("content.max_workers", 500, 1, 10_000)).unwrap_or(500),
+        job_log_bytes: read.size("content.job_log_bytes", 10 << 20, 64 << 10),
+        concurrent_deploys: usize::try_from(read.number("content.concurrent_deploys", 4, 1, 64)).unwrap_or(4),
+    }
+}
+
+fn sandbox(read: &mut Reader) -> Sandbox {
+    // 65,536 ids are taken from here on; the range must end below 2^31, where some tools stop.
+    let first = read.number("sandbox.first_uid", 200_000, 1_000, (1 << 31) - 65_537);
+    let build = read.number("sandbox.build_uid", 199_999, 1, (1 << 31) - 1);
+    if (first..first + 65_536).contains(&build) {
+        read.mistake(
+            "sandbox.build_uid",
+            build.to_string(),
+            format!("must lie outside the ids of content, {first} to {}", first + 65_535),
+        );
+    }
+    Sandbox {
+        first_uid: u32::try_from(first).unwrap_or(200_000),
+        build_uid: u32::try_from(build).unwrap_or(199_999),
+    }
+}
+
+fn log(read: &mut Reader) -> Log {
+    let format = read.text("log.format", "\"text\" or \"json\"", "text".to_owned(), |text| {
+        ["text", "json"].contains(&text).then(|| text.to_owned())
+    });
+    let level = read.text(
+        "log.level",
+        "a filter like info, debug or info,lectern_edge=debug",
+        "info".to_owned(),
+        |text| tracing_subscriber::EnvFilter::try_new(text).ok().filter(|_| !text.is_empty()).map(|_| text.to_owned()),
+    );
+    Log { format: if format == "json" { LogFormat::Json } else { LogFormat::Text }, level }
+}
+
+/// An http(s) URL without query and fragment; the trailing slash is dropped when printed by those who use it.
+fn parse_base_url(text: &str) -> Option<url::Url> {
+    let url = url::Url::parse(text).ok()?;
+    let fits = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    fits.then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use std::time::Duration;
+
+    fn resolve(values: &[(&str, &str)]) -> Result<Config, Vec<Mistake>> {
+        let mut layers = Layers::default();
+        for (key, value) in values {
+            layers.add_flag(key, "--set", value);
+        }
+        Config::resolve(layers, Path::new("/srv"), 8)
+    }
+
+    #[test]
+    fn defaults_need_no_file() {
+        let config = resolve(&[]).unwrap();
+        assert_eq!(config.server.listen.to_string(), "127.0.0.1:3939");
+        assert_eq!(config.server.threads, 8);
+        assert_eq!(config.data.dir, Path::new("/srv/lectern-data"));
+        assert_eq!(config.data.shared_dir, Path::new("/srv/lectern-data/shared"));
+        assert!(config.database.url.is_none());
+        assert_eq!(config.content.init_timeout, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let mistakes = resolve(&[
+            ("server.listen", "nowhere"),
+            ("server.public_url", "ftp://x"),
+            ("server.threads", "0"),
+            ("server.lisen", "127.0.0.1:1"),
+            ("database.url", "mysql://root:hunter2@db/x"),
+            ("content.max_bundle_bytes", "1.5 GiB"),
+            ("log.format", "xml"),
+            ("sandbox.build_uid", "200001"),
+            ("python.interpreters", "bin/python"),
+        ])
+        .unwrap_err();
+        let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        let text = lines.join("\n");
+        assert_eq!(lines.len(), 9, "{text}");
+        for expected in [
+            "server.listen = \"nowhere\" (command line --set): must be an address and a port",
+            "server.threads = \"0\"",
+            "server.lisen = (hidden) (command line --set): no such key; did you mean server.listen?",
+            "must lie outside the ids of content, 200000 to 265535",
+            "log.format = \"xml\" (command line --set): must be \"text\" or \"json\"",
+        ] {
+            assert!(text.contains(expected), "{expected}\n--\n{text}");
+        }
+        assert!(!text.contains("hunter2"), "secrets are not printed: {text}");
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let config = resolve(&[("database.url", "postgres://u:hunter2@db/x")]).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let shown = config.effective.iter().find(|e| e.key == "database.url").unwrap();
+        assert_eq!(shown.value, "(hidden)");
+    }
+
+    #[test]
+    fn lists_come_as_text_or_as_arrays() {
+        let config = resolve(&[("server.trusted_proxies", "10.0.0.0/8, ::1")]).unwrap();
+        assert_eq!(config.server.trusted_proxies.len(), 2);
+        assert!(resolve(&[("server.trusted_proxies", "10.0.0.0/99")]).is_err());
+    }
+}

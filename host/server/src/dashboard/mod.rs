@@ -1,0 +1,158 @@
+//! The dashboard: a page per content item and a list of what one may see. Plain pages, no script but one (see `hash.js`).
+
+mod load;
+mod pages;
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::get;
+use lectern_api::External;
+use lectern_domain::access::Principal;
+use lectern_metadata::Database;
+
+use crate::paths::Paths;
+use crate::view::View;
+use pages::{Frame, MessagePage};
+
+/// Nothing but this server's own style sheet, script and forms.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; form-action 'self'; \
+                      base-uri 'none'; frame-ancestors 'none'";
+
+/// What the pages are made from.
+#[derive(Clone)]
+pub(crate) struct Dashboard {
+    pub(crate) database: Database,
+    pub(crate) view: Arc<View>,
+    pub(crate) paths: Paths,
+    /// The server's address outside, where the operator set one.
+    pub(crate) public_url: Option<url::Url>,
+}
+
+/// Who looks, and from where.
+struct Visit {
+    principal: Option<Principal>,
+    /// The server's address as the visitor knows it, without a trailing slash.
+    server: String,
+    /// Its path, without a trailing slash.
+    base: String,
+}
+
+impl FromRequestParts<Dashboard> for Visit {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, dashboard: &Dashboard) -> Result<Self, Self::Rejection> {
+        let principal = parts.extensions.get::<Option<Principal>>().cloned().flatten();
+        let (server, base) = match (&dashboard.public_url, parts.extensions.get::<External>()) {
+            (Some(url), _) => {
+                let path = url.path().trim_end_matches('/').to_owned();
+                (url.as_str().trim_end_matches('/').to_owned(), path)
+            }
+            (None, Some(external)) => (
+                format!("{}://{}{}", external.scheme, external.authority, external.prefix),
+                external.prefix.clone(),
+            ),
+            (None, None) => (String::new(), String::new()),
+        };
+        Ok(Self { principal, server, base })
+    }
+}
+
+impl Visit {
+    fn frame(&self) -> Frame {
+        let user = self.principal.as_ref().map(|principal| pages::Who {
+            username: principal.username.clone(),
+            role: principal.role.as_str(),
+            publishes: principal.role >= lectern_domain::UserRole::Publisher,
+        });
+        Frame { base: self.base.clone(), server: self.server.clone(), user }
+    }
+}
+
+/// The routes below `/connect`.
+pub(crate) fn router(dashboard: Dashboard) -> Router {
+    Router::new()
+        .route("/connect/", get(list))
+        .route("/connect/apps/{guid}", get(item))
+        .route("/connect/apps/{guid}/", get(item))
+        .route("/connect/assets/style.css", get(|| asset("text/css; charset=utf-8", include_str!("../../assets/style.css"))))
+        .route("/connect/assets/hash.js", get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/hash.js"))))
+        .fallback(unknown)
+        .with_state(dashboard)
+}
+
+async fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "public, max-age=3600"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, text)
+}
+
+async fn list(visit: Visit, State(dashboard): State<Dashboard>) -> Response {
+    page(StatusCode::OK, &load::list(&dashboard, &visit))
+}
+
+async fn item(visit: Visit, State(dashboard): State<Dashboard>, Path(guid): Path<String>) -> Response {
+    match load::item(&dashboard, &visit, &guid).await {
+        Ok(item) => page(StatusCode::OK, &*item),
+        Err(load::NoPage::SignIn) => {
+            let next = percent_encoding::utf8_percent_encode(
+                &format!("{}/connect/apps/{guid}", visit.base),
+                percent_encoding::NON_ALPHANUMERIC,
+            )
+            .to_string();
+            Redirect::to(&format!("{}/__plugin__/password-login/?next={next}", visit.base)).into_response()
+        }
+        Err(load::NoPage::Absent) => {
+            message(&visit, StatusCode::NOT_FOUND, "No such content", "There is no content with this address; it may have been deleted.")
+        }
+        Err(load::NoPage::Refused) => message(
+            &visit,
+            StatusCode::FORBIDDEN,
+            "Not shared with you",
+            "This content exists, but it is not shared with your account. Its owner can add you.",
+        ),
+        Err(load::NoPage::Away(error)) => {
+            tracing::warn!(error = crate::cli::chain(&error), "dashboard page without database");
+            message(
+                &visit,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Settings are away for a moment",
+                "The server's database does not answer. Published content goes on being served; try this page again soon.",
+            )
+        }
+    }
+}
+
+async fn unknown(visit: Visit) -> Response {
+    message(&visit, StatusCode::NOT_FOUND, "No such page", "The dashboard has no page of this address.")
+}
+
+fn message(visit: &Visit, status: StatusCode, title: &str, text: &str) -> Response {
+    page(status, &MessagePage { frame: visit.frame(), title: title.to_owned(), text: text.to_owned() })
+}
+
+fn page(status: StatusCode, template: &impl Template) -> Response {
+    match template.render() {
+        Ok(html) => {
+            let headers = [
+                (header::CONTENT_SECURITY_POLICY, POLICY),
+                (header::CACHE_CONTROL, "no-store"),
+                (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+                (header::REFERRER_POLICY, "same-origin"),
+            ];
+            (status, headers, Html(html)).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "dashboard page");
+            (StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made; the server's log says why").into_response()
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What the templates show.
+
+use askama::Template;
+
+/// The frame around every page.
+pub(super) struct Frame {
+    /// The server's path, without a trailing slash.
+    pub(super) base: String,
+    /// The server's address, without a trailing slash.
+    pub(super) server: String,
+    pub(super) user: Option<Who>,
+}
+
+impl Frame {
+    fn may_publish(&self) -> bool {
+        self.user.as_ref().is_some_and(|user| user.publishes)
+    }
+}
+
+/// The signed-in user.
+pub(super) struct Who {
+    pub(super) username: String,
+    pub(super) role: &'static str,
+    pub(super) publishes: bool,
+}
+
+/// One row of the list.
+pub(super) struct Row {
+    pub(super) guid: String,
+    pub(super) title: String,
+    pub(super) mode: &'static str,
+    pub(super) access: &'static str,
+    pub(super) owner: String,
+    pub(super) locked: bool,
+    pub(super) published: bool,
+    pub(super) address: String,
+}
+
+#[derive(Template)]
+#[template(path = "list.html")]
+pub(super) struct ListPage {
+    pub(super) frame: Frame,
+    pub(super) items: Vec<Row>,
+}
+
+/// One content item.
+pub(super) struct Item {
+    pub(super) guid: String,
+    pub(super) name: String,
+    pub(super) title: String,
+    pub(super) description: String,
+    pub(super) mode: &'static str,
+    pub(super) access: &'static str,
+    pub(super) owner: String,
+    pub(super) address: String,
+    pub(super) vanity: Option<String>,
+    pub(super) published: bool,
+    pub(super) locked: bool,
+    pub(super) locked_message: String,
+    pub(super) created: String,
+    pub(super) deployed: String,
+    pub(super) python: Option<String>,
+    pub(super) r: Option<String>,
+}
+
+/// Somebody listed in the permissions.
+pub(super) struct Person {
+    pub(super) name: String,
+    pub(super) may: &'static str,
+}
+
+/// What collaborators see besides.
+pub(super) struct Inside {
+    pub(super) bundles: Vec<Bundle>,
+    pub(super) task: Option<Task>,
+    pub(super) job: Option<Job>,
+}
+
+pub(super) struct Bundle {
+    pub(super) id: String,
+    pub(super) created: String,
+    pub(super) size: String,
+    pub(super) active: bool,
+    pub(super) prepared: bool,
+}
+
+pub(super) struct Task {
+    pub(super) created: String,
+    pub(super) finished: bool,
+    pub(super) failed: bool,
+    pub(super) error: String,
+    pub(super) output: Vec<String>,
+}
+
+pub(super) struct Job {
+    pub(super) key: String,
+    pub(super) state: String,
+    pub(super) started: String,
+    pub(super) lines: Vec<LogLine>,
+}
+
+pub(super) struct LogLine {
+    pub(super) source: String,
+    pub(super) time: String,
+    pub(super) text: String,
+}
+
+#[derive(Template)]
+#[template(path = "item.html")]
+pub(super) struct ItemPage {
+    pub(super) frame: Frame,
+    pub(super) item: Item,
+    pub(super) people: Vec<Person>,
+    pub(super) inside: Option<Inside>,
+}
+
+#[derive(Template)]
+#[template(path = "message.html")]
+pub(super) struct MessagePage {
+    pub(super) frame: Frame,
+    pub(super) title: String,
+    pub(super) text: String,
+}

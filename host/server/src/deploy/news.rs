@@ -1,0 +1,81 @@
+//! Tells those who poll a task that it has news, without asking the database.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use lectern_domain::TaskId;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// Without knowledge of a task (it waits, or another server runs it) its row is looked at again after this.
+const ELSEWHERE: Duration = Duration::from_secs(1);
+
+/// How far a task of this server is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Progress {
+    lines: i64,
+    finished: bool,
+}
+
+/// The tasks that run here.
+#[derive(Default)]
+pub(crate) struct News {
+    tasks: Mutex<HashMap<TaskId, watch::Sender<Progress>>>,
+}
+
+impl News {
+    /// A task begins here with `lines` of output so far.
+    pub(super) fn begin(&self, task: &TaskId, lines: i64) {
+        self.tasks.lock().insert(task.clone(), watch::Sender::new(Progress { lines, finished: false }));
+    }
+
+    /// The task has this many lines now.
+    pub(super) fn lines(&self, task: &TaskId, lines: i64) {
+        if let Some(sender) = self.tasks.lock().get(task) {
+            sender.send_modify(|progress| progress.lines = lines);
+        }
+    }
+
+    /// The task ended, or runs here no longer.
+    pub(super) fn end(&self, task: &TaskId) {
+        if let Some(sender) = self.tasks.lock().remove(task) {
+            sender.send_modify(|progress| progress.finished = true);
+        }
+    }
+
+    /// Returns when `task` has more than `after` lines or ended, at the latest after `wait`.
+    pub(crate) async fn wait(&self, task: &TaskId, after: i64, wait: Duration) {
+        let receiver = self.tasks.lock().get(task).map(watch::Sender::subscribe);
+        let Some(mut receiver) = receiver else {
+            return tokio::time::sleep(wait.min(ELSEWHERE)).await;
+        };
+        let news = receiver.wait_for(|progress| progress.lines > after || progress.finished);
+        // A time-out and a dropped sender both mean: look at the row.
+        let _ = tokio::time::timeout(wait, news).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_hear_of_lines_and_of_the_end() {
+        let news = News::default();
+        let task = TaskId::from_random([1; 16]);
+        let long = Duration::from_secs(30);
+        let begun = tokio::time::Instant::now();
+        news.begin(&task, 2);
+        news.wait(&task, 1, long).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO, "there is news already");
+        tokio::join!(news.wait(&task, 2, long), async { news.lines(&task, 3) });
+        assert_eq!(begun.elapsed(), Duration::ZERO, "a line arrives");
+        tokio::join!(news.wait(&task, 3, long), async { news.end(&task) });
+        assert_eq!(begun.elapsed(), Duration::ZERO, "it ends");
+        news.begin(&task, 0);
+        news.wait(&task, 0, long).await;
+        assert_eq!(begun.elapsed(), long, "nothing happens");
+        news.wait(&TaskId::from_random([2; 16]), 0, long).await;
+        assert_eq!(begun.elapsed(), long + ELSEWHERE, "not a task of this server");
+    }
+}

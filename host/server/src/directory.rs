@@ -1,0 +1,169 @@
+//! What plugins may ask about accounts and content, answered from the snapshot; passwords from the database.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use lectern_domain::access::PrincipalVia;
+use lectern_domain::{ContentGuid, Principal};
+use lectern_gate::{Directory, PasswordRefusal};
+use lectern_metadata::{Database, users};
+use parking_lot::Mutex;
+use time::OffsetDateTime;
+
+use crate::credentials;
+use crate::view::View;
+
+/// Failed tries that an address may make before it must wait.
+const FREE_TRIES: u32 = 10;
+/// How long it must wait then; each further failure within it starts it anew.
+const PENALTY: Duration = Duration::from_secs(60);
+/// Addresses remembered; beyond, those whose time is over are forgotten, then all.
+const ADDRESSES: usize = 10_000;
+
+/// Counts failed sign-ins by address.
+#[derive(Default)]
+struct Throttle(Mutex<HashMap<IpAddr, (u32, Instant)>>);
+
+impl Throttle {
+    /// How long `client` must still wait at `now`.
+    fn wait(&self, client: IpAddr, now: Instant) -> Option<Duration> {
+        let tries = self.0.lock();
+        let (failed, last) = tries.get(&client)?;
+        let until = *last + PENALTY;
+        (*failed >= FREE_TRIES && until > now).then(|| until - now)
+    }
+
+    fn failed(&self, client: IpAddr, now: Instant) {
+        let mut tries = self.0.lock();
+        if tries.len() >= ADDRESSES {
+            tries.retain(|_, (_, last)| *last + PENALTY > now);
+            if tries.len() >= ADDRESSES {
+                tries.clear();
+            }
+        }
+        let (failed, last) = tries.entry(client).or_insert((0, now));
+        if *last + PENALTY <= now {
+            *failed = 0;
+        }
+        *failed += 1;
+        *last = now;
+    }
+
+    fn succeeded(&self, client: IpAddr) {
+        self.0.lock().remove(&client);
+    }
+}
+
+/// The directory of this server.
+pub(crate) struct ServerDirectory {
+    view: Arc<View>,
+    database: Database,
+    throttle: Throttle,
+    /// The runtime of the database's connections; calls come from threads with runtimes of their own.
+    runtime: tokio::runtime::Handle,
+}
+
+impl ServerDirectory {
+    pub(crate) fn new(view: Arc<View>, database: Database, runtime: tokio::runtime::Handle) -> Self {
+        Self { view, database, throttle: Throttle::default(), runtime }
+    }
+}
+
+async fn check(database: Database, username: String, password: String) -> Result<Principal, PasswordRefusal> {
+    let away = |error: &dyn std::error::Error| {
+        tracing::warn!(error = crate::cli::chain(error), "a password cannot be checked");
+        PasswordRefusal::Unavailable
+    };
+    let found = {
+        let client = database.client().await.map_err(|error| away(&error))?;
+        users::password_hash_of(&client, &username).await.map_err(|error| away(&error))?
+    };
+    let (user, stored) = match found {
+        Some((user, hash)) => (Some(user), hash.map(|hash| hash.0)),
+        None => (None, None),
+    };
+    let fits = credentials::password_fits(password, stored).await.map_err(|error| away(error.as_ref()))?;
+    match user {
+        Some(user) if fits && !user.locked => Ok(Principal {
+            user: user.id,
+            guid: user.guid,
+            username: user.username,
+            role: user.role,
+            via: PrincipalVia::Session,
+        }),
+        _ => Err(PasswordRefusal::Wrong),
+    }
+}
+
+#[async_trait]
+impl Directory for ServerDirectory {
+    fn find_vanity(&self, path: &str) -> Option<(ContentGuid, usize)> {
+        self.view.current().find_vanity(path)
+    }
+
+    fn find_key(&self, key: &str) -> Option<Principal> {
+        self.view.current().principal_of_key(&credentials::secret_hash(key))
+    }
+
+    fn find_session(&self, token: &str) -> Option<Principal> {
+        self.view.current().principal_of_session(&credentials::secret_hash(token), OffsetDateTime::now_utc())
+    }
+
+    async fn check_password(
+        &self,
+        client: IpAddr,
+        username: &str,
+        password: &str,
+    ) -> Result<Principal, PasswordRefusal> {
+        if let Some(wait) = self.throttle.wait(client, Instant::now()) {
+            return Err(PasswordRefusal::Throttled(wait));
+        }
+        let checking = self.runtime.spawn(check(self.database.clone(), username.to_owned(), password.to_owned()));
+        let outcome = checking.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a password check ended");
+            Err(PasswordRefusal::Unavailable)
+        });
+        match &outcome {
+            Ok(_) => self.throttle.succeeded(client),
+            Err(PasswordRefusal::Wrong) => self.throttle.failed(client, Instant::now()),
+            Err(PasswordRefusal::Throttled(_) | PasswordRefusal::Unavailable) => {}
+        }
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_failures_make_an_address_wait() {
+        let throttle = Throttle::default();
+        let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let now = Instant::now();
+        for _ in 0..FREE_TRIES {
+            assert_eq!(throttle.wait(one, now), None);
+            throttle.failed(one, now);
+        }
+        assert_eq!(throttle.wait(one, now), Some(PENALTY));
+        assert_eq!(throttle.wait(other, now), None, "others are not concerned");
+        assert_eq!(throttle.wait(one, now + PENALTY), None, "it passes");
+        throttle.failed(one, now + PENALTY);
+        assert_eq!(throttle.wait(one, now + PENALTY), None, "and the count begins anew");
+        throttle.succeeded(one);
+        assert_eq!(throttle.0.lock().len(), 0);
+    }
+
+    #[test]
+    fn addresses_are_bounded() {
+        let throttle = Throttle::default();
+        let now = Instant::now();
+        for n in 0..=u32::try_from(ADDRESSES).unwrap_or(0) {
+            throttle.failed(IpAddr::from(n.to_be_bytes()), now);
+        }
+        assert!(throttle.0.lock().len() <= ADDRESSES);
+    }
+}

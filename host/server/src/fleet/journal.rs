@@ -1,0 +1,79 @@
+//! Writes the record of jobs without keeping anybody waiting: the database may be away while content is served.
+
+use std::time::Duration;
+
+use lectern_domain::JobKey;
+use lectern_domain::worker::ExitStatus;
+use lectern_metadata::jobs::NewJob;
+use lectern_metadata::{Database, DbError, is_transient, jobs};
+use tokio::sync::mpsc;
+
+/// Notes kept while the database is away; beyond, the newest are lost (a job then misses its end or its row, never a
+/// worker). A thousand workers starting and ending once fit.
+const NOTES: usize = 4096;
+/// Between tries while the database is away.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Something about a job.
+#[derive(Debug)]
+pub(super) enum Note {
+    Created(NewJob),
+    Running { job: JobKey, pid: i32 },
+    Ready { job: JobKey },
+    Ended { job: JobKey, exit_code: Option<i32> },
+}
+
+/// Takes notes.
+#[derive(Clone)]
+pub(super) struct Journal(mpsc::Sender<Note>);
+
+impl Journal {
+    /// A journal and the task that writes it; the task ends when the journal is dropped.
+    pub(super) fn new(database: Database) -> (Self, impl Future<Output = ()>) {
+        let (sender, receiver) = mpsc::channel(NOTES);
+        (Self(sender), write(database, receiver))
+    }
+
+    pub(super) fn note(&self, note: Note) {
+        if let Err(mpsc::error::TrySendError::Full(note)) = self.0.try_send(note) {
+            tracing::warn!(?note, "the record of jobs is behind; a note is lost");
+        }
+    }
+}
+
+/// The protocol has one number for the end: a signal counts as 128 and its number, as in a shell.
+pub(super) fn exit_code(status: Option<ExitStatus>) -> Option<i32> {
+    status.map(|status| match status {
+        ExitStatus::Code(code) => code,
+        ExitStatus::Signal(signal) => 128 + signal,
+    })
+}
+
+async fn write(database: Database, mut notes: mpsc::Receiver<Note>) {
+    while let Some(note) = notes.recv().await {
+        let closed = loop {
+            match put(&database, &note).await {
+                Err(error) if is_transient(&error) && !notes.is_closed() => tokio::time::sleep(RETRY).await,
+                Err(error) => {
+                    tracing::warn!(error = crate::cli::chain(&error), ?note, "the record of jobs misses a note");
+                    break notes.is_closed();
+                }
+                Ok(()) => break false,
+            }
+        };
+        // The server is stopping and the database is away: the rest would fail the same way.
+        if closed {
+            return;
+        }
+    }
+}
+
+async fn put(database: &Database, note: &Note) -> Result<(), DbError> {
+    let client = database.client().await?;
+    match note {
+        Note::Created(job) => jobs::create(&client, job).await.map(drop),
+        Note::Running { job, pid } => jobs::set_pid(&client, job, *pid).await.map(drop),
+        Note::Ready { job } => jobs::set_ready(&client, job).await.map(drop),
+        Note::Ended { job, exit_code } => jobs::finish(&client, job, *exit_code).await.map(drop),
+    }
+}

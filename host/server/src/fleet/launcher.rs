@@ -1,0 +1,124 @@
+//! Makes launch specifications: the bundle's files, its environment, its variables, its account.
+
+use std::time::Duration;
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use lectern_domain::launch::{Account, LaunchSpec, Prepared, Program};
+use lectern_domain::manifest::Manifest;
+use lectern_domain::snapshot::{BundleEntry, ContentEntry};
+use lectern_domain::{ContentId, JobKey};
+use lectern_metadata::content::Traits;
+use lectern_runtimes::launch::LaunchContext;
+
+use crate::paths::Paths;
+use crate::runtimes::Runtimes;
+use crate::seal::Sealer;
+use crate::trees::BundleFiles;
+
+/// Content items that can have an account of their own.
+const ACCOUNTS: i64 = 65_536;
+
+/// Everything that a launch takes.
+pub(crate) struct Launcher {
+    pub(crate) paths: Paths,
+    pub(crate) files: BundleFiles,
+    pub(crate) runtimes: Arc<Runtimes>,
+    pub(crate) sealer: Arc<Sealer>,
+    /// First account of content; `None` when this server may not change accounts.
+    pub(crate) first_uid: Option<u32>,
+    /// The server's address outside, without a trailing slash.
+    pub(crate) public_url: String,
+    pub(crate) stop_grace: Duration,
+    pub(crate) log_limit_bytes: u64,
+}
+
+/// The protocol's word for what a job does.
+pub(super) fn job_tag(program: &Program) -> &'static str {
+    match program {
+        Program::PythonAsgi { .. } => "run_fastapi_app",
+        Program::PythonWsgi { .. } => "run_python_api",
+        Program::Plumber { .. } => "run_api",
+        Program::Static { .. } => "unknown",
+    }
+}
+
+/// The account of a content item: the first one plus its row number.
+fn account(first_uid: u32, content: ContentId) -> anyhow::Result<Account> {
+    match u32::try_from(content.0) {
+        Ok(number) if i64::from(number) < ACCOUNTS => {
+            Ok(Account { uid: first_uid + number, gid: first_uid + number })
+        }
+        _ => bail!("content number {content} is beyond the {ACCOUNTS} accounts from sandbox.first_uid = {first_uid} on"),
+    }
+}
+
+impl Launcher {
+    /// Makes the specification of one worker. Fetches, unpacks and restores what is not on this node.
+    pub(super) async fn spec(
+        &self,
+        content: &ContentEntry,
+        bundle: &BundleEntry,
+        job: &JobKey,
+        init_timeout: Duration,
+    ) -> anyhow::Result<LaunchSpec> {
+        let tree = self.files.tree(bundle.hash).await.with_context(|| format!("unpack bundle {}", bundle.id))?;
+        let mut variables = Vec::with_capacity(content.sealed_variables.len());
+        for (name, sealed) in &content.sealed_variables {
+            variables.push((name.clone(), self.sealer.open_value(content.guid, name, sealed)?));
+        }
+        let private = self.paths.worker(bundle.id, job);
+        let socket = private.join("s");
+        let log = self.paths.job_log(job);
+        let own = content.processes.max_conns_per_process.and_then(|most| u32::try_from(most).ok());
+        let context = LaunchContext {
+            job: job.clone(),
+            content: content.guid,
+            bundle: bundle.id,
+            tree: &tree,
+            private: &private,
+            socket: &socket,
+            log: &log,
+            log_limit_bytes: self.log_limit_bytes,
+            account: self.first_uid.map(|first| account(first, content.id)).transpose()?,
+            public_url: Some(&self.public_url),
+            variables: &variables,
+            max_conns_per_process: own.unwrap_or(20),
+            init_timeout,
+            stop_grace: self.stop_grace,
+        };
+        match self.runtimes.inner.launch(&bundle.prepared, &context) {
+            Err(error) if error.needs_preparing() => {
+                tracing::info!(content.id = %content.guid, bundle.id = %bundle.id, %error, "preparing a bundle on this node");
+                let prepared = self.prepare_again(&tree).await?;
+                Ok(self.runtimes.inner.launch(&prepared, &context)?)
+            }
+            made => Ok(made?),
+        }
+    }
+
+    /// Restores an environment that was prepared on another node, or cleaned away.
+    async fn prepare_again(&self, tree: &std::path::Path) -> anyhow::Result<Prepared> {
+        let path = tree.join("manifest.json");
+        let bytes = tokio::fs::read(&path).await.with_context(|| format!("read {}", path.display()))?;
+        let manifest = Manifest::parse(&bytes).context("read the bundle's manifest")?;
+        let mut log = |line: &str| tracing::info!(line, "preparing a bundle");
+        let prepared = self.runtimes.prepare(tree, &manifest, &Traits::default(), &mut log).await;
+        Ok(prepared.map_err(anyhow::Error::msg)?.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_item_has_an_account_of_its_own() {
+        assert_eq!(account(200_000, ContentId(1)).unwrap(), Account { uid: 200_001, gid: 200_001 });
+        assert_eq!(account(200_000, ContentId(65_535)).unwrap().uid, 265_535);
+        assert!(account(200_000, ContentId(65_536)).is_err());
+        assert!(account(200_000, ContentId(i64::MAX)).is_err());
+    }
+}

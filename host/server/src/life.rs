@@ -1,0 +1,141 @@
+//! The life of a server: what starts in which order, and what stops in which.
+//!
+//! Start: directories and lock, database, keys and store, interpreters, supervisor, gate, listener. Stop, backwards: the
+//! listener first (what is in flight finishes, up to a limit), then tasks, workers, and the database last.
+
+mod parts;
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use lectern_edge::Edge;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::health::ServerHealth;
+use crate::host::{self, DirectoryLock};
+use crate::paths::Paths;
+use crate::store::MetadataStore;
+use crate::view::View;
+use parts::Parts;
+
+/// Runs a server until it is told to stop.
+pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+    let paths = Paths::new(&config.data);
+    host::make_directories(&config, &paths)?;
+    let _lock = DirectoryLock::take(&paths)?;
+    let mut stop_asked = StopSignals::listen()?;
+    say_limits();
+    // The address is taken before anything is started that would have to be stopped again.
+    let edge = Edge::bind(parts::edge_config(&config)).context("bind server.listen")?;
+    println!("listening on http://{}", edge.address());
+    let _ = std::io::stdout().flush();
+
+    let store = tokio::select! {
+        store = MetadataStore::open(&config, &paths) => store?,
+        () = stop_asked.next() => return Ok(()),
+    };
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let watch = store.watch(stop.clone());
+    let outcome = serve(&config, &paths, &store, edge, &mut stop_asked, &stop, &tasks).await;
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    if let Some(watch) = watch {
+        watch.await.context("end the watch of the private database")?;
+    }
+    let closed = store.close().await;
+    tracing::info!("stopped");
+    outcome.and(closed)
+}
+
+/// Everything between an open database and its end.
+async fn serve(
+    config: &Config,
+    paths: &Paths,
+    store: &MetadataStore,
+    edge: Edge,
+    stop_asked: &mut StopSignals,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> anyhow::Result<()> {
+    lectern_metadata::migrate(&store.database).await.context("bring the database's schema up to date")?;
+    let view = Arc::new(View::load(store.database.clone()).await.context("load the content")?);
+    let health = Arc::new(ServerHealth::default());
+    let address = edge.address();
+    let parts = Parts::start(config, paths, store, &view, address, stop).await?;
+    parts.spawn_tasks(config, &store.database, &health, stop, tasks)?;
+
+    let edge_stop = CancellationToken::new();
+    let services = parts.edge_services(&health);
+    let mut serving = tokio::spawn(edge.run(services, edge_stop.clone(), config.server.stop_grace));
+    health.serving(true);
+    println!("ready");
+    let _ = std::io::stdout().flush();
+    tracing::info!(address = %address, "ready");
+
+    let served = tokio::select! {
+        () = stop_asked.next() => {
+            tracing::info!(grace_s = config.server.stop_grace.as_secs(), "stopping: no new requests");
+            health.serving(false);
+            edge_stop.cancel();
+            tokio::select! {
+                ended = &mut serving => Some(ended),
+                // Asked twice: whoever asks does not want to wait for requests.
+                () = stop_asked.next() => {
+                    serving.abort();
+                    None
+                }
+            }
+        }
+        ended = &mut serving => Some(ended),
+    };
+    stop.cancel();
+    let stopped = parts.stop().await;
+    match served {
+        Some(ended) => {
+            let ended = ended.context("end the listener")?.context("serve requests")?;
+            if ended.cut > 0 {
+                tracing::warn!(connections = ended.cut, "connections were cut: they were busy when the grace was over");
+            }
+        }
+        None => tracing::warn!("requests in flight were cut"),
+    }
+    stopped
+}
+
+/// Says what this process cannot do for lack of privileges.
+fn say_limits() {
+    if !host::is_root() {
+        tracing::warn!(
+            "not running as root: all content runs as this account and is not kept apart from the server; `lectern doctor` says more"
+        );
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct StopSignals {
+    term: Signal,
+    int: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            int: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+        })
+    }
+
+    /// Returns when the next of them comes.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The parts of a running server, put together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use lectern_bundles::{Cache, DEFAULT_CACHE_BYTES, Limits, Store, Trees};
+use lectern_edge::{ContentTimeouts, EdgeConfig, Services};
+use lectern_gate::{Chain, Gate, Spec};
+use lectern_metadata::{Database, listen};
+use lectern_supervisor::Program;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::backstage::ServerBackstage;
+use crate::config::Config;
+use crate::deploy::{Deployer, News};
+use crate::directory::ServerDirectory;
+use crate::fleet::{Crew, CrewSettings, Fleet, FleetWorkers, Launcher};
+use crate::health::ServerHealth;
+use crate::paths::Paths;
+use crate::runtimes::Runtimes;
+use crate::seal::Sealer;
+use crate::sessions::DatabaseSessions;
+use crate::store::MetadataStore;
+use crate::system::SystemParts;
+use crate::trees::BundleFiles;
+use crate::view::View;
+use crate::{admin, bootstrap, dashboard, host};
+
+/// An upload that has not grown for so long was left by a server that ended: no client sends that slowly.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// What runs between start and stop.
+pub(super) struct Parts {
+    view: Arc<View>,
+    gate: Arc<Gate>,
+    fleet: Arc<Fleet>,
+    files: BundleFiles,
+    sessions: DatabaseSessions,
+    system: Arc<SystemParts>,
+    deployer: Arc<Deployer>,
+    paths: Paths,
+    wake: Arc<Notify>,
+}
+
+/// How the listener is configured.
+pub(super) fn edge_config(config: &Config) -> EdgeConfig {
+    let mut edge = EdgeConfig::new(config.server.listen);
+    edge.threads = config.server.threads;
+    edge.trusted_proxies.clone_from(&config.server.trusted_proxies);
+    edge.limits.queue_per_content = config.content.max_waiting;
+    edge.content = ContentTimeouts { init: config.content.init_timeout, ..ContentTimeouts::default() };
+    edge
+}
+
+impl Parts {
+    /// Starts them, in order.
+    pub(super) async fn start(
+        config: &Config,
+        paths: &Paths,
+        metadata: &MetadataStore,
+        view: &Arc<View>,
+        address: SocketAddr,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Handle::current();
+        let database = &metadata.database;
+        let server = Uuid::new_v4();
+        let sealer = Arc::new(Sealer::open(&config.data.key_file)?);
+        let files = open_files(config, paths, runtime.clone()).await?;
+        let runtimes = Arc::new(find_runtimes(config, paths).await?);
+        let gate = Arc::new(start_gate(view, database, runtime.clone()).await?);
+        let fleet = start_fleet(config, paths, metadata, view, address, server, &files, &runtimes, &sealer).await?;
+
+        let (news, wake) = (Arc::new(News::default()), Arc::new(Notify::new()));
+        let backstage = Arc::new(ServerBackstage {
+            view: Arc::clone(view),
+            fleet: Arc::clone(&fleet),
+            runtimes: Arc::clone(&runtimes),
+            sealer,
+            news: Arc::clone(&news),
+            wake: Arc::clone(&wake),
+            paths: paths.clone(),
+            stop: stop.clone(),
+        });
+        let settings = bootstrap::api_settings(config)?;
+        let api = lectern_api::router(lectern_api::Services::new(
+            database.clone(),
+            Arc::clone(&files.store),
+            Arc::clone(&files.cache),
+            backstage,
+            settings,
+        ));
+        let dashboard = dashboard::router(dashboard::Dashboard {
+            database: database.clone(),
+            view: Arc::clone(view),
+            paths: paths.clone(),
+            public_url: config.server.public_url.clone(),
+        });
+        let deployer = Arc::new(Deployer {
+            database: database.clone(),
+            view: Arc::clone(view),
+            fleet: Arc::clone(&fleet),
+            files: files.clone(),
+            runtimes,
+            paths: paths.clone(),
+            server,
+            news,
+            wake: Arc::clone(&wake),
+        });
+        let sessions =
+            DatabaseSessions { database: database.clone(), view: Arc::clone(view), runtime: runtime.clone() };
+        let system = Arc::new(SystemParts { api, dashboard, runtime });
+        Ok(Self { view: Arc::clone(view), gate, fleet, files, sessions, system, deployer, paths: paths.clone(), wake })
+    }
+
+    /// Starts what works in the background until `stop`.
+    pub(super) fn spawn_tasks(
+        &self,
+        config: &Config,
+        database: &Database,
+        health: &Arc<ServerHealth>,
+        stop: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> anyhow::Result<()> {
+        tasks.spawn(Arc::clone(&self.fleet).follow(stop.clone()));
+        for _ in 0..config.content.concurrent_deploys {
+            tasks.spawn(Arc::clone(&self.deployer).run(stop.clone()));
+        }
+        let changes = listen(database.config(), stop).context("listen for changes of the database")?;
+        let (view, wake, stop_following) = (Arc::clone(&self.view), Arc::clone(&self.wake), stop.clone());
+        tasks.spawn(async move {
+            let on_change = |part| {
+                if part == lectern_metadata::Part::Tasks {
+                    wake.notify_one();
+                }
+            };
+            view.follow(changes, on_change, stop_following).await;
+        });
+        tasks.spawn(Arc::clone(health).watch(database.clone(), stop.clone()));
+        tasks.spawn(self.sessions.clone().sweep(stop.clone()));
+        let socket = self.paths.admin_socket();
+        let (view, database, stop) = (Arc::clone(&self.view), database.clone(), stop.clone());
+        tasks.spawn(async move {
+            if let Err(error) = admin::serve(&socket, database, view, stop).await {
+                tracing::error!(error = crate::cli::chain(error.as_ref()), "no admin socket: `lectern user` and `lectern key` do not work");
+            }
+        });
+        Ok(())
+    }
+
+    /// What the listener is given.
+    pub(super) fn edge_services(&self, health: &Arc<ServerHealth>) -> Services {
+        Services {
+            gate: Arc::clone(&self.gate),
+            snapshot: self.view.shared(),
+            sessions: Arc::new(self.sessions.clone()),
+            system: Arc::clone(&self.system) as Arc<_>,
+            workers: Arc::new(FleetWorkers(Arc::clone(&self.fleet))),
+            trees: Arc::new(self.files.clone()),
+            health: Arc::clone(health) as Arc<_>,
+        }
+    }
+
+    /// Ends the workers and the supervisor.
+    pub(super) async fn stop(&self) -> anyhow::Result<()> {
+        self.fleet.stop().await
+    }
+}
+
+async fn open_files(config: &Config, paths: &Paths, runtime: tokio::runtime::Handle) -> anyhow::Result<BundleFiles> {
+    let paths = paths.clone();
+    let limits = Limits {
+        max_entries: config.content.max_files,
+        max_total_bytes: config.content.max_unpacked_bytes,
+        ..Limits::default()
+    };
+    let opening = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+        let store = Store::open(&paths.store()).context("open the bundle store")?;
+        let swept = store.sweep(SystemTime::now() - ABANDONED).context("tidy the bundle store")?;
+        if swept.files > 0 {
+            tracing::info!(files = swept.files, bytes = swept.bytes, "unfinished uploads were removed");
+        }
+        let cache = Cache::open(&paths.bundle_cache(), DEFAULT_CACHE_BYTES).context("open the bundle cache")?;
+        let trees = Trees::open(&paths.unpacked(), limits).context("open the unpacked bundles")?;
+        Ok((store, cache, trees))
+    });
+    let (store, cache, trees) = opening.await.context("open the bundles")??;
+    Ok(BundleFiles { store: Arc::new(store), cache: Arc::new(cache), trees, runtime })
+}
+
+/// Looks for interpreters and uv; says what was found.
+pub(crate) async fn find_runtimes(config: &Config, paths: &Paths) -> anyhow::Result<Runtimes> {
+    let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let inner = lectern_runtimes::Runtimes::open(lectern_runtimes::Settings {
+        data_dir: paths.root().to_owned(),
+        python: config.python.interpreters.clone(),
+        r: config.r.interpreters.clone(),
+        path: std::env::var_os("PATH"),
+        uv: config.python.uv.clone(),
+        index_url: config.python.index_url.as_ref().map(ToString::to_string),
+        variables: lectern_runtimes::python::uv::passed_through(variables),
+        build_account: host::build_account(config),
+        build_timeout: config.python.restore_timeout,
+    });
+    let runtimes = Runtimes { inner: inner.await.context("look for R and Python")? };
+    let (python, r) = runtimes.versions();
+    tracing::info!(python = python.join(", "), r = r.join(", "), "interpreters that content can use");
+    if let Err(missing) = runtimes.inner.environments().uv() {
+        tracing::warn!(error = crate::cli::chain(missing), "Python content cannot be deployed");
+    }
+    Ok(runtimes)
+}
+
+/// Compiles the components that Lectern ships and puts them in force.
+async fn start_gate(view: &Arc<View>, database: &Database, runtime: tokio::runtime::Handle) -> anyhow::Result<Gate> {
+    let directory = ServerDirectory::new(Arc::clone(view), database.clone(), runtime);
+    let gate = Gate::start(Arc::new(directory)).context("start the gate")?;
+    let (mut routers, mut authenticators) = (Vec::new(), Vec::new());
+    for (name, component) in lectern_shipped::SHIPPED {
+        let release = gate.load(Spec::new(name, component)).await.with_context(|| format!("load the plugin {name}"))?;
+        tracing::info!(plugin = name, release = %release.id(), "plugin loaded");
+        if release.routes() {
+            routers.push(Arc::clone(&release));
+        }
+        if release.authenticates() {
+            authenticators.push(release);
+        }
+    }
+    gate.swap(Chain::new(routers, authenticators).context("put the plugins in order")?);
+    Ok(gate)
+}
+
+#[allow(clippy::too_many_arguments, reason = "called once; a struct for it would be this list again")]
+async fn start_fleet(
+    config: &Config,
+    paths: &Paths,
+    metadata: &MetadataStore,
+    view: &Arc<View>,
+    address: SocketAddr,
+    server: Uuid,
+    files: &BundleFiles,
+    runtimes: &Arc<Runtimes>,
+    sealer: &Arc<Sealer>,
+) -> anyhow::Result<Arc<Fleet>> {
+    let public_url = match &config.server.public_url {
+        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+        None => format!("http://{address}"),
+    };
+    let launcher = Launcher {
+        paths: paths.clone(),
+        files: files.clone(),
+        runtimes: Arc::clone(runtimes),
+        sealer: Arc::clone(sealer),
+        first_uid: host::first_uid(config),
+        public_url,
+        stop_grace: config.content.stop_grace,
+        log_limit_bytes: config.content.job_log_bytes,
+    };
+    let socket = paths.supervisor_socket();
+    let program = Program {
+        path: std::env::current_exe().context("find this program's own file")?,
+        args: [
+            "supervise".into(),
+            "--socket".into(),
+            socket.clone().into_os_string(),
+            "--max-workers".into(),
+            config.content.max_workers.to_string().into(),
+        ]
+        .to_vec(),
+        log: paths.run().join("supervisor.log"),
+    };
+    let settings = CrewSettings {
+        hostname: host::hostname(),
+        server,
+        init_timeout: config.content.init_timeout,
+        idle_timeout: config.content.idle_timeout,
+        supervisor_socket: socket,
+        supervisor: program,
+    };
+    let crew = Crew::connect(settings, launcher, Arc::clone(view), metadata.database.clone()).await?;
+    let fleet = Fleet::new(crew);
+    fleet.adopt(&metadata.database).await?;
+    Ok(fleet)
+}

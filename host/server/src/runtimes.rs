@@ -1,0 +1,55 @@
+//! What this host offers content, as the server uses it: a bundle's files become something that can be started.
+
+use std::path::Path;
+
+use lectern_domain::launch::{Prepared, Program};
+use lectern_domain::manifest::Manifest;
+use lectern_metadata::content::Traits;
+use lectern_runtimes::PrepareRequest;
+use tokio_util::sync::CancellationToken;
+
+/// The runtimes of this host.
+pub(crate) struct Runtimes {
+    pub(crate) inner: lectern_runtimes::Runtimes,
+}
+
+impl Runtimes {
+    /// Makes an unpacked bundle ready to run; `log` takes what the publisher reads. The traits are those of the manifest, with
+    /// the versions that were chosen. The error is in words for the publisher.
+    pub(crate) async fn prepare(
+        &self,
+        tree: &Path,
+        manifest: &Manifest,
+        traits: &Traits,
+        log: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<(Prepared, Traits), String> {
+        let request = PrepareRequest { tree, manifest, restore_python: true };
+        // Whoever drops this future cancels the restore.
+        let cancel = CancellationToken::new();
+        let prepared = self.inner.prepare(request, log, &cancel).await.map_err(|error| crate::cli::chain(&error))?;
+        let chosen = prepared.interpreter.as_ref().map(|interpreter| interpreter.version.clone());
+        let (py_version, r_version) = match prepared.program {
+            Program::PythonAsgi { .. } | Program::PythonWsgi { .. } => (chosen, traits.r_version.clone()),
+            Program::Plumber { .. } => (traits.py_version.clone(), chosen),
+            Program::Static { .. } => (None, None),
+        };
+        Ok((prepared, Traits { py_version, r_version, ..traits.clone() }))
+    }
+
+    /// Whether what a bundle was prepared with is still on this host.
+    pub(crate) fn still_there(&self, prepared: &Prepared) -> bool {
+        let interpreter = prepared.interpreter.as_ref().is_none_or(|interpreter| interpreter.path.is_file());
+        let environments = self.inner.environments();
+        let environment = prepared.environment.as_ref().is_none_or(|id| environments.path(id).is_dir());
+        interpreter && environment
+    }
+
+    /// Versions that content can use, highest first.
+    pub(crate) fn versions(&self) -> (Vec<String>, Vec<String>) {
+        let versions = |found: &[lectern_runtimes::Found]| {
+            let usable = lectern_runtimes::interpreters::usable(found);
+            usable.into_iter().map(|interpreter| interpreter.version).collect()
+        };
+        (versions(self.inner.python()), versions(self.inner.r()))
+    }
+}
