@@ -56,9 +56,13 @@ impl<'a> Writer<'a> {
             Kind::Unknown(flag) => return Err(UnpackError::Unknown { name: name(), flag }),
             Kind::File | Kind::Directory | Kind::Symlink | Kind::Hardlink => {}
         }
+        // Python writes a directory with an empty name (`arcname=""`, as pins does) as its name and a slash.
+        if entry.kind == Kind::Directory && entry.name == b"/" {
+            return Ok(());
+        }
         let path = components(&entry.name, self.limits)?;
         let Some((last, parents)) = path.split_last() else {
-            // The root itself. pins writes it with an empty name; some writers make it a file without content.
+            // The root itself; some writers make it a file without content.
             return match entry.kind {
                 Kind::Directory => Ok(()),
                 Kind::File if entry.size_bytes == 0 => Ok(()),
