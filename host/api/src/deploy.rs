@@ -1,0 +1,149 @@
+//! `POST /v1/content/{guid}/deploy` and `/build`: queue the work that makes a bundle run.
+
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+use lectern_domain::ids::{BundleId, TaskId};
+use lectern_metadata::Client;
+use lectern_metadata::bundles::{self, BundleRow};
+use lectern_metadata::tasks::{self, NewTask, TaskKind};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Services;
+use crate::access::Changeable;
+use crate::body::Object;
+use crate::error::{ApiError, Code, ErrorBody};
+
+pub(crate) fn routes() -> OpenApiRouter<Services> {
+    OpenApiRouter::new().routes(routes!(deploy)).routes(routes!(build))
+}
+
+/// What to deploy.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub(crate) struct DeployRequest {
+    /// A bundle of this content. Absent, null or `{}`: the active one, or the newest when none is active.
+    #[schema(value_type = Option<String>)]
+    bundle_id: Value,
+    /// False: prepare the bundle and leave the active one in place.
+    activate: Option<bool>,
+}
+
+/// The task to follow.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TaskStarted {
+    task_id: String,
+}
+
+/// Deploys a bundle: prepares it and, unless told otherwise, makes it the active one when it is healthy.
+#[utoipa::path(post, path = "/v1/content/{guid}/deploy", tag = "bundles", params(("guid" = String, Path,)),
+    request_body = DeployRequest,
+    responses((status = 202, body = TaskStarted), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, description = "no such content, no such bundle, or no bundle at all", body = ErrorBody)))]
+async fn deploy(
+    State(services): State<Services>,
+    at: Changeable,
+    Object(wanted): Object<DeployRequest>,
+) -> Result<(StatusCode, Json<TaskStarted>), ApiError> {
+    let activate = wanted.activate.unwrap_or(true);
+    let task = start(&services, &at, &wanted.bundle_id, TaskKind::Deploy, activate).await?;
+    Ok((StatusCode::ACCEPTED, Json(TaskStarted { task_id: task.to_string() })))
+}
+
+/// Prepares a bundle without deploying it.
+#[utoipa::path(post, path = "/v1/content/{guid}/build", tag = "bundles", params(("guid" = String, Path,)),
+    request_body = DeployRequest,
+    responses((status = 202, body = TaskStarted), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+async fn build(
+    State(services): State<Services>,
+    at: Changeable,
+    Object(wanted): Object<DeployRequest>,
+) -> Result<(StatusCode, Json<TaskStarted>), ApiError> {
+    let task = start(&services, &at, &wanted.bundle_id, TaskKind::Build, false).await?;
+    Ok((StatusCode::ACCEPTED, Json(TaskStarted { task_id: task.to_string() })))
+}
+
+/// Queues a task about the bundle that `wanted` names.
+pub(crate) async fn start(
+    services: &Services,
+    at: &Changeable,
+    wanted: &Value,
+    kind: TaskKind,
+    activate: bool,
+) -> Result<TaskId, ApiError> {
+    let client = at.client().await?;
+    let bundle = choose(&client, at, wanted).await?;
+    let mut random = [0u8; 16];
+    getrandom::fill(&mut random).map_err(ApiError::no_random)?;
+    let task = NewTask {
+        id: TaskId::from_random(random),
+        kind,
+        content: at.row.id,
+        bundle: bundle.id,
+        activate,
+        requested_by: at.caller.user,
+    };
+    let task = tasks::create(&client, &task).await?;
+    services.backstage.task_queued();
+    tracing::info!(
+        content.guid = %at.row.guid,
+        bundle.id = %bundle.id,
+        task.id = %task.id,
+        task.kind = kind.as_str(),
+        task.activate = activate,
+        user.name = at.caller.username,
+        "task queued"
+    );
+    Ok(task.id)
+}
+
+async fn choose(client: &Client, at: &Changeable, wanted: &Value) -> Result<BundleRow, ApiError> {
+    let Some(id) = read_bundle_id(wanted)? else {
+        let current = bundles::current(client, at.row.id).await?;
+        return current.ok_or_else(|| ApiError::new(Code::NoBundle, "this content has no bundle to deploy"));
+    };
+    let row = bundles::get(client, id).await?;
+    let row = row.ok_or_else(|| ApiError::new(Code::NoBundle, format!("there is no bundle {id}")))?;
+    if row.content != at.row.id {
+        return Err(ApiError::new(Code::ForeignBundle, format!("bundle {id} belongs to other content")));
+    }
+    Ok(row)
+}
+
+/// Clients write the number as a string or as a number, and "none" as null, `""` or (R) `{}` or `[]`.
+fn read_bundle_id(wanted: &Value) -> Result<Option<BundleId>, ApiError> {
+    let refused = || ApiError::new(Code::BadId, "bundle_id is not the number of a bundle");
+    match wanted {
+        Value::Null => Ok(None),
+        Value::String(text) if text.is_empty() => Ok(None),
+        Value::Object(map) if map.is_empty() => Ok(None),
+        Value::Array(list) if list.is_empty() => Ok(None),
+        Value::String(text) => text.parse().map(Some).map_err(|_| refused()),
+        Value::Number(number) => number.to_string().parse().map(Some).map_err(|_| refused()),
+        _ => Err(refused()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn bundle_numbers_in_all_spellings() {
+        let read = |value: Value| read_bundle_id(&value).map_err(|refusal| refusal.code());
+        for none in [json!(null), json!(""), json!({}), json!([])] {
+            assert_eq!(read(none.clone()), Ok(None), "{none}");
+        }
+        assert_eq!(read(json!("33")), Ok(Some(BundleId(33))));
+        assert_eq!(read(json!(33)), Ok(Some(BundleId(33))));
+        for bad in [json!("x"), json!(-1), json!(1.5), json!(true), json!({"a": 1}), json!("0")] {
+            assert_eq!(read(bad.clone()), Err(3), "{bad}");
+        }
+    }
+}

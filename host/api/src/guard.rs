@@ -1,0 +1,251 @@
+//! The one check before every route, and the request extensions the listener hands over.
+//!
+//! The listener's side: it puts [`External`], `Option<Principal>` and, where a credential was presented and refused,
+//! [`CredentialRejected`] into the request's extensions, all taken from the gate's decision and never from the client's
+//! own words. What is missing counts as "anonymous", so a forgotten extension can only deny.
+//!
+//! Our side: a request whose credential came to nothing is refused on every route, public ones too, because clients test
+//! their keys on public routes; the bootstrap route alone reads its own kind of credential.
+
+use axum::extract::{FromRequestParts, Request};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderMap, Method, Uri, header};
+use lectern_domain::access::{Principal, PrincipalVia};
+use lectern_domain::user::UserRole;
+use url::Url;
+
+use crate::Services;
+use crate::error::{ApiError, Code};
+
+/// Where the bootstrap token is presented.
+pub(crate) const BOOTSTRAP_PATH: &str = "/__api__/v1/experimental/bootstrap";
+
+/// How the client addressed this server, as established by the listener (trusted proxies only).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct External {
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Host and, where it is not the scheme's own, port.
+    pub authority: String,
+    /// The path the whole server is published below: empty, or with a leading and without a trailing slash.
+    pub prefix: String,
+}
+
+/// Marks a request whose credential the gate refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CredentialRejected;
+
+/// Who is asking, after the check; `None`: nobody in particular.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller(pub(crate) Option<Principal>);
+
+/// Somebody with an account. As an extractor it refuses the anonymous with code 24.
+#[derive(Debug, Clone)]
+pub(crate) struct Account(pub(crate) Principal);
+
+/// An account that may publish; refuses others with code 22.
+#[derive(Debug, Clone)]
+pub(crate) struct Publisher(pub(crate) Principal);
+
+/// An account that administers the server; refuses others with code 22.
+#[derive(Debug, Clone)]
+pub(crate) struct Administrator;
+
+/// Runs before every route.
+pub(crate) async fn check(mut request: Request, next: Next) -> Response {
+    let bootstrap = request.uri().path() == BOOTSTRAP_PATH;
+    let principal = request.extensions().get::<Option<Principal>>().cloned().flatten();
+    let rejected = request.extensions().get::<CredentialRejected>().is_some();
+    if !bootstrap && (rejected || (principal.is_none() && presents_credential(request.headers()))) {
+        return ApiError::new(Code::BadCredential, "the credential presented is not valid").into_response();
+    }
+    let principal = if bootstrap { None } else { principal };
+    if let Some(refusal) = principal.as_ref().and_then(|principal| cross_site(principal, &request)) {
+        return refusal.into_response();
+    }
+    request.extensions_mut().insert(Caller(principal));
+    next.run(request).await
+}
+
+/// Whether the client presented a credential of any kind. `X-Auth-Token: anonymous-access` is how R clients say "none".
+fn presents_credential(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::AUTHORIZATION)
+        || headers.contains_key("x-rsc-authorization")
+        || headers.get("x-auth-token").is_some_and(|token| token.as_bytes() != b"anonymous-access")
+}
+
+/// Refuses changes that a foreign page makes a signed-in browser ask for. Keys are not sent by browsers on their own.
+fn cross_site(principal: &Principal, request: &Request) -> Option<ApiError> {
+    if principal.via != PrincipalVia::Session || matches!(*request.method(), Method::GET | Method::HEAD) {
+        return None;
+    }
+    let headers = request.headers();
+    let foreign_fetch =
+        headers.get("sec-fetch-site").is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
+    let foreign_origin = headers.get(header::ORIGIN).is_some_and(|origin| {
+        let own = request.extensions().get::<External>();
+        own.is_none_or(|own| origin.as_bytes() != format!("{}://{}", own.scheme, own.authority).as_bytes())
+    });
+    (foreign_fetch || foreign_origin)
+        .then(|| ApiError::new(Code::CrossSite, "a signed-in browser may change things only from this server's pages"))
+}
+
+/// Treats `/x/` as `/x`: some clients add the slash.
+pub(crate) fn without_trailing_slash(mut request: Request) -> Request {
+    let path = request.uri().path();
+    let trimmed = path.trim_end_matches('/');
+    if trimmed.len() == path.len() || trimmed.is_empty() {
+        return request;
+    }
+    let target = match request.uri().query() {
+        Some(query) => format!("{trimmed}?{query}"),
+        None => trimmed.to_owned(),
+    };
+    let mut parts = request.uri().clone().into_parts();
+    // A shorter form of a valid path is valid; were it not, the request would go on as it came.
+    if let Ok(target) = target.parse() {
+        parts.path_and_query = Some(target);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}
+
+fn caller(parts: &Parts) -> Option<Principal> {
+    parts.extensions.get::<Caller>().and_then(|caller| caller.0.clone())
+}
+
+fn account(parts: &Parts) -> Result<Principal, ApiError> {
+    caller(parts).ok_or_else(|| ApiError::new(Code::SignInNeeded, "this needs a credential: an API key, for example"))
+}
+
+fn with_role(parts: &Parts, least: UserRole) -> Result<Principal, ApiError> {
+    let principal = account(parts)?;
+    if principal.role >= least {
+        return Ok(principal);
+    }
+    let (have, need) = (principal.role.as_str(), least.as_str());
+    Err(ApiError::new(Code::NotPermitted, format!("this needs the role {need}; the credential gives {have}")))
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Ok(Self(caller(parts)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Account {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        account(parts).map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Publisher {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        with_role(parts, UserRole::Publisher).map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Administrator {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        with_role(parts, UserRole::Administrator).map(|_| Self)
+    }
+}
+
+/// The server's address as this client should use it, without a trailing slash.
+#[derive(Debug, Clone)]
+pub(crate) struct Base(String);
+
+impl Base {
+    fn of(public: Option<&Url>, external: Option<&External>, headers: &HeaderMap) -> Self {
+        if let Some(url) = public {
+            return Self(url.as_str().trim_end_matches('/').to_owned());
+        }
+        if let Some(external) = external {
+            let External { scheme, authority, prefix } = external;
+            return Self(format!("{scheme}://{authority}{}", prefix.trim_end_matches('/')));
+        }
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        Self(format!("http://{host}"))
+    }
+
+    /// The address `path`, which begins with a slash, has outside.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
+    }
+}
+
+impl FromRequestParts<Services> for Base {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
+        let public = services.settings.public_url.as_ref();
+        Ok(Self::of(public, parts.extensions.get::<External>(), &parts.headers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use axum::body::Body;
+    use lectern_domain::ids::{UserGuid, UserId};
+
+    #[test]
+    fn trailing_slashes_go() {
+        let cases = [("/a/", "/a"), ("/a//?x=/y/", "/a?x=/y/"), ("/a", "/a"), ("/", "/"), ("/a?b/", "/a?b/")];
+        for (given, expected) in cases {
+            let request = Request::builder().uri(given).body(Body::empty()).unwrap();
+            assert_eq!(without_trailing_slash(request).uri(), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn base_addresses() {
+        let external = External { scheme: "https".into(), authority: "h:1".into(), prefix: "/rsc".into() };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, "127.0.0.1:3939".parse().unwrap());
+        let public: Url = "https://apps.example.org/x/".parse().unwrap();
+        let at = |public, external| Base::of(public, external, &headers).url("/content/");
+        assert_eq!(at(Some(&public), Some(&external)), "https://apps.example.org/x/content/");
+        assert_eq!(at(None, Some(&external)), "https://h:1/rsc/content/");
+        assert_eq!(at(None, None), "http://127.0.0.1:3939/content/");
+    }
+
+    #[test]
+    fn foreign_pages_change_nothing() {
+        let principal = |via| Principal {
+            user: UserId(1),
+            guid: UserGuid(uuid::Uuid::nil()),
+            username: "ada".into(),
+            role: UserRole::Publisher,
+            via,
+        };
+        let request = |method: Method, headers: &[(&str, &str)]| {
+            let mut request = Request::builder().method(method).uri("/__api__/v1/content");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let mut request = request.body(Body::empty()).unwrap();
+            let (scheme, authority) = ("https".into(), "own.example".into());
+            request.extensions_mut().insert(External { scheme, authority, prefix: String::new() });
+            request
+        };
+        let session = principal(PrincipalVia::Session);
+        let key = principal(PrincipalVia::Key(lectern_domain::KeyId(1)));
+        let foreign = [("origin", "https://evil.example")];
+        assert!(cross_site(&session, &request(Method::POST, &foreign)).is_some());
+        assert!(cross_site(&session, &request(Method::DELETE, &[("sec-fetch-site", "cross-site")])).is_some());
+        assert!(cross_site(&session, &request(Method::POST, &[("origin", "null")])).is_some());
+        assert!(cross_site(&session, &request(Method::POST, &[("origin", "https://own.example")])).is_none());
+        assert!(cross_site(&session, &request(Method::POST, &[])).is_none(), "not a browser");
+        assert!(cross_site(&session, &request(Method::GET, &foreign)).is_none());
+        assert!(cross_site(&key, &request(Method::POST, &foreign)).is_none());
+    }
+}

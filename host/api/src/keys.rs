@@ -1,0 +1,199 @@
+//! `/v1/users/{guid}/keys`: API keys, made, listed and revoked by their owner.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use lectern_domain::access::Principal;
+use lectern_domain::ids::{KeyId, UserGuid};
+use lectern_domain::user::UserRole;
+use lectern_metadata::keys::{self, KeyRow};
+use lectern_metadata::users;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use zeroize::Zeroizing;
+
+use crate::Services;
+use crate::body::Object;
+use crate::error::{ApiError, Code, ErrorBody};
+use crate::guard::Account;
+use crate::services::Part;
+use crate::stamp::Stamp;
+
+/// Characters of a key. With 62 to choose from each, 40 carry 238 bits.
+const KEY_LENGTH: usize = 40;
+
+/// Most keys an account may have: far more than people and their machines need, and a bound for the snapshot.
+const MAX_KEYS: usize = 500;
+
+/// The text of a new API key: letters and digits, so that it never looks like an option on a command line.
+pub struct ApiKeyText(Zeroizing<String>);
+
+impl ApiKeyText {
+    /// Makes one from the system's random numbers.
+    pub fn random() -> Result<Self, ApiError> {
+        const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        let mut text = Zeroizing::new(String::with_capacity(KEY_LENGTH));
+        let mut random = Zeroizing::new([0u8; 64]);
+        while text.len() < KEY_LENGTH {
+            getrandom::fill(random.as_mut()).map_err(ApiError::no_random)?;
+            // 248 is the largest multiple of 62 in a byte: what lies above would favour some characters.
+            let fair = random.iter().filter(|byte| **byte < 248).take(KEY_LENGTH - text.len());
+            text.extend(fair.map(|byte| char::from(ALPHABET[usize::from(byte % 62)])));
+        }
+        Ok(Self(text))
+    }
+
+    /// How the key is stored and looked up: the BLAKE3 hash of its text.
+    pub fn hash(&self) -> [u8; 32] {
+        *blake3::hash(self.0.as_bytes()).as_bytes()
+    }
+
+    /// The text, to be shown once.
+    pub fn into_text(self) -> String {
+        (*self.0).clone()
+    }
+}
+
+pub(crate) fn routes() -> OpenApiRouter<Services> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
+}
+
+/// An API key, without its text.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct KeyView {
+    id: String,
+    user_guid: String,
+    name: String,
+    /// The most it may do.
+    #[schema(value_type = String, example = "publisher")]
+    role: UserRole,
+    created_time: Stamp,
+}
+
+/// A key just made: the only reply that holds its text.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NewKeyView {
+    #[serde(flatten)]
+    about: KeyView,
+    /// The text to present.
+    key: String,
+}
+
+fn view(row: KeyRow, owner: &Principal) -> KeyView {
+    KeyView {
+        id: row.id.to_string(),
+        user_guid: owner.guid.to_string(),
+        name: row.name,
+        role: row.role,
+        created_time: row.created_at.into(),
+    }
+}
+
+/// Keys are their owner's business alone, an administrator's neither.
+async fn own(services: &Services, caller: Principal, guid: &str) -> Result<Principal, ApiError> {
+    let guid: UserGuid = guid.parse()?;
+    if guid == caller.guid {
+        return Ok(caller);
+    }
+    let client = services.database.client().await?;
+    match users::get_by_guid(&client, guid).await? {
+        Some(_) => Err(ApiError::new(Code::NoAccess, "API keys are shown to and made by their owner only")),
+        None => Err(ApiError::new(Code::UserMissing, "there is no such user")),
+    }
+}
+
+/// Lists one's own keys.
+#[utoipa::path(get, path = "/v1/users/{guid}/keys", tag = "users", params(("guid" = String, Path,)),
+    responses((status = 200, body = Vec<KeyView>), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+async fn list(
+    State(services): State<Services>,
+    Account(caller): Account,
+    Path(guid): Path<String>,
+) -> Result<Json<Vec<KeyView>>, ApiError> {
+    let owner = own(&services, caller, &guid).await?;
+    let client = services.database.client().await?;
+    let rows = keys::list(&client, owner.user).await?;
+    Ok(Json(rows.into_iter().map(|row| view(row, &owner)).collect()))
+}
+
+/// What a new key shall be.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct NewKey {
+    /// What the owner calls it.
+    name: Option<String>,
+    /// The most it may do; absent: what its owner may.
+    role: Option<String>,
+}
+
+/// Makes a key. It gives at most what the caller's own credential gives.
+#[utoipa::path(post, path = "/v1/users/{guid}/keys", tag = "users", params(("guid" = String, Path,)),
+    request_body = NewKey,
+    responses((status = 200, body = NewKeyView), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+async fn create(
+    State(services): State<Services>,
+    Account(caller): Account,
+    Path(guid): Path<String>,
+    Object(wanted): Object<NewKey>,
+) -> Result<Json<NewKeyView>, ApiError> {
+    let owner = own(&services, caller, &guid).await?;
+    let name = wanted.name.unwrap_or_default();
+    if name.trim().is_empty() || name.chars().count() > 255 {
+        return Err(ApiError::new(Code::BadField, "a key needs a name of 1 to 255 characters"));
+    }
+    let role = match wanted.role.as_deref() {
+        None | Some("") => owner.role,
+        Some(word) => UserRole::parse(word)
+            .ok_or_else(|| ApiError::new(Code::BadField, "role must be viewer, publisher or administrator"))?,
+    };
+    if role > owner.role {
+        let (have, want) = (owner.role.as_str(), role.as_str());
+        let message = format!("a credential of role {have} cannot make a key of role {want}");
+        return Err(ApiError::new(Code::NotPermitted, message));
+    }
+    let client = services.database.client().await?;
+    if keys::list(&client, owner.user).await?.len() >= MAX_KEYS {
+        return Err(ApiError::new(
+            Code::BadField,
+            format!("an account has at most {MAX_KEYS} keys; delete some first"),
+        ));
+    }
+    let text = ApiKeyText::random()?;
+    let row = keys::create(&client, owner.user, &name, role, &text.hash()).await?;
+    drop(client); // Refreshing needs a connection too.
+    services.backstage.refresh(Part::Keys).await;
+    Ok(Json(NewKeyView { about: view(row, &owner), key: text.into_text() }))
+}
+
+/// Revokes a key at once and for good.
+#[utoipa::path(delete, path = "/v1/users/{guid}/keys/{id}", tag = "users",
+    params(("guid" = String, Path,), ("id" = String, Path,)),
+    responses((status = 204), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+async fn revoke(
+    State(services): State<Services>,
+    Account(caller): Account,
+    Path((guid, id)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    let owner = own(&services, caller, &guid).await?;
+    let key: KeyId = id.parse()?;
+    if !keys::revoke(&services.database.client().await?, owner.user, key).await? {
+        return Err(ApiError::new(Code::Missing, "there is no such key"));
+    }
+    services.backstage.refresh(Part::Keys).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn key_texts_are_long_plain_and_new() {
+        let (one, other) = (ApiKeyText::random().unwrap(), ApiKeyText::random().unwrap());
+        assert_ne!(one.hash(), other.hash());
+        let text = one.into_text();
+        assert!(text.len() == KEY_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{text}");
+    }
+}

@@ -1,0 +1,171 @@
+//! `/v1/content/{guid}/permissions`: who is listed besides the owner.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use lectern_domain::access::PermissionRole;
+use lectern_domain::ids::{ContentGuid, UserGuid};
+use lectern_domain::user::UserRole;
+use lectern_metadata::permissions::{self, PermissionRow};
+use lectern_metadata::users::{self, UserRow};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Services;
+use crate::access::Changeable;
+use crate::body::Object;
+use crate::error::{ApiError, Code, ErrorBody};
+use crate::services::Part;
+
+pub(crate) fn routes() -> OpenApiRouter<Services> {
+    OpenApiRouter::new().routes(routes!(list, add)).routes(routes!(get, change, remove))
+}
+
+/// One entry of the list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PermissionView {
+    id: String,
+    content_guid: String,
+    principal_guid: String,
+    principal_type: &'static str,
+    /// `viewer`: may open; `owner`: may also change.
+    #[schema(value_type = String, example = "viewer")]
+    role: PermissionRole,
+}
+
+fn view(row: &PermissionRow, content: ContentGuid) -> PermissionView {
+    PermissionView {
+        id: row.id.to_string(),
+        content_guid: content.to_string(),
+        principal_guid: row.user_guid.to_string(),
+        principal_type: "user",
+        role: row.role,
+    }
+}
+
+/// An entry to make.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub(crate) struct Entry {
+    principal_guid: Option<String>,
+    /// `user`, also when absent.
+    principal_type: Option<String>,
+    /// `viewer` or `owner`.
+    role: Option<String>,
+}
+
+impl Entry {
+    fn role(&self) -> Result<PermissionRole, ApiError> {
+        match self.role.as_deref() {
+            Some("viewer") => Ok(PermissionRole::Viewer),
+            Some("owner") => Ok(PermissionRole::Owner),
+            Some(_) => Err(ApiError::new(Code::BadField, "role must be viewer or owner")),
+            None => Err(ApiError::new(Code::MissingParameter, "a permission needs a role: viewer or owner")),
+        }
+    }
+}
+
+fn may_have(user: &UserRow, role: PermissionRole) -> Result<(), ApiError> {
+    if role == PermissionRole::Owner && user.role < UserRole::Publisher {
+        return Err(ApiError::new(Code::CannotCollaborate, "a viewer's account cannot be a collaborator"));
+    }
+    Ok(())
+}
+
+fn read_id(id: &str) -> Result<i64, ApiError> {
+    let number = id.parse::<i64>().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| ApiError::new(Code::BadId, "the address does not name a permission by its number"))
+}
+
+async fn entry(at: &Changeable, id: &str) -> Result<PermissionRow, ApiError> {
+    let row = permissions::get(&at.client().await?, at.row.id, read_id(id)?).await?;
+    row.ok_or_else(|| ApiError::new(Code::Missing, "this content has no such permission"))
+}
+
+/// Lists the entries in the order they were made.
+#[utoipa::path(get, path = "/v1/content/{guid}/permissions", tag = "content", params(("guid" = String, Path,)),
+    responses((status = 200, body = Vec<PermissionView>), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+async fn list(at: Changeable) -> Result<Json<Vec<PermissionView>>, ApiError> {
+    let rows = permissions::list(&at.client().await?, at.row.id).await?;
+    Ok(Json(rows.iter().map(|row| view(row, at.row.guid)).collect()))
+}
+
+/// Lists a user.
+#[utoipa::path(post, path = "/v1/content/{guid}/permissions", tag = "content", params(("guid" = String, Path,)),
+    request_body = Entry,
+    responses((status = 200, body = PermissionView), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, description = "listed already", body = ErrorBody)))]
+async fn add(
+    State(services): State<Services>,
+    at: Changeable,
+    Object(wanted): Object<Entry>,
+) -> Result<Json<PermissionView>, ApiError> {
+    if wanted.principal_type.as_deref().is_some_and(|kind| kind != "user") {
+        return Err(ApiError::new(Code::BadField, "principal_type must be user: this server has no groups"));
+    }
+    let role = wanted.role()?;
+    let guid = wanted.principal_guid.as_deref().filter(|guid| !guid.is_empty());
+    let guid = guid.ok_or_else(|| ApiError::new(Code::MissingParameter, "a permission needs a principal_guid"))?;
+    let guid: UserGuid = guid.parse()?;
+    if guid == at.row.owner.guid {
+        return Err(ApiError::new(Code::IsOwner, "this user owns the content and needs no permission"));
+    }
+    let user = users::get_by_guid(&at.client().await?, guid).await?;
+    let user = user.ok_or_else(|| ApiError::new(Code::UserMissing, "there is no such user"))?;
+    may_have(&user, role)?;
+    let row = permissions::add(&at.client().await?, at.row.id, user.id, role).await?;
+    services.backstage.refresh(Part::Content(at.row.guid)).await;
+    Ok(Json(view(&row, at.row.guid)))
+}
+
+/// One entry.
+#[utoipa::path(get, path = "/v1/content/{guid}/permissions/{id}", tag = "content",
+    params(("guid" = String, Path,), ("id" = String, Path,)),
+    responses((status = 200, body = PermissionView), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+async fn get(at: Changeable, Path((_guid, id)): Path<(String, String)>) -> Result<Json<PermissionView>, ApiError> {
+    Ok(Json(view(&entry(&at, &id).await?, at.row.guid)))
+}
+
+/// Changes what an entry gives.
+#[utoipa::path(put, path = "/v1/content/{guid}/permissions/{id}", tag = "content",
+    params(("guid" = String, Path,), ("id" = String, Path,)), request_body = Entry,
+    responses((status = 200, body = PermissionView), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+async fn change(
+    State(services): State<Services>,
+    at: Changeable,
+    Path((_guid, id)): Path<(String, String)>,
+    Object(wanted): Object<Entry>,
+) -> Result<Json<PermissionView>, ApiError> {
+    let old = entry(&at, &id).await?;
+    let role = wanted.role()?;
+    let other = wanted.principal_guid.as_deref().is_some_and(|guid| guid.parse() != Ok(old.user_guid));
+    if other {
+        return Err(ApiError::new(Code::BadField, "a permission keeps its principal: delete it and make another"));
+    }
+    let user = users::get(&at.client().await?, old.user).await?;
+    let user = user.ok_or_else(|| ApiError::new(Code::UserMissing, "there is no such user any more"))?;
+    may_have(&user, role)?;
+    let row = permissions::set_role(&at.client().await?, at.row.id, old.id, role).await?;
+    services.backstage.refresh(Part::Content(at.row.guid)).await;
+    Ok(Json(view(&row, at.row.guid)))
+}
+
+/// Removes an entry.
+#[utoipa::path(delete, path = "/v1/content/{guid}/permissions/{id}", tag = "content",
+    params(("guid" = String, Path,), ("id" = String, Path,)),
+    responses((status = 204), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+async fn remove(
+    State(services): State<Services>,
+    at: Changeable,
+    Path((_guid, id)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    if !permissions::remove(&at.client().await?, at.row.id, read_id(&id)?).await? {
+        return Err(ApiError::new(Code::CannotRemove, "this content has no such permission"));
+    }
+    services.backstage.refresh(Part::Content(at.row.guid)).await;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,94 @@
+//! The routes, put together once for the server and for the document that describes them.
+
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router, middleware};
+use http::{HeaderValue, StatusCode, header};
+use tower::Layer;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::error::ApiError;
+use crate::services::ANNOUNCED_VERSION;
+use crate::{Services, guard, leftover};
+use crate::{
+    bootstrap, bundles, content, deploy, environment, jobs, keys, legacy, permissions, settings, tasks, users, vanity,
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Lectern: the protocol of Posit Connect's clients"),
+    tags(
+        (name = "server", description = "the server itself"),
+        (name = "content", description = "content items and their settings"),
+        (name = "bundles", description = "uploaded versions of content"),
+        (name = "tasks", description = "work that clients follow"),
+        (name = "jobs", description = "runs of processes"),
+        (name = "users", description = "accounts and their keys"),
+        (name = "legacy", description = "what R clients before 1.0 use")
+    )
+)]
+struct Document;
+
+/// Every route below `/__api__`, with its description.
+fn described() -> OpenApiRouter<Services> {
+    let routes = [
+        settings::routes(),
+        bootstrap::routes(),
+        content::routes(),
+        environment::routes(),
+        permissions::routes(),
+        vanity::routes(),
+        bundles::routes(),
+        deploy::routes(),
+        tasks::routes(),
+        jobs::routes(),
+        users::routes(),
+        keys::routes(),
+        legacy::routes(),
+    ];
+    let all = routes.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge);
+    OpenApiRouter::with_openapi(Document::openapi()).nest("/__api__", all)
+}
+
+/// The OpenAPI document of every route.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let mut document = described().into_openapi();
+    document.info.version = ANNOUNCED_VERSION.to_owned();
+    let key = ApiKeyValue::with_description("Authorization", "`Key <API key>`");
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
+    document
+}
+
+/// The API as a service of whole paths (`/__api__/…`). Whatever it does not know is 404 in plain text.
+pub fn router(services: Services) -> Router {
+    let document = openapi();
+    let (routes, _) = described().split_for_parts();
+    let routes = routes
+        .route("/__api__/openapi.json", axum::routing::get(async move || Json(document.clone())))
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+        .layer(middleware::from_fn(guard::check))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(leftover::drain_if_refused))
+        // Every extractor that reads a body has a limit of its own.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(services);
+    // A layer of the router would run after a route was chosen.
+    let trimmed = tower::util::MapRequestLayer::new(guard::without_trailing_slash).layer(routes);
+    Router::new().fallback_service(trimmed)
+}
+
+/// Clients take a 404 without a JSON `code` for "this server has no such route" and use another one.
+async fn unknown(request: Request) -> Response {
+    let text = format!("no such route: {} {}\n", request.method(), request.uri().path());
+    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], text)
+        .into_response()
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    ApiError::internal("a handler panicked").into_response()
+}

@@ -1,0 +1,232 @@
+//! What the API is given: the database, the bundle store, the settings, and [`Backstage`], the rest of the server as
+//! seen from here.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lectern_bundles::{Cache, Store};
+use lectern_domain::ids::{BundleHash, BundleId, ContentGuid, JobKey, TaskId};
+use lectern_metadata::Database;
+use serde::Serialize;
+use time::OffsetDateTime;
+use tokio::sync::Semaphore;
+use url::Url;
+use utoipa::ToSchema;
+use zeroize::Zeroizing;
+
+/// The version announced to clients; it decides which of their features they switch on.
+pub const ANNOUNCED_VERSION: &str = "2026.01.0";
+
+/// Uploads received at a time. Each holds one blocking thread and a few chunks of memory; the runtime has 512 blocking
+/// threads, which downloads, hashing and unpacking need as well.
+const UPLOADS_AT_A_TIME: usize = 32;
+
+/// Everything a handler may use. Cheap to clone.
+#[derive(Clone)]
+pub struct Services {
+    /// Metadata.
+    pub database: Database,
+    /// The shared bundle store.
+    pub store: Arc<Store>,
+    /// Verified local copies of stored bundles.
+    pub cache: Arc<Cache>,
+    /// The rest of the server.
+    pub backstage: Arc<dyn Backstage>,
+    /// What the operator chose.
+    pub settings: Arc<Settings>,
+    pub(crate) uploads: Arc<Semaphore>,
+}
+
+impl Services {
+    /// Puts the parts together.
+    pub fn new(
+        database: Database,
+        store: Arc<Store>,
+        cache: Arc<Cache>,
+        backstage: Arc<dyn Backstage>,
+        settings: Settings,
+    ) -> Self {
+        let uploads = Arc::new(Semaphore::new(UPLOADS_AT_A_TIME));
+        Self { database, store, cache, backstage, settings: Arc::new(settings), uploads }
+    }
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// The operator's choices, as far as the API shows or enforces them.
+pub struct Settings {
+    /// The server's address outside; absent: as each client addressed it.
+    pub public_url: Option<Url>,
+    /// This host's name, shown in the server settings and in jobs.
+    pub hostname: String,
+    /// Largest bundle accepted, in bytes.
+    pub max_bundle_bytes: u64,
+    /// Defaults and limits of content processes.
+    pub scheduler: Scheduler,
+    /// Where signing out is, below the server's address: `/__plugin__/password-login/sign-out`, for example.
+    pub logout_path: String,
+    /// The account content runs as where items have no account of their own; shown to administrators.
+    pub run_as: String,
+    /// The decoded secret of the bootstrap token; absent: bootstrap is off.
+    pub bootstrap_secret: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("public_url", &self.public_url.as_ref().map(Url::as_str))
+            .field("hostname", &self.hostname)
+            .field("max_bundle_bytes", &self.max_bundle_bytes)
+            .field("scheduler", &self.scheduler)
+            .field("logout_path", &self.logout_path)
+            .field("run_as", &self.run_as)
+            .field("bootstrap", &self.bootstrap_secret.is_some())
+            .finish()
+    }
+}
+
+/// Defaults and limits of content processes, per content item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scheduler {
+    /// Processes kept up without traffic.
+    pub min_processes: i32,
+    /// Most processes at a time.
+    pub max_processes: i32,
+    /// Connections one process may hold.
+    pub max_conns_per_process: i32,
+    /// How early another process starts: 0 eagerly, 1 only when full.
+    pub load_factor: f64,
+    /// Seconds until a process must accept a connection.
+    pub init_timeout: i32,
+    /// Seconds a process is kept after its last connection.
+    pub idle_timeout: i32,
+    /// Seconds without bytes either way.
+    pub connection_timeout: i32,
+    /// Seconds without bytes from the client.
+    pub read_timeout: i32,
+    /// The most a publisher may choose for `min_processes`.
+    pub min_processes_limit: i32,
+    /// The most a publisher may choose for `max_processes`.
+    pub max_processes_limit: i32,
+}
+
+impl Default for Scheduler {
+    /// What publishers of this protocol are used to.
+    fn default() -> Self {
+        Self {
+            min_processes: 0,
+            max_processes: 3,
+            max_conns_per_process: 20,
+            load_factor: 0.5,
+            init_timeout: 60,
+            idle_timeout: 120,
+            connection_timeout: 3600,
+            read_timeout: 3600,
+            min_processes_limit: 20,
+            max_processes_limit: 20,
+        }
+    }
+}
+
+/// A part of the snapshot that a change touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// One content item: settings, permissions, variables, vanity path, active bundle; or that it is gone.
+    Content(ContentGuid),
+    /// Accounts.
+    Users,
+    /// API keys.
+    Keys,
+}
+
+/// The versions of one language on this host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Runtimes {
+    /// Full versions of Python, best first.
+    pub python: Vec<String>,
+    /// Full versions of R.
+    pub r: Vec<String>,
+    /// Full versions of Quarto.
+    pub quarto: Vec<String>,
+    /// Full versions of Node.js.
+    pub nodejs: Vec<String>,
+}
+
+/// A line of a job's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// Which stream it was written to.
+    pub source: LogSource,
+    /// When it was written.
+    pub at: OffsetDateTime,
+    /// The line, without its end.
+    pub text: String,
+}
+
+/// A stream of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogSource {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// The rest of the server, as the API needs it. The binary implements it; tests have their own.
+///
+/// No method may take longer than a client waits for an ordinary answer, except where a wait is an argument.
+#[async_trait]
+pub trait Backstage: Send + Sync + 'static {
+    /// The interpreters found on this host.
+    fn runtimes(&self) -> Runtimes;
+
+    /// Returns when this server's snapshot shows the changes committed so far to `part`.
+    ///
+    /// Called after each commit and before the answer, so that a client sees its own writes. Where the database fails
+    /// just then, the implementation goes on trying by itself and returns after a bound of its own: the change is
+    /// committed, so the client must not be told otherwise.
+    async fn refresh(&self, part: Part);
+
+    /// A task was queued: whoever performs tasks may look now rather than at its next round.
+    fn task_queued(&self);
+
+    /// Returns when `task` has a line beyond the `after_line` first ones or has finished, at the latest after `wait`.
+    /// May return early without news. Dropping the future is safe.
+    async fn wait_for_news(&self, task: &TaskId, after_line: i64, wait: Duration);
+
+    /// The variables of `content` changed: its processes must be started anew.
+    async fn variables_changed(&self, content: ContentGuid);
+
+    /// `content` is gone: its processes must end; `bundles` may have become unreferenced.
+    async fn content_deleted(&self, content: ContentGuid, bundles: &[BundleHash]);
+
+    /// A bundle of `content` is gone: a process serving it must end; its bytes may have become unreferenced.
+    async fn bundle_deleted(&self, content: ContentGuid, bundle: BundleId, hash: BundleHash);
+
+    /// Encrypts an environment variable's value for storage, bound to its content and name.
+    fn seal(&self, content: ContentGuid, name: &str, value: &str) -> anyhow::Result<Vec<u8>>;
+
+    /// The last `most` lines of a job's log, oldest first; empty when there is none (any more).
+    async fn job_log(&self, job: &JobKey, most: usize) -> std::io::Result<Vec<LogLine>>;
+
+    /// The text stored for a new password, made by a deliberately slow function on a blocking thread.
+    async fn hash_password(&self, password: Zeroizing<String>) -> Result<String, PasswordError>;
+}
+
+/// Why a password was not hashed.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// It breaks the rule for passwords; the text says which, for the person who chose it.
+    #[error("{0}")]
+    Refused(String),
+    /// A failure of ours.
+    #[error("hash a password")]
+    Failed(#[source] anyhow::Error),
+}
