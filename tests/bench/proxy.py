@@ -36,17 +36,15 @@ TARGET = pathlib.Path(os.environ["CARGO_TARGET_DIR"]) / "release"
 TOOLS = pathlib.Path(os.environ["LECTERN_TOOLS"])
 TICKS = os.sysconf("SC_CLK_TCK")
 
-# The content's module: it takes the socket's path from its own command line or environment, as it was started, and
-# becomes the upstream.
+# The content's module: finds the socket it was started with on its command line, and becomes the upstream.
 MODULE = """
-import os, shutil, stat, sys
-words = [word.removeprefix("unix:").split("=", 1)[-1] for word in sys.argv[1:] + list(os.environ.values())]
-path = next(word for word in words if word.startswith("/") and word.endswith(".sock"))
+import os, shutil, stat
+words = [os.fsdecode(word) for word in open("/proc/self/cmdline", "rb").read().split(b"\\0")]
+path = next(word for word in words if word.startswith("/") and stat.S_ISSOCK(os.stat(word).st_mode))
 program = os.path.join(os.path.dirname(path), "upstream")
 shutil.copyfile(os.path.join(os.path.dirname(os.path.abspath(__file__)), "upstream"), program)
 os.chmod(program, 0o700)
-if os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):
-    os.unlink(path)
+os.unlink(path)
 os.execv(program, [program, path])
 """
 

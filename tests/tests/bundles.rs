@@ -32,7 +32,7 @@ fn site(count: usize) -> Vec<u8> {
 #[test]
 fn a_download_is_byte_identical() {
     let ada = Publisher::new(&SERVER, &ADA);
-    // Bytes that no archive library would write again: a comment in the gzip header, another level, a second member.
+    // Bytes that no library would write again: a comment in the gzip header, another level of compression.
     let mut odd = flate2::GzBuilder::new().comment("odd").write(Vec::new(), flate2::Compression::best());
     let mut plain = Vec::new();
     flate2::read::GzDecoder::new(apps::page("Odd").as_slice()).read_to_end(&mut plain).unwrap();
