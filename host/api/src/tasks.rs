@@ -10,6 +10,7 @@ use lectern_metadata::tasks::{self, TaskRow, TaskState};
 use lectern_metadata::{Client, content};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -22,6 +23,9 @@ use crate::query::Params;
 
 /// The longest a poll is held: below the idle time-outs of common proxies (60 s).
 const LONGEST_WAIT: f64 = 30.0;
+
+/// Pause between two looks at a task without news.
+const PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) fn routes() -> OpenApiRouter<Services> {
     OpenApiRouter::new().routes(routes!(get))
@@ -85,14 +89,21 @@ pub(crate) async fn look(
     let mut task = tasks::get(&client, &id).await?.ok_or_else(missing)?;
     may_follow(&client, caller, &task).await?;
     let first = first.map(|first| first.max(0));
-    let running = !matches!(task.state, TaskState::Finished { .. });
     // A client that never says what it has seen has seen what the reply before held, we suppose.
     let seen = first.unwrap_or(task.output_lines);
-    if running && !wait.is_zero() && task.output_lines <= seen {
+    let end = Instant::now() + wait;
+    let mut left = wait;
+    while !left.is_zero() && task.output_lines <= seen && !matches!(task.state, TaskState::Finished { .. }) {
         drop(client); // Connections to the database are few, waiting clients may be many.
-        services.backstage.wait_for_news(&id, task.output_lines, wait).await;
+        services.backstage.wait_for_news(&id, task.output_lines, left).await;
         client = services.database.client().await?;
         task = tasks::get(&client, &id).await?.ok_or_else(missing)?;
+        left = end.saturating_duration_since(Instant::now());
+        if task.output_lines <= seen && !matches!(task.state, TaskState::Finished { .. }) {
+            // It may have returned for nothing; it must not make us ask in a circle.
+            sleep(PAUSE.min(left)).await;
+            left = end.saturating_duration_since(Instant::now());
+        }
     }
     let first = first.unwrap_or(0);
     let mut output = tasks::output(&client, &id, first).await?;

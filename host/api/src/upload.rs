@@ -296,6 +296,16 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_is_said_so() {
+        let full = StoreError::Full { path: "/shared/x".into(), cause: std::io::Error::other("no space left") };
+        let refusal = store_refusal(full);
+        assert_eq!((refusal.status(), refusal.code()), (StatusCode::INSUFFICIENT_STORAGE, 134));
+        assert!(!refusal.to_string().contains("/shared"), "paths stay inside");
+        let broken = store_refusal(StoreError::Broken { path: "/shared/x".into() });
+        assert_eq!((broken.status(), broken.code()), (StatusCode::INTERNAL_SERVER_ERROR, 134));
+    }
+
+    #[test]
     fn metadata_is_pairs_of_texts() {
         let read = |text: &str| parse_metadata(text.as_bytes()).map_err(|refusal| refusal.code());
         let pairs = |pairs: &[(&str, &str)]| {
