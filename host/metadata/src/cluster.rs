@@ -25,8 +25,7 @@ mod watch;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use lectern_domain::launch::Account;
 use nix::unistd::{User, getegid, geteuid};
@@ -41,9 +40,6 @@ use crate::reach::{ReachError, check_reachable};
 
 /// The one role of the cluster and the one database in it.
 const ROLE: &str = "lectern";
-
-/// How long stopping may take before PostgreSQL is told to stop without tidying up: a last checkpoint on a slow disk.
-const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Where the cluster is and what runs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +61,8 @@ impl ClusterConfig {
 }
 
 /// The account a cluster runs as: the server's own when that is not root, else `postgres`, else `nobody`.
+///
+/// Whatever else runs as the same account can read the cluster's files, so nothing of a publisher's may.
 pub fn default_account() -> Result<Account, ClusterError> {
     if !geteuid().is_root() {
         return Ok(Account { uid: geteuid().as_raw(), gid: getegid().as_raw() });
@@ -186,30 +184,35 @@ pub struct PrivateCluster {
     /// Held while the process lives: one server per cluster.
     _lock: layout::Lock,
     config: DatabaseConfig,
-    postmaster: Arc<Mutex<Postmaster>>,
-    /// One start or stop at a time.
-    turn: tokio::sync::Mutex<()>,
+    /// Held for an instant at a time.
+    postmaster: Mutex<Postmaster>,
+    /// One start or stop at a time; `true` once it was stopped on purpose.
+    stopped: tokio::sync::Mutex<bool>,
 }
 
 impl PrivateCluster {
     /// Creates the cluster when there is none, adopts or starts its PostgreSQL, and waits until it answers.
     ///
-    /// Everything that would stop it later is checked before anything starts. Crash recovery is waited for as long as it
-    /// takes; starting otherwise takes a second, creating a few.
+    /// Everything that would stop it later is checked before anything starts. Crash recovery is waited for;
+    /// starting otherwise takes a second, creating a few. Not to be given up halfway: a start that is dropped goes on.
     pub async fn start(config: ClusterConfig) -> Result<Self, ClusterError> {
         let (layout, binaries, lock, postmaster) = blocking(move || {
             let account = match (config.account, geteuid().is_root()) {
                 (Some(account), true) => account,
                 (None, _) | (_, false) => default_account()?,
             };
-            let layout = Layout::create(&config.dir, account)?;
             let unreachable = |cause| ClusterError::Unreachable { account, cause };
-            check_reachable(&layout.dir, account.uid, account.gid).map_err(unreachable)?;
-            let binaries = find_binaries(config.bindir.as_deref(), layout.existing_major()?)?;
-            check_reachable(&binaries.dir, account.uid, account.gid).map_err(unreachable)?;
-            let lock = layout.lock()?;
-            init::ensure(&layout, &binaries)?;
-            let postmaster = Postmaster::adopt_or_start(&layout, &binaries)?;
+            check_reachable(&config.dir, account.uid, account.gid).map_err(unreachable)?;
+            let layout = Layout::create(&config.dir, account)?;
+            let begin = || {
+                let binaries = find_binaries(config.bindir.as_deref(), layout.existing_major()?)?;
+                check_reachable(&binaries.dir, account.uid, account.gid).map_err(unreachable)?;
+                let lock = layout.lock()?;
+                init::ensure(&layout, &binaries)?;
+                let postmaster = Postmaster::adopt_or_start(&layout, &binaries)?;
+                Ok((binaries, lock, postmaster))
+            };
+            let (binaries, lock, postmaster) = begin().inspect_err(|_| layout.remove_outside_socket_dir())?;
             Ok((layout, binaries, lock, postmaster))
         })
         .await?;
@@ -221,8 +224,8 @@ impl PrivateCluster {
             db.version = %binaries.version, db.pid = postmaster.pid(), db.directory = %layout.dir.display(),
             adopted = postmaster.adopted(), "private database runs",
         );
-        let postmaster = Arc::new(Mutex::new(postmaster));
-        Ok(Self { layout, binaries, _lock: lock, config, postmaster, turn: tokio::sync::Mutex::new(()) })
+        let postmaster = Mutex::new(postmaster);
+        Ok(Self { layout, binaries, _lock: lock, config, postmaster, stopped: tokio::sync::Mutex::new(false) })
     }
 
     /// How to connect. The URL holds the password; printing the configuration does not show it.
@@ -255,10 +258,11 @@ impl PrivateCluster {
         self.with_postmaster(Postmaster::is_running)
     }
 
-    /// Starts PostgreSQL again when it has ended; `true` when it had. Connections of before are lost.
+    /// Starts PostgreSQL again when it has ended other than by [`stop`](Self::stop); `true` when it had. Connections of
+    /// before are lost.
     pub async fn restart_if_dead(&self) -> Result<bool, ClusterError> {
-        let _turn = self.turn.lock().await;
-        if self.is_running() {
+        let stopped = self.stopped.lock().await;
+        if *stopped || self.is_running() {
             return Ok(false);
         }
         let (layout, binaries) = (self.layout.clone(), self.binaries.clone());
@@ -267,15 +271,27 @@ impl PrivateCluster {
         Ok(true)
     }
 
-    /// Stops PostgreSQL: ends its connections, writes everything, and waits until it has ended. Harmless when it has.
+    /// Stops PostgreSQL for good: ends its connections, writes everything, and waits until it has ended. Harmless when it
+    /// has.
     pub async fn stop(&self) -> Result<(), ClusterError> {
-        let _turn = self.turn.lock().await;
-        let postmaster = Arc::clone(&self.postmaster);
-        blocking(move || {
-            let mut postmaster = postmaster.lock().unwrap_or_else(PoisonError::into_inner);
-            postmaster.stop(STOP_LIMIT)
-        })
-        .await?;
+        let mut stopped = self.stopped.lock().await;
+        *stopped = true;
+        for (signal, limit) in postmaster::STOPS {
+            if !self.with_postmaster(|postmaster| postmaster.signal(signal)) {
+                break;
+            }
+            let ended = async {
+                while self.is_running() {
+                    tokio::time::sleep(postmaster::POLL).await;
+                }
+            };
+            if tokio::time::timeout(limit, ended).await.is_ok() {
+                break;
+            }
+        }
+        if self.is_running() {
+            return Err(ClusterError::Stop { pid: self.pid() });
+        }
         self.layout.remove_outside_socket_dir();
         Ok(())
     }

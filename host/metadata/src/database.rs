@@ -6,7 +6,7 @@ pub use deadpool_postgres::{Client, GenericClient, Transaction};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 
 use crate::config::{ConfigError, DatabaseConfig};
-use crate::error::{DbError, Fault};
+use crate::error::{DbError, Fault, is_transient};
 use crate::tls;
 
 /// The oldest PostgreSQL whose features the queries use, as `server_version_num` counts.
@@ -52,6 +52,13 @@ pub enum ConnectError {
         #[source]
         cause: DbError,
     },
+}
+
+impl ConnectError {
+    /// Whether trying again can help without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Connect { cause, .. } if is_transient(cause))
+    }
 }
 
 impl Database {

@@ -1,5 +1,7 @@
 //! Records of native processes that ran for a content item.
 
+use std::time::Duration;
+
 use lectern_domain::{BundleId, ContentId, JobKey};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
@@ -177,4 +179,11 @@ pub async fn list(client: &impl GenericClient, content: ContentId, limit: i64) -
 pub async fn list_open(client: &impl GenericClient) -> Result<Vec<JobRow>, DbError> {
     let sql = format!("SELECT {COLUMNS} FROM jobs WHERE status = 0 ORDER BY id");
     row::query(client, &sql, &[]).await?.iter().map(JobRow::from_row).collect()
+}
+
+/// Removes the records of jobs that ended longer ago than `age`; answers which, so that their logs can go too.
+pub async fn prune_ended(client: &impl GenericClient, age: Duration) -> Result<Vec<JobKey>, DbError> {
+    let sql = "DELETE FROM jobs WHERE status <> 0 AND ended_at < now() - make_interval(secs => $1) RETURNING key";
+    let rows = row::query(client, sql, &[&age.as_secs_f64()]).await?;
+    rows.iter().map(|row| row::parsed(row, "key", "job key")).collect()
 }

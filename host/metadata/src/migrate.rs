@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tracing::info;
 
 use crate::database::Database;
-use crate::error::DbError;
+use crate::error::{DbError, is_transient};
 use crate::tls;
 
 mod embedded {
@@ -60,6 +60,13 @@ pub enum MigrateError {
     /// The database is away, or refused.
     #[error("migrate the database")]
     Database(#[from] DbError),
+}
+
+impl MigrateError {
+    /// Whether trying again can help without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Database(cause) if is_transient(cause))
+    }
 }
 
 /// Applies what is missing and says what that was. Waits while another server does the same.

@@ -27,12 +27,13 @@ use crate::migrate::migrate;
 use crate::reach::check_reachable;
 
 /// Waits for the end of its standard input; then stops the PostgreSQL whose data is in `$1/…/data` and removes `$1`.
+/// Nothing is kept, so nothing is written any more: QUIT.
 const GUARD: &str = r#"
 read -r _
 for file in "$1"/data/postmaster.pid "$1"/*/data/postmaster.pid; do
     [ -f "$file" ] || continue
     pid=$(head -n 1 "$file")
-    kill -INT "$pid" 2>/dev/null
+    kill -QUIT "$pid" 2>/dev/null
     tries=0
     while kill -0 "$pid" 2>/dev/null && [ -f "$file" ] && [ "$tries" -lt 300 ]; do sleep 0.1; tries=$((tries + 1)); done
 done

@@ -80,7 +80,9 @@ fn choose(looked: Vec<PathBuf>, found: Vec<Binaries>, major: Option<u32>) -> Res
         let same = found.iter().find(|binaries| binaries.major == wanted).cloned();
         return same.ok_or(BinariesError::OtherMajor { wanted, found });
     }
-    let newest = found.iter().max_by_key(|binaries| binaries.major).filter(|newest| newest.major >= OLDEST_MAJOR);
+    // The first of the newest: places are in the order of preference, and the last of equals would win.
+    let newest = found.iter().rev().max_by_key(|binaries| binaries.major);
+    let newest = newest.filter(|newest| newest.major >= OLDEST_MAJOR);
     newest.cloned().ok_or(BinariesError::TooOld { found })
 }
 
@@ -105,14 +107,16 @@ fn usual_places() -> Vec<PathBuf> {
     places
 }
 
-/// The programs in `dir`, when all that are needed are there and run.
+/// The programs in `dir`, when all that are needed are there and run. Links to them are followed: PostgreSQL finds its
+/// other files beside the real ones.
 fn inspect(dir: &Path) -> Option<Binaries> {
-    if !dir.join("initdb").is_file() || !dir.join("postgres").is_file() {
+    if !dir.join("initdb").is_file() {
         return None;
     }
-    let printed = printed_by(&dir.join("postgres"), "--version")?;
-    let (major, version) = parse_version(&printed)?;
-    Some(Binaries { dir: dir.to_owned(), major, version })
+    let server = dir.join("postgres").canonicalize().ok()?;
+    let dir = server.parent().filter(|dir| dir.join("initdb").is_file())?.to_owned();
+    let (major, version) = parse_version(&printed_by(&server, "--version")?)?;
+    Some(Binaries { dir, major, version })
 }
 
 /// `postgres (PostgreSQL) 15.8 (Debian 15.8-0+deb12u1)` → 15, `15.8`.

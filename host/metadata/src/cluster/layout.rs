@@ -44,8 +44,7 @@ pub(super) struct Layout {
 impl Layout {
     /// Makes the directories that are missing and sets owners and modes.
     pub(super) fn create(dir: &Path, account: Account) -> Result<Self, ClusterError> {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o755).create(dir).map_err(io_error("create directory", dir))?;
+        create_passable(dir)?;
         let dir = dir.canonicalize().map_err(io_error("resolve", dir))?;
         // The account only passes: nothing that the server reads or writes here as root can be swapped by it.
         own(&dir, Account { uid: geteuid().as_raw(), gid: getegid().as_raw() }, 0o711)?;
@@ -179,6 +178,24 @@ pub(super) fn private_dir(path: &Path, account: Account) -> Result<(), ClusterEr
         return Err(ClusterError::SocketDir { path: path.to_owned(), account });
     }
     own(path, account, 0o700)
+}
+
+/// Makes a directory and those above it that are missing, so that the account can pass them whatever the umask is.
+fn create_passable(path: &Path) -> Result<(), ClusterError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_passable(parent)?;
+    }
+    match fs::create_dir(path) {
+        Ok(()) => {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(io_error("set the mode of", path))
+        }
+        // Made by another start at the same moment.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(io_error("create directory", path)(error)),
+    }
 }
 
 /// Sets owner and mode.

@@ -26,8 +26,17 @@ const FIRST_SIGN: Duration = Duration::from_secs(30);
 /// notice, and one that is stopping holds its pid file.
 const TRY_AGAIN: Duration = Duration::from_secs(20);
 
-/// How long an immediate stop may take: no work is done any more.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// How long crash recovery may take before this start gives up; PostgreSQL goes on and the next start adopts it. At most
+/// `max_wal_size` is replayed: seconds, a few minutes on the slowest volume.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(900);
+
+/// What to send to stop it, and how long to wait then: first it ends its connections and writes everything, a last checkpoint
+/// on a slow disk included; after that it is told to leave the tidying up to the next start.
+pub(super) const STOPS: [(Signal, Duration); 3] = [
+    (Signal::SIGINT, Duration::from_secs(60)),
+    (Signal::SIGQUIT, Duration::from_secs(10)),
+    (Signal::SIGKILL, Duration::from_secs(10)),
+];
 
 /// Settings that the cluster always runs with. Given on the command line, they overrule its configuration files.
 const SETTINGS: &[&str] = &[
@@ -128,9 +137,9 @@ impl Postmaster {
         Ok(Self { pid, child: Some(child), data: layout.data.clone(), socket_dir: layout.socket_dir.clone() })
     }
 
-    /// Waits until it accepts connections. The inner error says why it ended instead; crash recovery is waited for.
+    /// Waits until it accepts connections. The inner error says why it does not.
     fn wait_ready(mut self, layout: &Layout) -> Result<Result<Self, String>, ClusterError> {
-        let first_sign = Instant::now() + FIRST_SIGN;
+        let begun = Instant::now();
         loop {
             if let Some(status) = self.ended() {
                 return Ok(Err(status));
@@ -138,11 +147,16 @@ impl Postmaster {
             let file = PidFile::read(&layout.data);
             match &file {
                 Some(file) if file.pid == self.pid.as_raw() && file.ready => return Ok(Ok(self)),
+                Some(file) if file.pid == self.pid.as_raw() && begun.elapsed() > RECOVERY_LIMIT => {
+                    let seconds = RECOVERY_LIMIT.as_secs();
+                    return Ok(Err(format!("process {} is not ready after {seconds} s", self.pid)));
+                }
                 Some(file) if file.pid == self.pid.as_raw() => {}
-                _ if Instant::now() > first_sign => {
-                    let pid = self.pid;
-                    self.stop(KILL_LIMIT)?;
-                    return Ok(Err(format!("process {pid} wrote no pid file within {} s", FIRST_SIGN.as_secs())));
+                _ if begun.elapsed() > FIRST_SIGN => {
+                    // Reaped by the next look at it, or by the end of this process; without a pid file it holds nothing.
+                    self.signal(Signal::SIGKILL);
+                    let seconds = FIRST_SIGN.as_secs();
+                    return Ok(Err(format!("process {} wrote no pid file within {seconds} s", self.pid)));
                 }
                 _ => {}
             }
@@ -178,26 +192,17 @@ impl Postmaster {
         }
     }
 
-    /// Stops it and waits: first ending its connections and writing everything, after `limit` without that.
-    pub(super) fn stop(&mut self, limit: Duration) -> Result<(), ClusterError> {
-        for (signal, limit) in [(Signal::SIGINT, limit), (Signal::SIGQUIT, KILL_LIMIT), (Signal::SIGKILL, KILL_LIMIT)] {
-            if self.ended().is_some() {
-                return Ok(());
-            }
-            if signal != Signal::SIGINT {
-                warn!(db.pid = self.pid.as_raw(), signal = signal.as_str(), "the private database does not stop");
-            }
-            // Fails only when it has just ended.
-            let _ = kill(self.pid, signal);
-            let deadline = Instant::now() + limit;
-            while Instant::now() < deadline {
-                if self.ended().is_some() {
-                    return Ok(());
-                }
-                sleep(POLL);
-            }
+    /// Asks it to stop; `false` when it has ended.
+    pub(super) fn signal(&mut self, signal: Signal) -> bool {
+        if self.ended().is_some() {
+            return false;
         }
-        Err(ClusterError::Stop { pid: self.pid.as_raw() })
+        if signal != Signal::SIGINT {
+            warn!(db.pid = self.pid.as_raw(), signal = signal.as_str(), "the private database does not stop");
+        }
+        // Fails only when it has just ended.
+        let _ = kill(self.pid, signal);
+        true
     }
 }
 

@@ -18,7 +18,8 @@ const TICK: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl PrivateCluster {
-    /// Starts PostgreSQL again whenever it ends, and keeps its log bounded, until `stop`. The task does not stop it.
+    /// Starts PostgreSQL again whenever it ends by itself, and keeps its log bounded, until `stop`. The task does not stop
+    /// it.
     pub fn watch(self: &Arc<Self>, stop: CancellationToken) -> JoinHandle<()> {
         let cluster = Arc::clone(self);
         tokio::spawn(async move {
@@ -35,11 +36,14 @@ impl PrivateCluster {
                     pause = TICK;
                     continue;
                 }
-                warn!("the private database has ended; starting it again");
                 // Not given up when `stop` comes: a start that is left alone halfway would be found by nobody.
-                if let Err(cause) = cluster.restart_if_dead().await {
-                    error!(error = &cause as &dyn Error, "the private database does not start");
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                match cluster.restart_if_dead().await {
+                    Ok(true) => warn!(db.pid = cluster.pid(), "the private database had ended and was started again"),
+                    Ok(false) => {}
+                    Err(cause) => {
+                        error!(error = &cause as &dyn Error, "the private database has ended and does not start");
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
                 }
             }
         })

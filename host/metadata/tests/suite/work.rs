@@ -261,13 +261,17 @@ pub async fn jobs_end_once(config: DatabaseConfig) {
     assert!(jobs::finish(&client, &first.key, Some(137)).await.unwrap());
     assert!(!jobs::finish(&client, &first.key, Some(0)).await.unwrap(), "once");
     assert!(!jobs::set_pid(&client, &first.key, 78).await.unwrap());
-    assert_eq!(open_keys().await, [second.key.clone()]);
+    assert_eq!(open_keys().await, std::slice::from_ref(&second.key));
     let done = jobs::get(&client, &first.key).await.unwrap().unwrap();
     assert_eq!((done.status, done.exit_code, done.pid), (jobs::JobStatus::Finalized, Some(137), Some(77)));
     assert!(done.ready_at.is_some() && done.ended_at.is_some());
     let listed: Vec<i64> = jobs::list(&client, app.id, 10).await.unwrap().iter().map(|job| job.id).collect();
     assert_eq!(listed, [second.id, first.id]);
     assert_eq!(jobs::list(&client, app.id, 1).await.unwrap().len(), 1);
+    assert!(jobs::prune_ended(&client, MINUTE).await.unwrap().is_empty());
+    client.execute("UPDATE jobs SET ended_at = now() - interval '2 min' WHERE status <> 0", &[]).await.unwrap();
+    assert_eq!(jobs::prune_ended(&client, MINUTE).await.unwrap(), [first.key]);
+    assert_eq!(open_keys().await, [second.key]);
     let orphan = jobs::NewJob { content: ContentId(i64::MAX), ..new(3) };
     assert!(matches!(jobs::create(&client, &orphan).await, Err(DbError::NotFound("content"))));
 }
