@@ -10,7 +10,7 @@
 //! struct Moved;
 //!
 //! impl Router for Moved {
-//!     fn route(host: &dyn Host) -> Result<Decision, Failure> {
+//!     fn route(host: &impl Host) -> Result<Decision, Failure> {
 //!         Ok(match host.path_prefix(1).as_str() {
 //!             "/old" => Decision::Respond(Reply::redirect(308, "/new")),
 //!             _ => Decision::Next,
@@ -50,28 +50,28 @@ pub use mock::Mock;
 /// [`Authenticator`] too.
 pub trait Router {
     /// Called once when the plugin is loaded: refuse a configuration here.
-    fn check(host: &dyn Host) -> Result<(), Failure> {
+    fn check(host: &impl Host) -> Result<(), Failure> {
         let _ = host;
         Ok(())
     }
 
     /// Decides about one request.
-    fn route(host: &dyn Host) -> Result<Decision, Failure>;
+    fn route(host: &impl Host) -> Result<Decision, Failure>;
 }
 
 /// A plugin that says who is asking. Export it with [`export_authenticator!`].
 pub trait Authenticator {
     /// Called once when the plugin is loaded: refuse a configuration here.
-    fn check(host: &dyn Host) -> Result<(), Failure> {
+    fn check(host: &impl Host) -> Result<(), Failure> {
         let _ = host;
         Ok(())
     }
 
     /// Identifies the visitor of one request.
-    fn authenticate(host: &dyn Host) -> Result<Outcome, Failure>;
+    fn authenticate(host: &impl Host) -> Result<Outcome, Failure>;
 
     /// Handles a request to a path below `/__plugin__/<name>/`.
-    fn page(host: &dyn Host, body: &[u8]) -> Result<Handled, Failure> {
+    fn page(host: &impl Host, body: &[u8]) -> Result<Handled, Failure> {
         let _ = (host, body);
         Ok(Handled::Reply(Reply::not_found()))
     }
@@ -123,7 +123,8 @@ macro_rules! export_router {
                     <$plugin as $crate::Router>::route(&$crate::Live)
                 }
             }
-    $crate::bindings::router::export!(Component with_types_in $crate::bindings::router);
+    $crate::bindings::lifecycle::export!(Component with_types_in $crate::bindings::lifecycle);
+    $crate::bindings::routing::export!(Component with_types_in $crate::bindings::routing);
         };
     };
 }
@@ -154,7 +155,9 @@ macro_rules! export_authenticator {
                     <$plugin as $crate::Authenticator>::page(&$crate::Live, &body)
                 }
             }
-    $crate::bindings::authenticator::export!(Component with_types_in $crate::bindings::authenticator);
+    $crate::bindings::lifecycle::export!(Component with_types_in $crate::bindings::lifecycle);
+    $crate::bindings::auth::export!(Component with_types_in $crate::bindings::auth);
+    $crate::bindings::pages::export!(Component with_types_in $crate::bindings::pages);
         };
     };
 }
