@@ -12,7 +12,7 @@ use crate::bindings::exports::lectern::plugin::{auth, lifecycle, pages, routing}
 use crate::bindings::{INTERFACES, VERSION, WASI_INTERFACES};
 use crate::directory::Directory;
 use crate::engine::Engine;
-use crate::error::{GateError, LoadError};
+use crate::error::LoadError;
 use crate::limits::{COMPONENT_BYTES, Limits};
 use crate::run::{self, CheckCall};
 use crate::state::{State, Subject};
@@ -146,10 +146,8 @@ impl Release {
         let subject = Subject { head: None, visitor: None, directory: Arc::clone(directory) };
         let plugin = || self.name.to_string();
         match run::call(self, subject, CheckCall).await {
-            Ok(_) => Ok(()),
-            Err(GateError::Host { detail, .. }) => {
-                Err(LoadError::Mismatch { plugin: plugin(), offered: VERSION, detail })
-            }
+            Ok((None, _)) => Ok(()),
+            Ok((Some(detail), _)) => Err(LoadError::Mismatch { plugin: plugin(), offered: VERSION, detail }),
             Err(cause) => Err(LoadError::Check { plugin: plugin(), cause }),
         }
     }

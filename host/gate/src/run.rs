@@ -44,19 +44,20 @@ pub(crate) struct AuthenticateCall;
 pub(crate) struct PageCall(pub(crate) Vec<u8>);
 
 impl Invocation for CheckCall {
-    type Answer = ();
+    /// How the exports' types differ from the contract's, if they do; the check is not run then.
+    type Answer = Option<String>;
     const CALL: Call = Call::Check;
-    async fn invoke(self, release: &Release, store: &mut Store<State>, instance: &Instance) -> Answered<()> {
-        if let Some(routing) = &release.routing {
-            routing.load(&mut *store, instance)?;
+    async fn invoke(self, release: &Release, store: &mut Store<State>, instance: &Instance) -> Answered<Self::Answer> {
+        let lifecycle = release.lifecycle.load(&mut *store, instance);
+        let others = [
+            release.routing.as_ref().and_then(|routing| routing.load(&mut *store, instance).err()),
+            release.auth.as_ref().and_then(|auth| auth.load(&mut *store, instance).err()),
+            release.pages.as_ref().and_then(|pages| pages.load(&mut *store, instance).err()),
+        ];
+        match (lifecycle, others.into_iter().flatten().next()) {
+            (Ok(lifecycle), None) => Ok(lifecycle.call_check(store).await?.map(|()| None)),
+            (Err(misfit), _) | (Ok(_), Some(misfit)) => Ok(Ok(Some(first_lines(&misfit)))),
         }
-        if let Some(auth) = &release.auth {
-            auth.load(&mut *store, instance)?;
-        }
-        if let Some(pages) = &release.pages {
-            pages.load(&mut *store, instance)?;
-        }
-        release.lifecycle.load(&mut *store, instance)?.call_check(store).await
     }
 }
 
