@@ -204,7 +204,7 @@ impl PrivateCluster {
             let unreachable = |cause| ClusterError::Unreachable { account, cause };
             check_reachable(&config.dir, account.uid, account.gid).map_err(unreachable)?;
             let layout = Layout::create(&config.dir, account)?;
-            let begin = || {
+            let begin = || -> Result<_, ClusterError> {
                 let binaries = find_binaries(config.bindir.as_deref(), layout.existing_major()?)?;
                 check_reachable(&binaries.dir, account.uid, account.gid).map_err(unreachable)?;
                 let lock = layout.lock()?;
