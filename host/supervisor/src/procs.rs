@@ -17,6 +17,13 @@ pub(crate) struct Process {
     pub(crate) zombie: bool,
 }
 
+impl Process {
+    /// What names it for ever.
+    pub(crate) fn name(&self) -> (i32, u64) {
+        (self.pid, self.started)
+    }
+}
+
 /// All processes, as far as they hold still. One that starts meanwhile may be missing: whoever must find all looks again
 /// until nothing is found.
 pub(crate) fn census() -> io::Result<Vec<Process>> {

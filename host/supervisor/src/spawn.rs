@@ -61,14 +61,21 @@ pub(crate) struct Process {
 ///
 /// Runs on the supervisor's main thread: the kernel ties a child's parent-death signal to the thread that made it.
 pub(crate) async fn spawn(registry: &Registry, spec: &LaunchSpec) -> Result<Process, SpawnError> {
+    // On a blocking thread: the disk may hang, and what a dead worker left in the directory may be large.
     let (path, account) = (spec.private.clone(), spec.account);
-    // On a blocking thread, since what a dead worker left there may be large.
-    let made = tokio::task::spawn_blocking(move || private::create(&path, account)).await;
-    made.map_err(io::Error::other)
-        .and_then(|made| made)
-        .map_err(|cause| SpawnError::Private { path: spec.private.clone(), cause })?;
-    let log =
-        open_log(&spec.log, spec.log_limit_bytes).map_err(|cause| SpawnError::Log { path: spec.log.clone(), cause })?;
+    let (log, log_limit) = (spec.log.clone(), spec.log_limit_bytes);
+    let files = tokio::task::spawn_blocking(move || {
+        private::create(&path, account).map_err(|cause| SpawnError::Private { path, cause })?;
+        open_log(&log, log_limit).map_err(|cause| SpawnError::Log { path: log, cause })
+    });
+    let log = match tokio::time::timeout(spec.init_timeout, files).await {
+        Ok(Ok(made)) => made?,
+        Ok(Err(error)) => return Err(SpawnError::Log { path: spec.log.clone(), cause: io::Error::other(error) }),
+        Err(_) => {
+            let cause = io::Error::from(io::ErrorKind::TimedOut);
+            return Err(SpawnError::Private { path: spec.private.clone(), cause });
+        }
+    };
 
     let mut command = command(spec);
     let started = sys::isolate(&mut command, &spec.private, registry.nofile).and_then(|()| command.spawn());

@@ -1,5 +1,6 @@
 //! Ends what a worker left running.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,10 +59,11 @@ impl Lookout {
 }
 
 /// Waits until nothing is left of the worker that `leader` was, whose process was reaped at `ended`. Stragglers may end
-/// by themselves until `grace`, then they are killed.
+/// by themselves until `grace`, then they are killed; those that were not asked with the group are asked now.
 pub(crate) async fn sweep(registry: &Registry, spec: &LaunchSpec, leader: i32, ended: Instant, grace: Option<Instant>) {
     let me = nix::unistd::getpid().as_raw();
     let (mut since, mut rounds, mut struck) = (ended, 0, None);
+    let mut asked = HashSet::new();
     loop {
         let census = registry.lookout.after(since).await;
         let live = registry.live_leaders();
@@ -80,25 +82,30 @@ pub(crate) async fn sweep(registry: &Registry, spec: &LaunchSpec, leader: i32, e
                 return;
             }
             rounds += 1;
-            left.iter().for_each(strike);
+            left.iter().for_each(|process| send(process, Signal::SIGKILL));
             if rounds > ROUNDS
                 && let Some(account) = alone
                 && let Err(error) = sys::kill_account(account)
             {
                 tracing::error!(job = %spec.job, account.uid, %error, "cannot kill all processes of the account");
             }
+        } else {
+            let outside = left.iter().filter(|process| process.group != leader && !asked.contains(&process.name()));
+            outside.for_each(|process| send(process, Signal::SIGTERM));
+            asked = left.iter().map(Process::name).collect();
         }
-        let wait = grace.map_or(LOOK_AGAIN, |grace| LOOK_AGAIN.min(grace.saturating_duration_since(since)));
-        let _ = tokio::time::timeout(wait.max(Duration::from_millis(1)), registry.lookout.reaped.notified()).await;
+        let patient = grace.filter(|_| struck.is_none());
+        let wait = patient.map_or(LOOK_AGAIN, |grace| LOOK_AGAIN.min(grace.saturating_duration_since(since)));
+        let _ = tokio::time::timeout(wait, registry.lookout.reaped.notified()).await;
     }
 }
 
-/// Kills one process, unless its number names another by now. The kernel gives numbers out in turn, so one is not used
+/// Signals one process, unless its number names another by now. The kernel gives numbers out in turn, so one is not used
 /// again within the moment between this look and the signal.
-fn strike(process: &Process) {
-    let same = procs::read(process.pid).is_some_and(|now| now.started == process.started);
+fn send(process: &Process, signal: Signal) {
+    let same = procs::read(process.pid).is_some_and(|now| now.name() == process.name());
     if same {
-        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        let _ = kill(Pid::from_raw(process.pid), signal);
     }
 }
 

@@ -138,3 +138,34 @@ pub(crate) fn kill_account(account: Account) -> io::Result<()> {
         Ok(_) => Err(io::Error::other("the strike did not stop before exec")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn an_accounts_processes_are_killed_and_nobody_elses() {
+        let refused = kill_account(Account { uid: 0, gid: 0 }).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        let uid = 1_900_000_000 + std::process::id();
+        let account = Account { uid, gid: uid };
+        if !unistd::geteuid().is_root() {
+            assert_eq!(kill_account(account).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+            return;
+        }
+        let sleep =
+            |uid: u32| Command::new("/bin/sleep").arg("1000").uid(uid).gid(uid).current_dir("/").spawn().unwrap();
+        let (mut mine, mut other) = ([sleep(uid), sleep(uid)], sleep(uid + 1_000_000));
+        kill_account(account).unwrap();
+        for child in &mut mine {
+            assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+        }
+        assert_eq!(other.try_wait().unwrap(), None);
+        other.kill().unwrap();
+        other.wait().unwrap();
+        // An account without processes is fine, too.
+        kill_account(account).unwrap();
+    }
+}

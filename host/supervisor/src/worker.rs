@@ -29,6 +29,9 @@ const TAIL_BYTES: u64 = 256 * 1024;
 /// Most bytes of one reported log line.
 const REPORTED_LINE_BYTES: usize = 2 * 1024;
 
+/// How long reading a log's end may take; the report goes without it on a disk that hangs.
+const READ_LOG: Duration = Duration::from_secs(5);
+
 /// How long removing a private directory may take before the worker is reported as ended anyway.
 const REMOVE: Duration = Duration::from_secs(30);
 
@@ -163,8 +166,9 @@ impl Run {
             }
         }
         let log = spec.log.clone();
-        let lines = tokio::task::spawn_blocking(move || read_tail(&log, LAST_LINES, TAIL_BYTES)).await;
-        let lines = lines.ok().and_then(Result::ok).unwrap_or_default();
+        let lines = tokio::task::spawn_blocking(move || read_tail(&log, LAST_LINES, TAIL_BYTES));
+        let lines = tokio::time::timeout(READ_LOG, lines).await;
+        let lines = lines.ok().and_then(Result::ok).and_then(Result::ok).unwrap_or_default();
         let ending = match state {
             Worker::Backoff { ending, .. } | Worker::Exited { ending } | Worker::Draining { ending, .. } => ending,
             Worker::Starting { .. } | Worker::Ready { .. } => Ending::Crashed,

@@ -77,31 +77,20 @@ struct Shared {
 }
 
 impl Client {
-    /// Connects to the supervisor on `socket`; fails with [`ClientError::NotRunning`] when none answers there.
+    /// Connects to the supervisor on `socket`; fails with [`ClientError::NotRunning`] when none answers there, and with
+    /// [`crate::protocol::ErrorCode::Version`] when it speaks another version: see [`Client::shutdown_any`].
     pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
-        let stream = match tokio::time::timeout(ANSWER, UnixStream::connect(socket)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(cause)) => return Err(ClientError::connect(socket, cause)),
-            Err(_) => return Err(ClientError::Timeout { what: "connect", limit: ANSWER }),
-        };
-        let peer = stream.peer_cred().map_err(|cause| ClientError::connect(socket, cause))?.uid();
-        let own = nix::unistd::geteuid().as_raw();
-        if peer != 0 && peer != own {
-            return Err(ClientError::Untrusted { socket: socket.to_owned(), uid: peer });
-        }
-        let (reader, writer) = stream.into_split();
-        let shared = Arc::new(Shared { pending: Mutex::new(Some(HashMap::new())), closed: CancellationToken::new() });
-        let (events, _) = broadcast::channel(EVENT_BACKLOG);
-        let weak = events.downgrade();
-        let (lines, outbox) = mpsc::channel(OUTBOX);
-        let tasks = [
-            AbortOnDropHandle::new(tokio::spawn(read_lines(reader, shared.clone(), events))),
-            AbortOnDropHandle::new(tokio::spawn(write_lines(writer, shared.clone(), outbox))),
-        ];
-        let wire = Wire { lines, shared, next_id: AtomicU64::new(1) };
+        let (wire, events, tasks) = open(socket).await?;
         let greeting: Greeting = wire.request(Command::Hello { version: VERSION }).await?;
         let _: Value = wire.request(Command::Watch).await?;
-        Ok(Self { inner: Arc::new(Inner { socket: socket.to_owned(), greeting, wire, events: weak, _tasks: tasks }) })
+        Ok(Self { inner: Arc::new(Inner { socket: socket.to_owned(), greeting, wire, events, _tasks: tasks }) })
+    }
+
+    /// Ends the supervisor on `socket`, whatever version it speaks, with all its workers, and waits up to `limit` until
+    /// it is gone.
+    pub async fn shutdown_any(socket: &Path, limit: Duration) -> Result<(), ClientError> {
+        let (wire, _events, _tasks) = open(socket).await?;
+        wire.shutdown(limit).await
     }
 
     /// Connects, or starts a supervisor that outlives this process when none answers, and waits until it does: mostly
@@ -180,9 +169,7 @@ impl Client {
 
     /// Ends the supervisor with all its workers, and waits up to `limit` until it is gone.
     pub async fn shutdown(&self, limit: Duration) -> Result<(), ClientError> {
-        self.inner.wire.request::<Value>(Command::Shutdown).await?;
-        let gone = tokio::time::timeout(limit, self.closed()).await;
-        gone.map_err(|_| ClientError::Timeout { what: "wait until the supervisor has ended", limit })
+        self.inner.wire.shutdown(limit).await
     }
 
     /// Returns when the supervisor is gone.
@@ -218,7 +205,39 @@ impl Client {
     }
 }
 
+type Opened = (Wire, broadcast::WeakSender<Event>, [AbortOnDropHandle<()>; 2]);
+
+/// Connects, and checks who listens; nothing is said yet.
+async fn open(socket: &Path) -> Result<Opened, ClientError> {
+    let stream = match tokio::time::timeout(ANSWER, UnixStream::connect(socket)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(cause)) => return Err(ClientError::connect(socket, cause)),
+        Err(_) => return Err(ClientError::Timeout { what: "connect", limit: ANSWER }),
+    };
+    let peer = stream.peer_cred().map_err(|cause| ClientError::connect(socket, cause))?.uid();
+    let own = nix::unistd::geteuid().as_raw();
+    if peer != 0 && peer != own {
+        return Err(ClientError::Untrusted { socket: socket.to_owned(), uid: peer });
+    }
+    let (reader, writer) = stream.into_split();
+    let shared = Arc::new(Shared { pending: Mutex::new(Some(HashMap::new())), closed: CancellationToken::new() });
+    let (events, _) = broadcast::channel(EVENT_BACKLOG);
+    let weak = events.downgrade();
+    let (lines, outbox) = mpsc::channel(OUTBOX);
+    let tasks = [
+        AbortOnDropHandle::new(tokio::spawn(read_lines(reader, shared.clone(), events))),
+        AbortOnDropHandle::new(tokio::spawn(write_lines(writer, shared.clone(), outbox))),
+    ];
+    Ok((Wire { lines, shared, next_id: AtomicU64::new(1) }, weak, tasks))
+}
+
 impl Wire {
+    async fn shutdown(&self, limit: Duration) -> Result<(), ClientError> {
+        self.request::<Value>(Command::Shutdown).await?;
+        let gone = tokio::time::timeout(limit, self.shared.closed.cancelled()).await;
+        gone.map_err(|_| ClientError::Timeout { what: "wait until the supervisor has ended", limit })
+    }
+
     async fn request<T: DeserializeOwned>(&self, command: Command) -> Result<T, ClientError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let line = serde_json::to_string(&Request { id, command }).map_err(ClientError::Protocol)?;

@@ -93,8 +93,10 @@ async fn another_workers_daemon_is_left_alone() {
     client.stop(&ends.job, None).await.unwrap();
     exited(&client, &ends).await;
     assert_eq!(with_argument(&daemon).len(), 1);
+    let asked = Instant::now();
     client.stop(&keeps.job, None).await.unwrap();
     exited(&client, &keeps).await;
+    assert!(asked.elapsed() < keeps.stop_grace / 2, "the daemon is asked to end, not waited for");
     assert_eq!(with_argument(&daemon), [0; 0]);
 }
 

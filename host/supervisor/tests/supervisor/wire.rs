@@ -50,6 +50,16 @@ async fn wrong_requests_are_answered_and_the_connection_lives() {
 }
 
 #[tokio::test]
+async fn any_version_can_end_the_supervisor() {
+    let (mut host, client) = Host::start().await;
+    let spec = host.python(SERVES);
+    ready(&client, &spec).await;
+    lectern_supervisor::Client::shutdown_any(&host.socket, LONG).await.unwrap();
+    assert!(host.ended().await.success());
+    assert_eq!(host.running(), [0; 0]);
+}
+
+#[tokio::test]
 async fn bad_specifications_start_nothing() {
     let (host, client) = Host::start().await;
     let mut spec = host.python(SERVES);
