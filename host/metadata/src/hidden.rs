@@ -25,3 +25,14 @@ impl<T: ToSql> ToSql for Hidden<T> {
 
     to_sql_checked!();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hidden_parameter_is_not_printed() {
+        let parameters: &[&(dyn ToSql + Sync)] = &[&Hidden("hunter2"), &Hidden(Some(vec![1u8]))];
+        assert_eq!(format!("{parameters:?}"), "[<hidden>, <hidden>]");
+    }
+}
