@@ -56,8 +56,8 @@ pub(crate) async fn password_fits(password: String, stored: Option<String>) -> a
     on_blocking_thread(move || {
         let known = stored.is_some();
         let Some(text) = stored.or_else(|| DECOY.clone()) else { return false };
-        let fits = PasswordHash::new(&text)
-            .is_ok_and(|hash| hasher().verify_password(password.as_bytes(), &hash).is_ok());
+        let fits =
+            PasswordHash::new(&text).is_ok_and(|hash| hasher().verify_password(password.as_bytes(), &hash).is_ok());
         fits && known
     })
     .await

@@ -34,7 +34,10 @@ impl ServerHealth {
             let was_away = self.database_away.swap(away.is_some(), Ordering::Relaxed);
             match (&away, was_away) {
                 (Some(error), false) => {
-                    tracing::error!(error = crate::cli::chain(error), "the database is away; content is served, publishing waits");
+                    tracing::error!(
+                        error = crate::cli::chain(error),
+                        "the database is away; content is served, publishing waits"
+                    );
                 }
                 (None, true) => tracing::info!("the database is back"),
                 (Some(_), true) | (None, false) => {}

@@ -47,7 +47,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("job.log");
         assert_eq!(tail(&path, 10).unwrap(), []);
-        let line = |n: u32| format!("{{\"time\":\"2026-11-22T10:00:0{n}.000001Z\",\"source\":\"stderr\",\"data\":\"line {n}\"}}\n");
+        let line = |n: u32| {
+            format!("{{\"time\":\"2026-11-22T10:00:0{n}.000001Z\",\"source\":\"stderr\",\"data\":\"line {n}\"}}\n")
+        };
         let cut = "{\"time\":\"2026-11-22T10:00:09Z\",\"sour";
         std::fs::write(&path, format!("{}{}{}not json\n{cut}", line(1), line(2), line(3))).unwrap();
         let read: Vec<String> = tail(&path, 2).unwrap().into_iter().map(|line| line.data).collect();

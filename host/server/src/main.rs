@@ -22,6 +22,7 @@ mod seal;
 mod sessions;
 mod store;
 mod system;
+mod tidy;
 mod trees;
 mod view;
 

@@ -54,7 +54,8 @@ impl Sealer {
 
     /// Opens what [`Self::seal`] made for the same content and name.
     pub(crate) fn open_value(&self, content: ContentGuid, name: &str, sealed: &[u8]) -> anyhow::Result<String> {
-        let wrong = || anyhow::anyhow!("variable {name} of content {content} was sealed with another key or is damaged");
+        let wrong =
+            || anyhow::anyhow!("variable {name} of content {content} was sealed with another key or is damaged");
         let (nonce, body) = sealed.split_at_checked(NONCE_BYTES).ok_or_else(wrong)?;
         let aad = bound_to(content, name);
         let plain =

@@ -41,9 +41,8 @@ impl BundleFiles {
 #[async_trait]
 impl lectern_edge::Trees for BundleFiles {
     async fn tree(&self, bundle: &BundleEntry) -> Result<PathBuf, Unavailable> {
-        BundleFiles::tree(self, bundle.hash).await.map_err(|error| Unavailable {
-            what: format!("unpack bundle {}", bundle.id),
-            cause: Some(Box::new(error)),
-        })
+        BundleFiles::tree(self, bundle.hash)
+            .await
+            .map_err(|error| Unavailable { what: format!("unpack bundle {}", bundle.id), cause: Some(Box::new(error)) })
     }
 }

@@ -136,7 +136,11 @@ impl View {
         let mut told = false;
         while let Err(error) = self.refresh(part).await {
             if !std::mem::replace(&mut told, true) {
-                tracing::warn!(error = crate::cli::chain(&error), ?part, "the view cannot be refreshed; serving what was known");
+                tracing::warn!(
+                    error = crate::cli::chain(&error),
+                    ?part,
+                    "the view cannot be refreshed; serving what was known"
+                );
             }
             tokio::select! {
                 () = stop.cancelled() => return,

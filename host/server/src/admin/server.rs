@@ -81,7 +81,12 @@ pub(crate) fn bind(path: &Path) -> anyhow::Result<UnixListener> {
 }
 
 /// Serves the admin socket until `stop`.
-pub(crate) async fn serve(path: &Path, database: Database, view: Arc<View>, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    path: &Path,
+    database: Database,
+    view: Arc<View>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let listener = bind(path)?;
     let router = Router::new()
         .route("/users/add", post(add_user))
@@ -221,6 +226,8 @@ async fn create_key(State(admin): State<Admin>, Json(ask): Json<CreateKey>) -> A
     let client = admin.database.client().await?;
     let user = find(&client, &ask.username).await?;
     let text = credentials::new_secret()?;
+    // What the list shows is what the key can do.
+    let role = role.min(user.role);
     let key = keys::create(&client, user.id, &ask.name, role, &credentials::secret_hash(&text)).await?;
     admin.view.refresh(Part::Keys).await?;
     Ok(Json(CreatedKey { id: key.id.0, name: key.name, key: text }))

@@ -174,7 +174,9 @@ fn uv(config: &Config, paths: &Paths) -> Finding {
     match config.python.uv.clone().or_else(in_path) {
         Some(file) if file.is_file() => Finding::good("uv", file.display().to_string()),
         _ if paths.root().join("tools").is_dir() => Finding::good("uv", "a copy in the data directory"),
-        _ => Finding::lacking("uv", "not found: Python content cannot be deployed", lectern_runtimes::python::uv::REMEDY),
+        _ => {
+            Finding::lacking("uv", "not found: Python content cannot be deployed", lectern_runtimes::python::uv::REMEDY)
+        }
     }
 }
 
@@ -192,7 +194,9 @@ fn tool(what: &'static str, program: &str, remedy: &str, without: &str) -> Findi
 fn gate() -> Finding {
     match lectern_gate::Engine::start() {
         Ok(_) => Finding::good("gate", "the WebAssembly engine starts"),
-        Err(error) => Finding::bad("gate", chain(&error), "raise the limit of address space (ulimit -v) for this account"),
+        Err(error) => {
+            Finding::bad("gate", chain(&error), "raise the limit of address space (ulimit -v) for this account")
+        }
     }
 }
 

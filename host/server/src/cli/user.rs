@@ -126,11 +126,19 @@ pub(super) fn run(verb: UserVerb) -> anyhow::Result<()> {
         }
         UserVerb::SetRole(args) => {
             let role = args.role.as_str();
-            change(&args.server, ChangeUser { role: Some(role.into()), ..ChangeUser::of(&args.name) }, "role changed of")
+            change(
+                &args.server,
+                ChangeUser { role: Some(role.into()), ..ChangeUser::of(&args.name) },
+                "role changed of",
+            )
         }
         UserVerb::SetPassword(args) => {
             let password = if args.password_stdin { read_password()? } else { ask_password(&args.name)? };
-            change(&args.server, ChangeUser { password: Some(password), ..ChangeUser::of(&args.name) }, "password set of")
+            change(
+                &args.server,
+                ChangeUser { password: Some(password), ..ChangeUser::of(&args.name) },
+                "password set of",
+            )
         }
         UserVerb::Lock(args) => {
             change(&args.server, ChangeUser { locked: Some(true), ..ChangeUser::of(&args.name) }, "locked")

@@ -58,8 +58,7 @@ pub(crate) enum LoadError {
 impl Layers {
     /// Adds a file's values.
     pub(crate) fn add_file(&mut self, path: &Path) -> Result<(), LoadError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| LoadError::Read { path: path.to_owned(), cause })?;
+        let text = std::fs::read_to_string(path).map_err(|cause| LoadError::Read { path: path.to_owned(), cause })?;
         self.add_toml(path, &text)
     }
 

@@ -100,7 +100,9 @@ impl Reader {
             let text = value.as_str()?;
             if text.is_empty() { Some(None) } else { parse(text).map(Some) }
         };
-        self.take(key, allowed, secret, None, parse, |value| value.as_ref().map_or_else(|| "(not set)".into(), T::to_string))
+        self.take(key, allowed, secret, None, parse, |value| {
+            value.as_ref().map_or_else(|| "(not set)".into(), T::to_string)
+        })
     }
 
     /// A list: TOML strings, or one text with commas.
@@ -176,7 +178,8 @@ impl Reader {
             "" => Some(None),
             text => is_path(text).then(|| Some(base.join(text))),
         };
-        let show = |path: &Option<PathBuf>| path.as_ref().map_or_else(|| "(not set)".into(), |p| p.display().to_string());
+        let show =
+            |path: &Option<PathBuf>| path.as_ref().map_or_else(|| "(not set)".into(), |p| p.display().to_string());
         self.take(key, "a path", false, None, read, show)
     }
 

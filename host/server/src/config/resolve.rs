@@ -130,22 +130,17 @@ fn sandbox(read: &mut Reader) -> Sandbox {
             format!("must lie outside the ids of content, {first} to {}", first + 65_535),
         );
     }
-    Sandbox {
-        first_uid: u32::try_from(first).unwrap_or(200_000),
-        build_uid: u32::try_from(build).unwrap_or(199_999),
-    }
+    Sandbox { first_uid: u32::try_from(first).unwrap_or(200_000), build_uid: u32::try_from(build).unwrap_or(199_999) }
 }
 
 fn log(read: &mut Reader) -> Log {
     let format = read.text("log.format", "\"text\" or \"json\"", "text".to_owned(), |text| {
         ["text", "json"].contains(&text).then(|| text.to_owned())
     });
-    let level = read.text(
-        "log.level",
-        "a filter like info, debug or info,lectern_edge=debug",
-        "info".to_owned(),
-        |text| tracing_subscriber::EnvFilter::try_new(text).ok().filter(|_| !text.is_empty()).map(|_| text.to_owned()),
-    );
+    let level =
+        read.text("log.level", "a filter like info, debug or info,lectern_edge=debug", "info".to_owned(), |text| {
+            tracing_subscriber::EnvFilter::try_new(text).ok().filter(|_| !text.is_empty()).map(|_| text.to_owned())
+        });
     Log { format: if format == "json" { LogFormat::Json } else { LogFormat::Text }, level }
 }
 

@@ -53,10 +53,9 @@ impl FromRequestParts<Dashboard> for Visit {
                 let path = url.path().trim_end_matches('/').to_owned();
                 (url.as_str().trim_end_matches('/').to_owned(), path)
             }
-            (None, Some(external)) => (
-                format!("{}://{}{}", external.scheme, external.authority, external.prefix),
-                external.prefix.clone(),
-            ),
+            (None, Some(external)) => {
+                (format!("{}://{}{}", external.scheme, external.authority, external.prefix), external.prefix.clone())
+            }
             (None, None) => (String::new(), String::new()),
         };
         Ok(Self { principal, server, base })
@@ -80,8 +79,14 @@ pub(crate) fn router(dashboard: Dashboard) -> Router {
         .route("/connect/", get(list))
         .route("/connect/apps/{guid}", get(item))
         .route("/connect/apps/{guid}/", get(item))
-        .route("/connect/assets/style.css", get(|| asset("text/css; charset=utf-8", include_str!("../../assets/style.css"))))
-        .route("/connect/assets/hash.js", get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/hash.js"))))
+        .route(
+            "/connect/assets/style.css",
+            get(|| asset("text/css; charset=utf-8", include_str!("../../assets/style.css"))),
+        )
+        .route(
+            "/connect/assets/hash.js",
+            get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/hash.js"))),
+        )
         .fallback(unknown)
         .with_state(dashboard)
 }
@@ -110,9 +115,12 @@ async fn item(visit: Visit, State(dashboard): State<Dashboard>, Path(guid): Path
             .to_string();
             Redirect::to(&format!("{}/__plugin__/password-login/?next={next}", visit.base)).into_response()
         }
-        Err(load::NoPage::Absent) => {
-            message(&visit, StatusCode::NOT_FOUND, "No such content", "There is no content with this address; it may have been deleted.")
-        }
+        Err(load::NoPage::Absent) => message(
+            &visit,
+            StatusCode::NOT_FOUND,
+            "No such content",
+            "There is no content with this address; it may have been deleted.",
+        ),
         Err(load::NoPage::Refused) => message(
             &visit,
             StatusCode::FORBIDDEN,

@@ -48,8 +48,7 @@ impl TaskLog {
         news: Arc<News>,
         lost: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send) {
-        let shared =
-            Arc::new(Shared { lines: Mutex::default(), more: Notify::new(), ended: CancellationToken::new() });
+        let shared = Arc::new(Shared { lines: Mutex::default(), more: Notify::new(), ended: CancellationToken::new() });
         (Self(Arc::clone(&shared)), write(database, lease, news, lost, shared))
     }
 

@@ -79,7 +79,8 @@ impl Deployer {
         let Claimed { task, lease } = claimed;
         self.news.begin(&task.id, task.output_lines);
         let lost = CancellationToken::new();
-        let (log, writing) = log::TaskLog::new(self.database.clone(), lease.clone(), Arc::clone(&self.news), lost.clone());
+        let (log, writing) =
+            log::TaskLog::new(self.database.clone(), lease.clone(), Arc::clone(&self.news), lost.clone());
         let writing = tokio::spawn(writing);
         let keeper = tokio::spawn(Arc::clone(self).keep(lease.clone(), lost.clone()));
         tracing::info!(task.id = %task.id, content.id = %task.content_guid, attempt = lease.attempt, "task begins");
@@ -167,7 +168,9 @@ impl Deployer {
         // Without it the lease runs out, which only takes longer.
         match tokio::time::timeout(RENEW, released).await {
             Ok(Ok(_)) => tracing::info!(task.id = %lease.task, "task given back: the server stops"),
-            Ok(Err(error)) => tracing::warn!(task.id = %lease.task, error = crate::cli::chain(&error), "give a task back"),
+            Ok(Err(error)) => {
+                tracing::warn!(task.id = %lease.task, error = crate::cli::chain(&error), "give a task back")
+            }
             Err(_) => tracing::warn!(task.id = %lease.task, "give a task back: the database does not answer"),
         }
     }

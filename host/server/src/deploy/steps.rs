@@ -71,11 +71,13 @@ pub(super) async fn deploy(
         // Nothing good is replaced, and the address then tells what is wrong instead of nothing.
         Err(failure) if task.activate && content.active.is_none() => {
             log.line(&failure.message);
-            log.line("Warning: the content does not start. It is published all the same, because no version was before.");
+            log.line(
+                "Warning: the content does not start. It is published all the same, because no version was before.",
+            );
         }
         Err(failure) => {
             let kept = match content.active {
-                Some(active) if active != bundle.id => format!(" Bundle {active} goes on being served."),
+                Some(active) if active != bundle.id => format!(". Bundle {active} goes on being served"),
                 _ => String::new(),
             };
             return Err(TaskFailure::new(format!("{}{kept}", failure.message)));
@@ -217,7 +219,9 @@ async fn activate(deployer: &Deployer, task: &TaskRow, lease: &Lease, bundle: Bu
     })
     .await
     .map_err(|error| match error {
-        DbError::ModeFixed { .. } | DbError::CategoryFixed { .. } | DbError::NotFound(_) => TaskFailure::new(chain(&error)),
+        DbError::ModeFixed { .. } | DbError::CategoryFixed { .. } | DbError::NotFound(_) => {
+            TaskFailure::new(chain(&error))
+        }
         error => database(&error),
     })
 }

@@ -47,10 +47,10 @@ pub(super) fn job_tag(program: &Program) -> &'static str {
 /// The account of a content item: the first one plus its row number.
 fn account(first_uid: u32, content: ContentId) -> anyhow::Result<Account> {
     match u32::try_from(content.0) {
-        Ok(number) if i64::from(number) < ACCOUNTS => {
-            Ok(Account { uid: first_uid + number, gid: first_uid + number })
+        Ok(number) if i64::from(number) < ACCOUNTS => Ok(Account { uid: first_uid + number, gid: first_uid + number }),
+        _ => {
+            bail!("content number {content} is beyond the {ACCOUNTS} accounts from sandbox.first_uid = {first_uid} on")
         }
-        _ => bail!("content number {content} is beyond the {ACCOUNTS} accounts from sandbox.first_uid = {first_uid} on"),
     }
 }
 

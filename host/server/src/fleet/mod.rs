@@ -58,7 +58,8 @@ impl Fleet {
             if matches!(status.state, WorkerState::Exited(_) | WorkerState::Draining) {
                 continue;
             }
-            let known = view.content.get(&status.content).is_some_and(|content| content.bundles.contains_key(&status.bundle));
+            let known =
+                view.content.get(&status.content).is_some_and(|content| content.bundles.contains_key(&status.bundle));
             if known {
                 tracing::info!(job.key = %status.job, content.id = %status.content, "a running worker is taken over");
                 self.tell((status.content, status.bundle), Order::Adopt(Box::new(status.clone()))).await;
@@ -75,9 +76,8 @@ impl Fleet {
         let client = database.client().await.context("read the open jobs")?;
         for job in jobs::list_open(&client).await.context("read the open jobs")? {
             let here = job.hostname == self.crew.settings.hostname;
-            let runs = running.iter().any(|status| {
-                status.job == job.key && !matches!(status.state, WorkerState::Exited(_))
-            });
+            let runs =
+                running.iter().any(|status| status.job == job.key && !matches!(status.state, WorkerState::Exited(_)));
             if here && !runs {
                 jobs::finish(&client, &job.key, None).await.context("close a job that ended unseen")?;
             }
@@ -120,7 +120,10 @@ impl Fleet {
                         if stop.is_cancelled() {
                             return;
                         }
-                        tracing::error!(error = crate::cli::chain(&error), "the supervisor ended, and its workers with it");
+                        tracing::error!(
+                            error = crate::cli::chain(&error),
+                            "the supervisor ended, and its workers with it"
+                        );
                         self.supervisor_lost(&stop).await;
                         break;
                     }
@@ -137,7 +140,9 @@ impl Fleet {
         while !stop.is_cancelled() {
             match self.crew.reconnect().await {
                 Ok(()) => return,
-                Err(error) => tracing::error!(error = crate::cli::chain(error.as_ref()), "no supervisor can be started"),
+                Err(error) => {
+                    tracing::error!(error = crate::cli::chain(error.as_ref()), "no supervisor can be started")
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => return,

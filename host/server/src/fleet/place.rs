@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use lectern_domain::JobKey;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
-use lectern_domain::worker::Backoff;
+use lectern_domain::worker::{Backoff, Ending, ExitStatus};
 use lectern_edge::{StartFailure, Worker};
-use lectern_supervisor::{WorkerState, WorkerStatus};
+use lectern_supervisor::{Exited, WorkerState, WorkerStatus};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -44,11 +44,23 @@ pub(super) enum Order {
 enum Phase {
     Empty,
     /// Launching: the supervisor has not answered yet.
-    Launching { job: JobKey, limit: Duration },
+    Launching {
+        job: JobKey,
+        limit: Duration,
+    },
     /// The supervisor has started it; it does not accept connections yet.
-    Starting { job: JobKey, limit: Duration },
-    Ready { worker: Arc<Worker>, since: Instant, idle: Duration },
-    Backoff { until: Instant },
+    Starting {
+        job: JobKey,
+        limit: Duration,
+    },
+    Ready {
+        worker: Arc<Worker>,
+        since: Instant,
+        idle: Duration,
+    },
+    Backoff {
+        until: Instant,
+    },
 }
 
 /// The owner of one place.
@@ -81,6 +93,15 @@ pub(super) async fn run(key: Key, crew: Arc<Crew>, mut orders: mpsc::Receiver<Or
     }
     place.retire();
     place.answer_all(&Err(StartFailure::Unavailable("this content is being stopped".into())));
+}
+
+/// How a process ended, in words for its publisher: the supervisor's own message also names places of this host.
+fn exit_words(exited: &Exited) -> String {
+    match exited.status {
+        Some(ExitStatus::Code(code)) => format!("it exited with status {code}"),
+        Some(ExitStatus::Signal(signal)) => format!("signal {signal} ended it"),
+        None => exited.message.clone(),
+    }
 }
 
 impl Place {
@@ -161,12 +182,11 @@ impl Place {
         match (&self.phase, &status.state) {
             (Phase::Launching { .. } | Phase::Starting { .. }, WorkerState::Ready) => self.ready(status),
             (Phase::Launching { limit, .. } | Phase::Starting { limit, .. }, WorkerState::Exited(exited)) => {
-                use lectern_domain::worker::Ending;
                 let failure = match exited.ending {
                     Ending::NeverListened => StartFailure::NeverListened { job: status.job.clone(), limit: *limit },
                     Ending::Stopped => StartFailure::Unavailable("it was stopped while it started".into()),
                     Ending::NotStarted | Ending::FailedToStart | Ending::Crashed => {
-                        StartFailure::Crashed { job: status.job.clone(), reason: exited.message.clone() }
+                        StartFailure::Crashed { job: status.job.clone(), reason: exit_words(exited) }
                     }
                 };
                 self.failed(failure);

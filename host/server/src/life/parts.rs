@@ -29,7 +29,7 @@ use crate::store::MetadataStore;
 use crate::system::SystemParts;
 use crate::trees::BundleFiles;
 use crate::view::View;
-use crate::{admin, bootstrap, dashboard, host};
+use crate::{admin, bootstrap, dashboard, host, tidy};
 
 /// An upload that has not grown for so long was left by a server that ended: no client sends that slowly.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
@@ -143,11 +143,16 @@ impl Parts {
         });
         tasks.spawn(Arc::clone(health).watch(database.clone(), stop.clone()));
         tasks.spawn(self.sessions.clone().sweep(stop.clone()));
+        let (files, view, paths) = (self.files.clone(), Arc::clone(&self.view), self.paths.clone());
+        tasks.spawn(tidy::run(database.clone(), files, view, paths, stop.clone()));
         let socket = self.paths.admin_socket();
         let (view, database, stop) = (Arc::clone(&self.view), database.clone(), stop.clone());
         tasks.spawn(async move {
             if let Err(error) = admin::serve(&socket, database, view, stop).await {
-                tracing::error!(error = crate::cli::chain(error.as_ref()), "no admin socket: `lectern user` and `lectern key` do not work");
+                tracing::error!(
+                    error = crate::cli::chain(error.as_ref()),
+                    "no admin socket: `lectern user` and `lectern key` do not work"
+                );
             }
         });
         Ok(())
