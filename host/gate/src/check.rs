@@ -151,7 +151,7 @@ pub(crate) fn identity(raw: guest::Identity) -> Result<Identity, BadAnswer> {
 pub(crate) fn shown(text: &str) -> String {
     let mut shown: String =
         text.chars().take(200).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
-    if shown.len() < text.len() && text.chars().nth(200).is_some() {
+    if text.chars().nth(200).is_some() {
         shown.push('…');
     }
     shown

@@ -164,4 +164,34 @@ mod tests {
             thread::sleep(Duration::from_millis(1));
         }
     }
+
+    /// Set in the child of the test below.
+    const CHILD: &str = "LECTERN_TEST_ENGINE_CHILD";
+
+    #[test]
+    fn a_host_without_address_space_is_told_so() {
+        if std::env::var_os(CHILD).is_some() {
+            let error = Engine::start().unwrap_err();
+            assert!(matches!(error, EngineError::Pool { .. }), "{error}");
+            assert!(
+                error.to_string().contains("GiB of address space") && error.to_string().contains("ulimit -v"),
+                "{error}"
+            );
+            return;
+        }
+        // 16 GiB: plenty for everything but the pool's reservation.
+        let child = std::process::Command::new("sh")
+            .args(["-c", r#"ulimit -v 16777216 && exec "$0" "$@""#])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "engine::tests::a_host_without_address_space_is_told_so"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(
+            child.status.success() && said.contains("1 passed"),
+            "{said}{}",
+            String::from_utf8_lossy(&child.stderr)
+        );
+    }
 }

@@ -31,8 +31,11 @@ pub struct Limits {
     pub log_lines: u32,
     /// Bytes of one log line with its fields; longer ones are cut.
     pub log_line_bytes: usize,
-    /// Calls of one plugin that run at once; others wait.
+    /// Routing and authentication calls of one plugin that run at once; others wait.
     pub concurrency: usize,
+    /// Pages of one plugin that are handled at once; others wait. Counted apart: sign-in forms wait for password hashes, and a
+    /// flood of them must not keep signed-in visitors from being recognised.
+    pub page_concurrency: usize,
     /// How long a call waits for its turn before the client gets 503.
     pub queue: Duration,
 }
@@ -52,6 +55,7 @@ impl Default for Limits {
             log_lines: 100,
             log_line_bytes: 4 << 10,
             concurrency: 64,
+            page_concurrency: 16,
             queue: Duration::from_secs(1),
         }
     }

@@ -139,12 +139,13 @@ enum Ended {
 /// Waits for one of the plugin's turns, then for a slot: pool exhaustion is an error in the engine, not a wait.
 async fn turn(release: &Release, call: Call) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), GateError> {
     let queue = release.limits.queue;
+    let permits = if call == Call::Page { &release.page_permits } else { &release.permits };
     let busy = || GateError::Busy { plugin: Arc::clone(release.name()), call, waited: queue };
-    if let (Ok(turn), Ok(slot)) = (release.permits.try_acquire(), release.engine.slots.try_acquire()) {
+    if let (Ok(turn), Ok(slot)) = (permits.try_acquire(), release.engine.slots.try_acquire()) {
         return Ok((turn, slot));
     }
     let both = async {
-        let turn = release.permits.acquire().await.ok()?;
+        let turn = permits.acquire().await.ok()?;
         let slot = release.engine.slots.acquire().await.ok()?;
         Some((turn, slot))
     };

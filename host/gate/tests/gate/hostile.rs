@@ -184,6 +184,22 @@ async fn a_call_waits_for_its_turn_and_not_for_ever() {
     assert_eq!(reply(&gate, &chain, "/count").await.body, "0");
 }
 
+#[tokio::test]
+async fn a_flood_of_sign_ins_keeps_nobody_from_being_recognised() {
+    let gate = gate();
+    let tight = Limits { concurrency: 1, page_concurrency: 1, ..limits() };
+    let (_, chain) = hostile(&gate, tight).await;
+    let form = request("GET", "/__plugin__/hostile/sleep", &[]);
+    let pages = [gate.page(&chain, "hostile", &form, Bytes::new()), gate.page(&chain, "hostile", &form, Bytes::new())];
+    let visitor = async {
+        // The first page holds its turn and the second waits for it when this runs.
+        let known = gate.authenticate(&chain, &request("GET", "/", &[("x-do", "key"), ("x-key", "k1")])).await;
+        assert!(matches!(known, Ok(Authenticated::Identity(_))), "{known:?}");
+    };
+    let (pages, ()) = tokio::join!(futures(pages.into_iter()), visitor);
+    assert!(pages.iter().any(|page| matches!(page, Err(GateError::Busy { call: Call::Page, .. }))), "{pages:?}");
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn a_looping_guest_does_not_stop_the_others() {
     let gate = gate();

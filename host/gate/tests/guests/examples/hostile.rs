@@ -94,6 +94,9 @@ impl Authenticator for Hostile {
     }
 
     fn page(host: &impl Host, body: &[u8]) -> Result<Handled, Failure> {
+        if host.path_has_prefix("/__plugin__/hostile/sleep") {
+            std::thread::sleep(Duration::from_secs(1));
+        }
         match host.method().as_str() {
             "GET" => Ok(Handled::Reply(Reply::text(200, &format!("{} bytes", body.len())))),
             _ => Ok(Handled::SignedOut(Reply::new(204).with("set-cookie", "lectern=forged; Path=/"))),
