@@ -37,6 +37,8 @@ pub(super) struct Reader {
     base: PathBuf,
     pub(super) mistakes: Vec<Mistake>,
     pub(super) effective: Vec<Effective>,
+    /// Every key asked for: the known ones.
+    known: Vec<&'static str>,
 }
 
 const HIDDEN: &str = "(hidden)";
@@ -44,7 +46,7 @@ const HIDDEN: &str = "(hidden)";
 impl Reader {
     /// `base` is what relative paths are relative to.
     pub(super) fn new(layers: Layers, base: &Path) -> Self {
-        Self { layers, base: base.to_owned(), mistakes: Vec::new(), effective: Vec::new() }
+        Self { layers, base: base.to_owned(), mistakes: Vec::new(), effective: Vec::new(), known: Vec::new() }
     }
 
     /// Takes `key`: `parse` turns the text into a value or refuses it; `show` prints what is in force.
@@ -57,6 +59,7 @@ impl Reader {
         parse: impl FnOnce(&Value) -> Option<T>,
         show: impl Fn(&T) -> String,
     ) -> T {
+        self.known.push(key);
         let (value, origin) = match self.layers.values.remove(key) {
             None => (default, Origin::Default),
             Some(Given { value, origin }) => match parse(&value) {
@@ -200,7 +203,7 @@ impl Reader {
     /// What remains was not asked for by anyone: unknown keys.
     pub(super) fn refuse_unknown(&mut self) {
         for (key, given) in std::mem::take(&mut self.layers.values) {
-            let nearest = self.effective.iter().map(|e| e.key).min_by_key(|known| distance(known, &key));
+            let nearest = self.known.iter().min_by_key(|known| distance(known, &key));
             let hint = match nearest {
                 Some(known) if distance(known, &key) <= 4 => format!("; did you mean {known}?"),
                 _ => String::new(),
