@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use lectern_domain::BundleHash;
-use lectern_metadata::{Database, bundles, tasks};
+use lectern_metadata::{Database, bundles, jobs, tasks};
 use tokio_util::sync::CancellationToken;
 
 use crate::paths::Paths;
@@ -51,6 +51,8 @@ async fn round(database: &Database, files: &BundleFiles, view: &Arc<View>, paths
     let referenced: HashSet<BundleHash> =
         bundles::referenced_hashes(&client).await.context("read the bundles")?.into_iter().collect();
     let pruned = tasks::prune_finished(&client, RECORDS).await.context("remove old tasks")?;
+    // Their logs are as old, and go below.
+    jobs::prune_ended(&client, RECORDS).await.context("remove old jobs")?;
     drop(client);
 
     // A tree is in use as long as the view may start workers from it.

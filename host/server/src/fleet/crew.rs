@@ -24,6 +24,8 @@ use crate::view::View;
 /// How long a worker that was replaced may go on with the requests and sessions it has: as long as people stay on a
 /// page. Then it ends, and their connections with it.
 const DRAIN_LIMIT: Duration = Duration::from_secs(900);
+/// How long a stopping server waits for the database to take the ends of its jobs; the next start closes what is missing.
+const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 /// How often a draining worker is looked at.
 const DRAIN_ROUND: Duration = Duration::from_millis(100);
 
@@ -49,6 +51,8 @@ pub(crate) struct Crew {
     journal: Journal,
     /// Launches, drains and places; all end when the fleet stops.
     pub(super) tasks: TaskTracker,
+    /// The fleet is being stopped: the supervisor's end is no accident.
+    pub(super) stopping: CancellationToken,
     pub(super) stopped: CancellationToken,
 }
 
@@ -74,6 +78,7 @@ impl Crew {
             launcher,
             journal,
             tasks,
+            stopping: CancellationToken::new(),
             stopped: CancellationToken::new(),
         }))
     }
@@ -177,6 +182,11 @@ impl Crew {
                 self.journal.note(Note::Ended { job, exit_code: exit_code(exited.status) });
             }
         }
+    }
+
+    /// Returns when the record of jobs is written, or cannot be.
+    pub(super) async fn flush_record(&self) {
+        self.journal.flush(FLUSH_LIMIT).await;
     }
 
     /// Ends a worker, now.

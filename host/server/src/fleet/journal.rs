@@ -6,7 +6,7 @@ use lectern_domain::JobKey;
 use lectern_domain::worker::ExitStatus;
 use lectern_metadata::jobs::NewJob;
 use lectern_metadata::{Database, DbError, is_transient, jobs};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Notes kept while the database is away; beyond, the newest are lost (a job then misses its end or its row, never a
 /// worker). A thousand workers starting and ending once fit.
@@ -18,9 +18,19 @@ const RETRY: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) enum Note {
     Created(NewJob),
-    Running { job: JobKey, pid: i32 },
-    Ready { job: JobKey },
-    Ended { job: JobKey, exit_code: Option<i32> },
+    Running {
+        job: JobKey,
+        pid: i32,
+    },
+    Ready {
+        job: JobKey,
+    },
+    Ended {
+        job: JobKey,
+        exit_code: Option<i32>,
+    },
+    /// Everything before it has been written, or given up.
+    Flush(oneshot::Sender<()>),
 }
 
 /// Takes notes.
@@ -41,6 +51,21 @@ impl Journal {
     }
 }
 
+impl Journal {
+    /// Returns when the notes so far are written, at the latest after `limit`.
+    pub(super) async fn flush(&self, limit: Duration) {
+        let (done, written) = oneshot::channel();
+        let flushing = async {
+            if self.0.send(Note::Flush(done)).await.is_ok() {
+                let _ = written.await;
+            }
+        };
+        if tokio::time::timeout(limit, flushing).await.is_err() {
+            tracing::warn!("the record of jobs is not complete: the database does not answer");
+        }
+    }
+}
+
 /// The protocol has one number for the end: a signal counts as 128 and its number, as in a shell.
 pub(super) fn exit_code(status: Option<ExitStatus>) -> Option<i32> {
     status.map(|status| match status {
@@ -51,6 +76,13 @@ pub(super) fn exit_code(status: Option<ExitStatus>) -> Option<i32> {
 
 async fn write(database: Database, mut notes: mpsc::Receiver<Note>) {
     while let Some(note) = notes.recv().await {
+        let note = match note {
+            Note::Flush(done) => {
+                let _ = done.send(());
+                continue;
+            }
+            note => note,
+        };
         let closed = loop {
             match put(&database, &note).await {
                 Err(error) if is_transient(&error) && !notes.is_closed() => tokio::time::sleep(RETRY).await,
@@ -75,5 +107,6 @@ async fn put(database: &Database, note: &Note) -> Result<(), DbError> {
         Note::Running { job, pid } => jobs::set_pid(&client, job, *pid).await.map(drop),
         Note::Ready { job } => jobs::set_ready(&client, job).await.map(drop),
         Note::Ended { job, exit_code } => jobs::finish(&client, job, *exit_code).await.map(drop),
+        Note::Flush(_) => Ok(()),
     }
 }

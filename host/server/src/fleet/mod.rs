@@ -18,7 +18,6 @@ use lectern_metadata::{Database, jobs};
 use lectern_supervisor::{WorkerState, WorkerStatus};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
 pub(crate) use crew::{Crew, CrewSettings};
 pub(crate) use launcher::Launcher;
@@ -85,17 +84,14 @@ impl Fleet {
         Ok(())
     }
 
-    /// Follows the supervisor's events until `stop`; starts another supervisor when it ends.
-    pub(crate) async fn follow(self: Arc<Self>, stop: CancellationToken) {
-        loop {
+    /// Follows the supervisor's events until the fleet has stopped; starts another supervisor when it ends before.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        while !self.crew.stopping.is_cancelled() {
             let mut events = match self.crew.client().events() {
                 Ok(events) => events,
                 Err(error) => {
                     tracing::warn!(error = crate::cli::chain(&error), "the supervisor's events cannot be read");
-                    self.supervisor_lost(&stop).await;
-                    if stop.is_cancelled() {
-                        return;
-                    }
+                    self.supervisor_lost().await;
                     continue;
                 }
             };
@@ -105,47 +101,42 @@ impl Fleet {
                     self.changed(status).await;
                 }
             }
-            loop {
-                let event = tokio::select! {
-                    () = stop.cancelled() => return,
-                    event = events.next() => event,
-                };
-                match event {
-                    Ok(lectern_supervisor::Event::Changed { worker }) => self.changed(*worker).await,
-                    Ok(lectern_supervisor::Event::Lagged { missed }) => {
-                        tracing::warn!(missed, "events of the supervisor were missed; asking for all");
-                        break;
-                    }
-                    Err(error) => {
-                        if stop.is_cancelled() {
-                            return;
-                        }
-                        tracing::error!(
-                            error = crate::cli::chain(&error),
-                            "the supervisor ended, and its workers with it"
-                        );
-                        self.supervisor_lost(&stop).await;
-                        break;
-                    }
+            self.follow_events(&mut events).await;
+        }
+    }
+
+    /// Follows `events` until some were missed or the supervisor ended.
+    async fn follow_events(&self, events: &mut lectern_supervisor::Events) {
+        loop {
+            match events.next().await {
+                Ok(lectern_supervisor::Event::Changed { worker }) => self.changed(*worker).await,
+                Ok(lectern_supervisor::Event::Lagged { missed }) => {
+                    tracing::warn!(missed, "events of the supervisor were missed; asking for all");
+                    return;
+                }
+                Err(_) if self.crew.stopping.is_cancelled() => return,
+                Err(error) => {
+                    tracing::error!(error = crate::cli::chain(&error), "the supervisor ended, and its workers with it");
+                    return self.supervisor_lost().await;
                 }
             }
         }
     }
 
-    async fn supervisor_lost(&self, stop: &CancellationToken) {
+    async fn supervisor_lost(&self) {
         let places: Vec<_> = self.places.lock().values().cloned().collect();
         for place in places {
             let _ = place.send(Order::Lost).await;
         }
-        while !stop.is_cancelled() {
+        while !self.crew.stopping.is_cancelled() {
             match self.crew.reconnect().await {
                 Ok(()) => return,
                 Err(error) => {
-                    tracing::error!(error = crate::cli::chain(error.as_ref()), "no supervisor can be started")
+                    tracing::error!(error = crate::cli::chain(error.as_ref()), "no supervisor can be started");
                 }
             }
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = self.crew.stopping.cancelled() => return,
                 // A supervisor that cannot be started will hardly be startable sooner; each try costs a process.
                 () = tokio::time::sleep(Duration::from_secs(2)) => {}
             }
@@ -203,12 +194,14 @@ impl Fleet {
 
     /// Ends all workers and the supervisor; returns when nothing of them is left or the supervisor's own limit is over.
     pub(crate) async fn stop(&self) -> anyhow::Result<()> {
-        self.places.lock().clear();
+        self.crew.stopping.cancel();
         let ended = self.crew.client().shutdown(STOP_LIMIT).await.context("end the supervisor");
-        self.crew.tasks.close();
+        self.places.lock().clear();
         // Drains still waiting for requests are over: their workers have ended.
         self.crew.stopped.cancel();
+        self.crew.tasks.close();
         self.crew.tasks.wait().await;
+        self.crew.flush_record().await;
         ended
     }
 

@@ -127,7 +127,7 @@ impl Parts {
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) -> anyhow::Result<()> {
-        tasks.spawn(Arc::clone(&self.fleet).follow(stop.clone()));
+        tasks.spawn(Arc::clone(&self.fleet).follow());
         for _ in 0..config.content.concurrent_deploys {
             tasks.spawn(Arc::clone(&self.deployer).run(stop.clone()));
         }
