@@ -61,6 +61,7 @@ async def app(scope, receive, send):
             await asyncio.sleep(0.3)
         await send({"type": "http.response.body", "body": b""})
     elif path == "/slow":
+        print("slow begun", flush=True)
         await asyncio.sleep(3)
         await answer({"slow": True})
     elif path == "/cookies":

@@ -205,6 +205,12 @@ impl Server {
             .collect()
     }
 
+    /// All that content processes have printed.
+    pub fn job_logs(&self) -> String {
+        let entries = std::fs::read_dir(self.data().join("jobs")).into_iter().flatten().flatten();
+        entries.filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).collect()
+    }
+
     /// Sends a signal to the server's process.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).expect("signal the server");

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use lectern_tests::apps;
 use lectern_tests::client::{directory, guid_in, rsconnect};
 use lectern_tests::publisher::Publisher;
 use lectern_tests::server::{Account, Server};
+use lectern_tests::wait::until;
 use serde_json::json;
 
 static SERVER: LazyLock<Server> = LazyLock::new(Server::new);
@@ -78,6 +80,8 @@ fn requests_in_flight_finish_on_the_version_they_began_with() {
         let guid = guid.clone();
         move || ada().open(&guid, "slow")
     });
+    let begun = || SERVER.job_logs().contains("slow begun");
+    until("the request in the app", Duration::from_secs(20), || begun().then_some(()));
     let next = ada().upload(&guid, &apps::probe_version("2"));
     ada().deploy(&guid, &next).expect_success();
     assert_eq!(slow.join().unwrap().expect(200).json()["slow"], true);
