@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
 use lectern_domain::access::{Action, AppRole, Verdict, decide};
+use lectern_domain::admission::patience;
 use lectern_domain::launch::Program;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
 use lectern_domain::{ContentGuid, Principal};
@@ -160,7 +161,7 @@ async fn worker(
         let workers = services.workers.as_ref();
         let admitted = thread
             .queues
-            .admit(workers, &served.content, &served.bundle, timeouts.init, limits.queue_per_content)
+            .admit(workers, &served.content, &served.bundle, patience(timeouts.init), limits.queue_per_content)
             .await;
         let worker = admitted.map_err(|failure| not_admitted(visit, served, &failure))?;
         match crossing.forward(&worker, request, &mut visit.upgrade).await {

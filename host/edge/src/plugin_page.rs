@@ -17,8 +17,7 @@ use crate::session;
 
 /// The plugin that owns a path.
 pub(crate) fn plugin_of(path: &RequestPath) -> Option<&str> {
-    let (name, _) = path.decoded().strip_prefix("/__plugin__/")?.split_once('/')?;
-    Some(name)
+    path.decoded().strip_prefix("/__plugin__/")?.split('/').next()
 }
 
 /// Lets the plugin answer, and does to the session what it decided.

@@ -81,6 +81,7 @@ async fn in_time(
     let mut answering = pin!(answering);
     poll_fn(|cx| {
         if connection.watch.is_expired() {
+            connection.watch.forgive();
             return Poll::Ready(Err(if owes_body && connection.watch.owes_body() {
                 Notice::new(StatusCode::REQUEST_TIMEOUT, "Request timed out", "The request did not arrive completely.")
             } else {

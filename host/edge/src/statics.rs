@@ -45,7 +45,8 @@ pub(crate) async fn serve(
         let text = "Files can only be read.";
         return Err(Notice::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", text));
     }
-    if is_manifest(file.decoded) {
+    // No file name holds a slash; the file service would decode one and find another file by it.
+    if is_manifest(file.decoded) || file.path.contains("%2F") {
         return Err(Notice::not_found());
     }
     let path = if file.path == "/" {
@@ -220,6 +221,8 @@ mod tests {
             ("/../lectern-outside.txt", 404, ""),
             ("/%2e%2e/lectern-outside.txt", 404, ""),
             ("/docs%2findex.html", 404, ""),
+            ("/%2fmanifest.json", 404, ""),
+            ("/docs/%2Fmanifest.json", 404, ""),
         ];
         for (target, status, body) in cases {
             let (got, headers, text) = ask(tree.path(), "index.html", Method::GET, target, &[]).await;

@@ -192,6 +192,12 @@ impl Watch {
         self.expired.load(Relaxed)
     }
 
+    /// Lets an answer about the passed limit be sent: the time of the request begins anew.
+    pub(crate) fn forgive(&self) {
+        self.expired.store(false, Relaxed);
+        self.enter(Phase::Busy);
+    }
+
     /// Asks the connection to finish what is in flight and close.
     pub(crate) fn finish(&self) {
         self.give(Order::Finish);
@@ -374,6 +380,13 @@ mod tests {
         assert_eq!(bench.at(20), FINE);
         assert_eq!(bench.at(21), (false, false, true), "the body does not come");
         assert_eq!(bench.at(27), (true, true, true), "and nobody answered");
+
+        let bench = Bench::new();
+        bench.watch.begin(true, Duration::from_secs(10), HOUR);
+        assert_eq!(bench.at(11), (false, false, true));
+        bench.watch.forgive();
+        assert_eq!(bench.at(21), FINE, "the answer has its own time");
+        assert_eq!(bench.at(22), (false, false, true), "which ends as well");
 
         let bench = Bench::new();
         bench.watch.begin(true, Duration::from_secs(10), Duration::from_secs(60));

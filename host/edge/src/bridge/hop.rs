@@ -78,7 +78,8 @@ mod tests {
     #[test]
     fn fields_of_the_connection_go_and_the_rest_stays() {
         // Fields, and the names that are left.
-        let cases: &[(&[(&str, &str)], &[&str])] = &[
+        type Fields<'a> = &'a [(&'a str, &'a str)];
+        let cases: &[(Fields<'_>, &[&str])] = &[
             (&[("accept", "*/*")], &["accept"]),
             (&[("connection", "keep-alive"), ("keep-alive", "timeout=5"), ("a", "1")], &["a"]),
             (&[("connection", "close, X-Secret"), ("x-secret", "1"), ("x-secret", "2"), ("b", "1")], &["b"]),

@@ -1,0 +1,111 @@
+//! Who may open what, through the real gate.
+
+use http::{Method, StatusCode};
+
+use crate::harness::{EMPTY, FILES, LISTED, LOCKED, PUBLIC, SIGNED_IN, UNKNOWN, VANITY, World, mirror, mount};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_visitor_against_every_access_type() {
+    let world = World::start().await;
+    let worker = world.worker(mirror);
+    world.stage.offer(2, &worker);
+    // Content, then the status for: nobody, a bad key, stranger, viewer, owner, admin.
+    let rows = [
+        (format!("{}/", mount(PUBLIC)), [200, 401, 200, 200, 200, 200]),
+        (format!("{}/", mount(SIGNED_IN)), [401, 401, 200, 200, 200, 200]),
+        (format!("{}/", mount(LISTED)), [401, 401, 403, 200, 200, 403]),
+        (format!("{}/", mount(FILES)), [401, 401, 403, 200, 200, 403]),
+        // The active version by number is what the plain address shows; the other one is for collaborators.
+        (format!("{}/_bundle1/", mount(PUBLIC)), [200, 401, 200, 200, 200, 200]),
+        (format!("{}/_rev1/x", mount(LISTED)), [401, 401, 403, 200, 200, 403]),
+        (format!("{}/_bundle2/", mount(PUBLIC)), [401, 401, 403, 403, 200, 200]),
+        (format!("{}/_bundle2/", mount(LISTED)), [401, 401, 403, 403, 200, 200]),
+        (format!("{}/_bundle3/", mount(PUBLIC)), [401, 401, 403, 403, 404, 404]),
+        (format!("{}/", mount(UNKNOWN)), [404, 404, 404, 404, 404, 404]),
+        ("/content/not-a-guid/".into(), [404, 404, 404, 404, 404, 404]),
+        ("/nothing/here".into(), [404, 404, 404, 404, 404, 404]),
+        (format!("{}/", mount(LOCKED)), [423, 401, 423, 423, 423, 423]),
+        (format!("{}/", mount(EMPTY)), [404, 401, 404, 404, 404, 404]),
+    ];
+    for (target, statuses) in rows {
+        for (key, status) in
+            ["", "wrong", "key-stranger", "key-viewer", "key-owner", "key-admin"].into_iter().zip(statuses)
+        {
+            let authorization = format!("Key {key}");
+            let fields = if key.is_empty() { vec![] } else { vec![("authorization", authorization.as_str())] };
+            let answer = world.ask(Method::GET, &target, &fields).await;
+            assert_eq!(answer.status.as_u16(), status, "{target} for {key:?}: {}", answer.text());
+            if status == 401 {
+                assert_eq!(answer.field("www-authenticate"), Some("Key"), "{target} for {key:?}");
+            }
+            assert!(answer.field("x-request-id").is_some());
+        }
+    }
+    let answer = world.ask(Method::GET, &format!("{}/", mount(LISTED)), &[("authorization", "Key key-gone")]).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "a locked account's key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn browsers_are_shown_the_way() {
+    let world = World::start().await;
+    world.worker(mirror);
+    let browser = ("accept", "text/html,*/*;q=0.8");
+    let answer = world.ask(Method::GET, &format!("{}/page?x=1", mount(LISTED)), &[browser]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    let to = answer.field("location").unwrap();
+    assert!(to.starts_with("/__plugin__/password-login/?next="), "{to}");
+    assert_eq!(world.ask(Method::GET, &format!("{}/", mount(PUBLIC)), &[browser]).await.status, StatusCode::OK);
+    let answer =
+        world.ask(Method::GET, &format!("{}/", mount(LISTED)), &[browser, ("authorization", "Key key-stranger")]).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert!(answer.text().contains("signed in as stranger") && answer.text().contains("<!doctype html>"));
+    let answer = world.ask(Method::GET, &format!("{}/", mount(LOCKED)), &[browser]).await;
+    assert!(answer.text().contains("Back on &lt;b&gt;Monday&lt;/b&gt;"), "{}", answer.text());
+    // Nothing published: those who can do something about it are told where to look.
+    let text = |key: &'static str| async {
+        world.ask(Method::GET, &format!("{}/", mount(EMPTY)), &[("authorization", key)]).await.text()
+    };
+    assert!(text("Key key-owner").await.contains("last deployment"));
+    assert!(!text("Key key-viewer").await.contains("last deployment"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_of_directories() {
+    let world = World::start().await;
+    world.worker(mirror);
+    for (target, to) in [
+        (mount(PUBLIC), format!("{}/", mount(PUBLIC))),
+        (format!("{}?x=1", mount(PUBLIC)), format!("{}/?x=1", mount(PUBLIC))),
+        ("/sales/plan".to_owned(), "/sales/plan/".to_owned()),
+    ] {
+        let answer = world.get(&target).await;
+        assert_eq!((answer.status, answer.field("location")), (StatusCode::TEMPORARY_REDIRECT, Some(to.as_str())));
+    }
+    // What is no page is not redirected: not every client repeats its body.
+    let answer = world.send(Method::POST, &mount(PUBLIC), &[], "body".into()).await;
+    assert_eq!((answer.json()["uri"].as_str(), answer.json()["body"].as_str()), (Some("/"), Some("body")));
+    assert_eq!(world.get("/sales/plan/deep/er?x").await.json()["uri"], "/deep/er?x");
+    assert_eq!(world.get(&format!("{}/", mount(VANITY))).await.json()["uri"], "/");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_served_by_the_edge_itself() {
+    let world = World::start().await;
+    let key = [("authorization", "Key key-viewer")];
+    let answer = world.ask(Method::GET, &format!("{}/", mount(FILES)), &key).await;
+    assert_eq!((answer.text().as_str(), answer.field("content-type")), ("<h1>page</h1>", Some("text/html")));
+    let tag = answer.field("etag").unwrap();
+    let again = world.ask(Method::GET, &format!("{}/", mount(FILES)), &[key[0], ("if-none-match", tag)]).await;
+    assert_eq!(again.status, StatusCode::NOT_MODIFIED);
+    // Another bundle, another tag, though the file's bytes and times are the same.
+    let owner = [("authorization", "Key key-owner"), ("if-none-match", tag)];
+    assert_eq!(world.ask(Method::GET, &format!("{}/_bundle2/", mount(FILES)), &owner).await.status, StatusCode::OK);
+    for hidden in ["manifest.json", "%6danifest.json", "../../../etc/passwd", "..%2fmanifest.json"] {
+        let answer = world.ask(Method::GET, &format!("{}/{hidden}", mount(FILES)), &key).await;
+        assert!(matches!(answer.status.as_u16(), 400 | 404), "{hidden}: {}", answer.status);
+    }
+    assert_eq!(
+        world.ask(Method::POST, &format!("{}/", mount(FILES)), &key).await.status,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
+}
