@@ -75,7 +75,7 @@ fn end_all() -> usize {
     let (me, started, mut killed) = (unistd::getpid().as_raw(), Instant::now(), 0);
     loop {
         // Children first: their own children become ours, and are found in the next round.
-        for process in procs::census().map(|census| procs::descendants(&census, me)).unwrap_or_default() {
+        for process in procs::census().map(|census| procs::descendants(&census.processes, me)).unwrap_or_default() {
             killed += usize::from(kill(Pid::from_raw(process.pid), Signal::SIGKILL).is_ok());
         }
         loop {

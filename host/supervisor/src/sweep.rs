@@ -1,6 +1,7 @@
 //! Ends what a worker left running.
 
 use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +11,22 @@ use nix::unistd::Pid;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
-use crate::procs::{self, Process};
+use crate::procs::{self, Census, Left, Process};
 use crate::registry::Registry;
 use crate::sys;
 
 /// How often stragglers are looked for while any are left; the end of an orphan also wakes the search.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Rounds of killing one by one, after which whatever forks faster is killed by its account.
-const ROUNDS: u32 = 20;
+/// The pause before a look that only confirms.
+const CONFIRM: Duration = Duration::from_millis(2);
+
+/// Looks in a row that must find nothing, where one alone may be wrong.
+const CONFIRMATIONS: u32 = 3;
+
+/// Rounds of killing one by one, after which whatever forks faster is killed by its account: all processes of the uid at
+/// once. Not sooner, for others may work as that account, too.
+const ROUNDS: u32 = 3;
 
 /// How long killed processes may take to be gone. Longer means that the kernel holds them, on a dead file system say.
 const GIVE_UP: Duration = Duration::from_secs(10);
@@ -27,14 +35,14 @@ const GIVE_UP: Duration = Duration::from_secs(10);
 /// shall not read `/proc` a thousand times.
 #[derive(Default)]
 pub(crate) struct Lookout {
-    last: Mutex<Option<(Instant, Arc<Vec<Process>>)>>,
+    last: Mutex<Option<(Instant, Arc<Census>)>>,
     /// Told when children have been reaped.
     pub(crate) reaped: Notify,
 }
 
 impl Lookout {
     /// All processes at some moment after `since`.
-    async fn after(&self, since: Instant) -> Arc<Vec<Process>> {
+    async fn after(&self, since: Instant) -> Arc<Census> {
         let mut last = self.last.lock().await;
         if let Some((taken, census)) = &*last
             && *taken > since
@@ -62,18 +70,25 @@ impl Lookout {
 /// by themselves until `grace`, then they are killed; those that were not asked with the group are asked now.
 pub(crate) async fn sweep(registry: &Registry, spec: &LaunchSpec, leader: i32, ended: Instant, grace: Option<Instant>) {
     let me = nix::unistd::getpid().as_raw();
-    let (mut since, mut rounds, mut struck) = (ended, 0, None);
+    let (mut since, mut rounds, mut struck, mut empty) = (ended, 0, None, 0);
     let mut asked = HashSet::new();
     loop {
         let census = registry.lookout.after(since).await;
         let live = registry.live_leaders();
         let alone = registry.account_if_alone(&spec.job);
         let marked = |process: &Process| is_marked(process, spec, alone);
-        let left = procs::left_by(&census, me, leader, &live, marked);
-        if left.is_empty() {
-            return;
-        }
+        let Left { processes: left, sure } = procs::left_by(&census, me, leader, &live, marked);
         since = Instant::now();
+        if left.is_empty() {
+            empty += 1;
+            // What forks without end can slip through one look.
+            if empty >= CONFIRMATIONS || rounds == 0 && sure {
+                return;
+            }
+            tokio::time::sleep(CONFIRM).await;
+            continue;
+        }
+        empty = 0;
         if grace.is_none_or(|grace| since >= grace) {
             let first = *struck.get_or_insert(since);
             if since.duration_since(first) > GIVE_UP {
@@ -111,16 +126,14 @@ fn send(process: &Process, signal: Signal) {
 
 /// Whether a process that is in no session of ours looks like the worker's: by its uid when no other worker has the same,
 /// or by the private directory in its environment.
-fn is_marked(process: &Process, spec: &LaunchSpec, alone: Option<Account>) -> bool {
-    use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::fs::MetadataExt;
-
-    let proc = std::path::PathBuf::from(format!("/proc/{}", process.pid));
-    if let Some(account) = alone
-        && std::fs::metadata(&proc).is_ok_and(|meta| meta.uid() == account.uid)
-    {
-        return true;
+/// `None` when it is gone.
+fn is_marked(process: &Process, spec: &LaunchSpec, alone: Option<Account>) -> Option<bool> {
+    if alone.is_some_and(|account| process.uid == account.uid) {
+        return Some(true);
     }
     let private = spec.private.as_os_str().as_bytes();
-    std::fs::read(proc.join("environ")).is_ok_and(|environ| environ.windows(private.len()).any(|part| part == private))
+    match std::fs::read(format!("/proc/{}/environ", process.pid)) {
+        Ok(environ) => Some(environ.windows(private.len()).any(|part| part == private)),
+        Err(_) => procs::read(process.pid).map(|_| false),
+    }
 }
