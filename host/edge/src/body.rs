@@ -3,12 +3,14 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 
 use crate::access_log::Ending;
 use crate::bridge::WorkerBody;
@@ -21,7 +23,49 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// An error means that the client went away, sent something that is no HTTP, or was too slow: whoever reads it must not take the bytes so
 /// far for the whole.
-pub struct RequestBody(Option<(Incoming, Arc<Watch>)>);
+pub struct RequestBody(Option<Arriving>);
+
+struct Arriving {
+    /// Always there until this is dropped.
+    incoming: Option<Incoming>,
+    watch: Arc<Watch>,
+    unread: Unread,
+}
+
+/// Where the rest of a body goes that nobody wanted.
+#[derive(Clone, Default)]
+pub(crate) struct Unread(Arc<Mutex<Option<Incoming>>>);
+
+/// Most that is read of a body that nobody wanted, and for how long: as nginx lingers before it closes. Larger uploads with a wrong key
+/// see a broken connection in place of the answer.
+const UNREAD_BYTES: u64 = 128 << 20;
+const UNREAD_TIME: Duration = Duration::from_secs(30);
+
+impl Unread {
+    /// Reads the rest of a body that was dropped before its end, so that the client, which may send all before it reads, gets
+    /// the answer: closing on unread bytes would take it back.
+    pub(crate) async fn drain(self) {
+        let Some(mut incoming) = self.0.lock().take() else { return };
+        let drained = async {
+            let mut bytes = 0;
+            while let Some(Ok(frame)) = incoming.frame().await {
+                bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if bytes > UNREAD_BYTES {
+                    break;
+                }
+            }
+        };
+        // Over a limit it is closed after all.
+        let _ = tokio::time::timeout(UNREAD_TIME, drained).await;
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        let rest = self.incoming.take();
+        *self.unread.0.lock() = rest.filter(|incoming| !incoming.is_end_stream());
+    }
+}
 
 impl RequestBody {
     /// A body without bytes.
@@ -29,8 +73,14 @@ impl RequestBody {
         Self(None)
     }
 
-    pub(crate) fn new(incoming: Incoming, watch: &Arc<Watch>) -> Self {
-        Self((!incoming.is_end_stream()).then(|| (incoming, watch.clone())))
+    /// A client's body; what is left of it when this is dropped goes to `unread`.
+    pub(crate) fn new(incoming: Incoming, watch: &Arc<Watch>, unread: &Unread) -> Self {
+        let arriving = |incoming| Arriving { incoming: Some(incoming), watch: watch.clone(), unread: unread.clone() };
+        Self((!incoming.is_end_stream()).then(|| arriving(incoming)))
+    }
+
+    fn incoming(&self) -> Option<&Incoming> {
+        self.0.as_ref()?.incoming.as_ref()
     }
 }
 
@@ -45,25 +95,29 @@ impl Body for RequestBody {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some((incoming, watch)) = &mut self.0 else { return Poll::Ready(None) };
+        let Some(Arriving { incoming: Some(incoming), watch, .. }) = &mut self.0 else { return Poll::Ready(None) };
         if watch.is_expired() {
             return Poll::Ready(Some(Err("the client sent nothing for too long".into())));
         }
         let frame = Pin::new(&mut *incoming).poll_frame(cx);
-        let ended = matches!(frame, Poll::Ready(None)) || incoming.is_end_stream();
-        if ended {
-            watch.body_received();
-            self.0 = None;
+        // A body that ended or broke has no rest to be read.
+        if !matches!(frame, Poll::Pending | Poll::Ready(Some(Ok(_)))) || incoming.is_end_stream() {
+            if !matches!(frame, Poll::Ready(Some(Err(_)))) {
+                watch.body_received();
+            }
+            if let Some(mut arriving) = self.0.take() {
+                arriving.incoming = None;
+            }
         }
         frame.map_err(Into::into)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|(incoming, _)| incoming.is_end_stream())
+        self.incoming().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or(SizeHint::with_exact(0), |(incoming, _)| incoming.size_hint())
+        self.incoming().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

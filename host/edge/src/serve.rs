@@ -16,7 +16,7 @@ use lectern_gate::{Chain, GateError, Head, PathError, RequestPath, Routed, Targe
 use tracing::error;
 
 use crate::access_log::{Ending, chain};
-use crate::body::{EdgeBody, RequestBody};
+use crate::body::{EdgeBody, RequestBody, Unread};
 use crate::bridge::{X_CORRELATION_ID, X_REQUEST_ID, is_websocket_upgrade};
 use crate::connection::Connection;
 use crate::notice::{Notice, accepts_html};
@@ -45,7 +45,8 @@ pub(crate) struct Visit<'a> {
 /// Dropped when the client leaves; what was begun for it ends then.
 pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -> Response<EdgeBody> {
     let (mut parts, incoming) = request.into_parts();
-    let body = RequestBody::new(incoming, &connection.watch);
+    let unread = Unread::default();
+    let body = RequestBody::new(incoming, &connection.watch, &unread);
     let io_timeout = connection.thread.config.limits.io_timeout;
     let owes_body = !http_body::Body::is_end_stream(&body);
     connection.watch.begin(owes_body, io_timeout, io_timeout);
@@ -54,6 +55,8 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
     let mut ending = Ending::new(&connection.watch, &id, &parts.method, parts.uri.path(), connection.peer.ip);
     let html = accepts_html(&parts.headers);
     let head_only = parts.method == Method::HEAD;
+    // HTTP/2 can refuse the rest of one body; so can a client that asked first.
+    let may_drain = owes_body && parts.version < Version::HTTP_2 && !parts.headers.contains_key(header::EXPECT);
     strip(&mut parts.headers, trusted);
     let answer = match address(&parts) {
         Err(notice) => Err(notice),
@@ -66,6 +69,9 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
         }
     };
     let mut response = answer.unwrap_or_else(|notice| notice.respond(html, &id));
+    if may_drain && !connection.watch.must_finish() && response.status() != StatusCode::REQUEST_TIMEOUT {
+        unread.drain().await;
+    }
     response.headers_mut().insert(X_REQUEST_ID, id.value());
     let bodiless = head_only || http_body::Body::is_end_stream(response.body());
     ending.answered(response.status(), bodiless);

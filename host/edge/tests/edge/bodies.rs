@@ -242,6 +242,38 @@ async fn a_client_that_leaves_takes_its_request_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_reaches_a_client_that_sends_all_before_it_reads() {
+    let world = World::start().await;
+    let target = mount(PUBLIC);
+    let length = 24 << 20;
+    for (target, fields, status) in [
+        ("/nothing/here".to_owned(), "", "HTTP/1.1 404"),
+        (format!("{target}/"), "authorization: Key wrong\r\n", "HTTP/1.1 401"),
+        ("/__plugin__/password-login/".to_owned(), "", "HTTP/1.1 413"),
+    ] {
+        for round in 0..5 {
+            let mut client = tokio::net::TcpStream::connect(world.address).await.unwrap();
+            let head = format!(
+                "POST {target} HTTP/1.1\r\nhost: x\r\n{fields}connection: close\r\ncontent-length: {length}\r\n\r\n"
+            );
+            client.write_all(head.as_bytes()).await.unwrap();
+            let sent = client.write_all(&vec![0; length]).await;
+            assert!(sent.is_ok(), "{status} in round {round}: {sent:?}");
+            let mut answer = String::new();
+            let read = client.read_to_string(&mut answer).await;
+            assert!(read.is_ok() && answer.starts_with(status), "{status} in round {round}: {read:?} {answer}");
+        }
+    }
+    // A client that asks first is told at once, and sends nothing.
+    let mut client = tokio::net::TcpStream::connect(world.address).await.unwrap();
+    let head = b"POST /nothing HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
+    client.write_all(head).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(SOON, client.read_to_string(&mut answer)).await.expect("an answer").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_is_announced_and_awaited() {
     let world = World::start().await;
     world.worker(crate::harness::mirror);
