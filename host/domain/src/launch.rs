@@ -1,5 +1,6 @@
 //! What runs: a prepared bundle, and the launch specification the supervisor is given.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -67,8 +68,8 @@ pub struct Account {
     pub gid: u32,
 }
 
-/// Starts one worker: everything the supervisor needs, and nothing it must look up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Starts one worker: everything the supervisor needs, and nothing it must look up. Printing it hides the values of `env`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchSpec {
     /// Names the run; also the name of its log.
     pub job: JobKey,
@@ -99,6 +100,20 @@ pub struct LaunchSpec {
     pub stop_grace: Duration,
 }
 
+impl fmt::Debug for LaunchSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("LaunchSpec")
+            .field("job", &self.job)
+            .field("content", &self.content)
+            .field("bundle", &self.bundle)
+            .field("argv", &self.argv)
+            .field("env", &names)
+            .field("account", &self.account)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Whether an environment variable's value is the server's alone: a publisher's value for it is not used.
 ///
 /// These say who and where a process is (`HOME`, `TMPDIR`, `USER`, `LOGNAME`, the content's GUID, the job's key), which
@@ -117,4 +132,30 @@ pub fn is_reserved_variable(name: &str) -> bool {
         "USER",
     ];
     RESERVED.contains(&name) || name.starts_with("LECTERN_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn printing_a_specification_hides_the_publishers_secrets() {
+        let spec = LaunchSpec {
+            job: JobKey::from_random([1; 16]),
+            content: ContentGuid(uuid::Uuid::from_u128(1)),
+            bundle: BundleId(1),
+            argv: vec!["/bin/true".into()],
+            env: vec![("TOKEN".into(), "hunter2".into())],
+            directory: "/".into(),
+            account: None,
+            private: "/p".into(),
+            socket: "/p/s".into(),
+            log: "/log".into(),
+            log_limit_bytes: 1,
+            init_timeout: Duration::from_secs(1),
+            stop_grace: Duration::from_secs(1),
+        };
+        let shown = format!("{spec:?}");
+        assert!(shown.contains("TOKEN") && !shown.contains("hunter2"), "{shown}");
+    }
 }

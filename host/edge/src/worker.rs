@@ -22,6 +22,8 @@ fn now_ms() -> u64 {
 pub struct Worker {
     job: JobKey,
     socket: PathBuf,
+    /// The account that must have made the socket.
+    uid: Option<u32>,
     /// Names it among all workers of this process: cheaper to look up than the key.
     serial: u64,
     in_flight: AtomicUsize,
@@ -31,9 +33,16 @@ pub struct Worker {
 impl Worker {
     /// A worker that listens on `socket`.
     pub fn new(job: JobKey, socket: PathBuf) -> Arc<Self> {
+        Self::of_account(job, socket, None)
+    }
+
+    /// A worker that listens on `socket` as the account `uid`. Whatever else answers there is an impostor: content owns the
+    /// directory of its socket, and could put a link to somebody else's in its place.
+    pub fn of_account(job: JobKey, socket: PathBuf, uid: Option<u32>) -> Arc<Self> {
         Arc::new(Self {
             job,
             socket,
+            uid,
             serial: NEXT_SERIAL.fetch_add(1, Relaxed),
             in_flight: AtomicUsize::new(0),
             last_used_ms: AtomicU64::new(now_ms()),
@@ -48,6 +57,11 @@ impl Worker {
     /// Where it listens.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// The account that must have made the socket; `None`: the server's own, which everything here runs as.
+    pub fn uid(&self) -> Option<u32> {
+        self.uid
     }
 
     /// Requests and WebSockets it is serving now.

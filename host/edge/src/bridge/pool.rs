@@ -45,6 +45,7 @@ impl Upstream {
                 result => break result?,
             }
         };
+        check_peer(&stream, worker)?;
         let (send, connection) = http1::Builder::new()
             .max_buf_size(BUFFER_BYTES)
             .handshake(TokioIo::new(stream))
@@ -57,6 +58,18 @@ impl Upstream {
     fn is_usable(&mut self, cx: &mut Context<'_>) -> bool {
         Pin::new(&mut self.connection).poll(cx).is_pending() && self.send.is_ready()
     }
+}
+
+/// Makes sure that it is the worker that answers: with a link in the place of its socket, content could otherwise have
+/// the server's own privileges knock at the server's other sockets. The kernel keeps the account that called listen(2).
+fn check_peer(stream: &UnixStream, worker: &Worker) -> io::Result<()> {
+    let Some(expected) = worker.uid() else { return Ok(()) };
+    let found = stream.peer_cred()?.uid();
+    if found == expected {
+        return Ok(());
+    }
+    tracing::error!(job.key = %worker.job(), expected, found, "another account answers at a worker's socket: not trusted");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, "another account answers at the worker's socket"))
 }
 
 struct Idle {
@@ -109,4 +122,29 @@ pub(crate) fn sweep(idle_timeout: Duration) {
 /// Closes all idle connections of this thread.
 pub(crate) fn clear() {
     POOL.with_borrow_mut(HashMap::clear);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use lectern_domain::JobKey;
+    use std::os::unix::fs::MetadataExt as _;
+
+    #[tokio::test]
+    async fn only_the_workers_own_account_is_talked_to() {
+        let dir = std::env::temp_dir().join(format!("lectern-peer-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        // Somebody else's socket, and the link to it that content put where its own should be.
+        let (theirs, linked) = (dir.join("theirs"), dir.join("s"));
+        let _listener = tokio::net::UnixListener::bind(&theirs).unwrap();
+        let _ = std::fs::remove_file(&linked);
+        std::os::unix::fs::symlink(&theirs, &linked).unwrap();
+        let own = std::fs::metadata(&dir).unwrap().uid();
+        let worker = |uid| Worker::of_account(JobKey::from_random([1; 16]), linked.clone(), uid);
+        let refused = Upstream::connect(&worker(Some(own + 1))).await.err().map(|error| error.kind());
+        assert_eq!(refused, Some(io::ErrorKind::PermissionDenied));
+        assert!(Upstream::connect(&worker(Some(own))).await.is_ok());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }

@@ -210,7 +210,7 @@ impl Place {
     }
 
     fn ready(&mut self, status: &WorkerStatus) {
-        let worker = Worker::new(status.job.clone(), status.socket.clone());
+        let worker = Worker::of_account(status.job.clone(), status.socket.clone(), status.account.map(|a| a.uid));
         let idle = self.crew.idle_timeout(self.key.0);
         self.crew.announce(self.key, Arc::clone(&worker));
         self.phase = Phase::Ready { worker: Arc::clone(&worker), since: Instant::now(), idle };
