@@ -80,14 +80,14 @@ pub(crate) fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves the admin socket until `stop`.
+/// Serves the admin socket, bound at `path`, until `stop`.
 pub(crate) async fn serve(
+    listener: UnixListener,
     path: &Path,
     database: Database,
     view: Arc<View>,
     stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let listener = bind(path)?;
+) {
     let router = Router::new()
         .route("/users/add", post(add_user))
         .route("/users/change", post(change_user))
@@ -138,7 +138,6 @@ pub(crate) async fn serve(
     connections.wait().await;
     // The next server makes its own; a missing one is no fault.
     let _ = std::fs::remove_file(path);
-    Ok(())
 }
 
 fn shown(user: UserRow) -> UserView {

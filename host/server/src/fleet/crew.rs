@@ -121,6 +121,17 @@ impl Crew {
         });
     }
 
+    /// Takes one worker from the table; another one in its place stays.
+    pub(super) fn withdraw_worker(&self, key: Key, job: &JobKey) {
+        self.ready.rcu(|old| {
+            let mut new = HashMap::clone(old);
+            if new.get(&key).is_some_and(|worker| worker.job() == job) {
+                new.remove(&key);
+            }
+            new
+        });
+    }
+
     pub(super) fn init_timeout(&self, content: &ContentEntry) -> Duration {
         let own = content.processes.init_timeout.and_then(|seconds| u64::try_from(seconds).ok()).filter(|s| *s > 0);
         own.map_or(self.settings.init_timeout, Duration::from_secs)

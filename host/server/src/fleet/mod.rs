@@ -238,6 +238,8 @@ impl Workers for FleetWorkers {
 
     fn report_dead(&self, job: &JobKey) {
         let Some(key) = self.0.crew.key_of(job) else { return };
+        // At once, so that whoever tries again waits for another worker instead of meeting this one.
+        self.0.crew.withdraw_worker(key, job);
         let place = self.0.places.lock().get(&key).cloned();
         // A full queue of orders means the place is busy with just such news.
         if let Some(place) = place {

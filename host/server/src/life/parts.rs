@@ -146,15 +146,10 @@ impl Parts {
         let (files, view, paths) = (self.files.clone(), Arc::clone(&self.view), self.paths.clone());
         tasks.spawn(tidy::run(database.clone(), files, view, paths, stop.clone()));
         let socket = self.paths.admin_socket();
+        // Bound here: who has read `ready` may use it.
+        let admin_listener = admin::bind(&socket).context("open the admin socket")?;
         let (view, database, stop) = (Arc::clone(&self.view), database.clone(), stop.clone());
-        tasks.spawn(async move {
-            if let Err(error) = admin::serve(&socket, database, view, stop).await {
-                tracing::error!(
-                    error = crate::cli::chain(error.as_ref()),
-                    "no admin socket: `lectern user` and `lectern key` do not work"
-                );
-            }
-        });
+        tasks.spawn(async move { admin::serve(admin_listener, &socket, database, view, stop).await });
         Ok(())
     }
 
