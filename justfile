@@ -39,13 +39,12 @@ lint:
 unit:
     cargo test --workspace --exclude lectern-tests --locked
 
-# End-to-end tests: the real server, the publishers' own tools, faults. `just e2e deploy_python` runs one file.
-#
-# The whole workspace is selected each time: cargo then builds every dependency once, with one set of features. The
-# command line's own test makes it build the server.
-e2e file="": (setup "test")
-    cargo test --workspace --locked --no-run --test cli {{ if file == "" { "" } else { "--test " + file } }}
-    cargo test --workspace --locked {{ if file == "" { "--test access --test bad_input --test bootstrap --test bridge --test bundles --test database --test deploy_plumber --test deploy_python --test deploy_static --test faults --test gate --test lifecycle --test pages --test r_client --test redeploy" } else { "--test " + file } }}
+# The whole workspace is selected, so that cargo builds every dependency once, with one set of features; the command
+# line's own test makes it build the server.
+# One file of end-to-end tests: `just e2e deploy_python`.
+e2e file: (setup "test")
+    cargo test --workspace --locked --no-run --test cli --test {{ file }}
+    cargo test --workspace --locked --test {{ file }}
 
 # Compare with nginx on this machine: `just bench proxy`.
 bench what="proxy": (setup "bench") build
