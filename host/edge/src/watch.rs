@@ -2,7 +2,7 @@
 //!
 //! Each connection has a [`Watch`] that notes when bytes passed and what the connection is doing. One sweeper per thread moves the
 //! thread's clock and looks at all watches a few times a second; it tells those over a limit to end. So a request costs a
-//! few stores, and limits are exact to one sweep, always on the late side.
+//! few stores, and limits are exact to one sweep.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
