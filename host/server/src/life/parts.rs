@@ -181,7 +181,9 @@ async fn open_files(config: &Config, paths: &Paths, runtime: tokio::runtime::Han
     };
     let opening = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
         let store = Store::open(&paths.store()).context("open the bundle store")?;
-        let swept = store.sweep(SystemTime::now() - ABANDONED).context("tidy the bundle store")?;
+        // Below the data directory, which this server has locked, nobody else writes: what is unfinished was left behind.
+        let age = if paths.store().starts_with(paths.root()) { Duration::ZERO } else { ABANDONED };
+        let swept = store.sweep(SystemTime::now() - age).context("tidy the bundle store")?;
         if swept.files > 0 {
             tracing::info!(files = swept.files, bytes = swept.bytes, "unfinished uploads were removed");
         }
