@@ -10,7 +10,7 @@ use crate::error::{DbError, Fault, is_transient};
 use crate::tls;
 
 /// The oldest PostgreSQL whose features the queries use, as `server_version_num` counts.
-const OLDEST_SERVER: i32 = 150_000;
+const OLDEST_SERVER: i32 = 140_000;
 
 /// How long the check of a pooled connection may take before another one is opened.
 const RECYCLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ pub enum ConnectError {
     #[error("the database configuration cannot be used")]
     Config(#[from] ConfigError),
     /// The server is too old.
-    #[error("the database is PostgreSQL {found}; 15 or newer is needed")]
+    #[error("the database is PostgreSQL {found}; 14 or newer is needed")]
     TooOld {
         /// Its version, as it prints it.
         found: String,

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The oldest major version that is used.
-pub const OLDEST_MAJOR: u32 = 15;
+/// The oldest major version that is used: the one Ubuntu 22.04 packages. The queries need nothing newer.
+pub const OLDEST_MAJOR: u32 = 14;
 
 /// PostgreSQL's server programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
