@@ -91,7 +91,9 @@ fn doctor_lists_what_this_host_has() {
     let output = lectern(dir.path(), &["doctor", "--json", "--listen", "127.0.0.1:0"], &[]);
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let findings = answer["findings"].as_array().unwrap();
-    for what in ["account", "data directory", "address", "database", "Python", "R", "uv", "bubblewrap", "pandoc", "gate"] {
+    for what in
+        ["account", "data directory", "address", "database", "Python", "R", "uv", "bubblewrap", "pandoc", "gate"]
+    {
         let found = findings.iter().find(|finding| finding["what"] == what);
         let found = found.unwrap_or_else(|| panic!("{what} is missing: {answer:#}"));
         let remedied = found["grade"] == "ok" || found["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty());
