@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use lectern_api::{Backstage, LogLine, LogSource, Part as ApiPart, PasswordError, Runtimes as ApiRuntimes};
 use lectern_domain::{BundleHash, BundleId, ContentGuid, JobKey, TaskId};
 use lectern_metadata::Part;
+use lectern_supervisor::Source;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -83,7 +84,10 @@ impl Backstage for ServerBackstage {
         let path = self.paths.job_log(job);
         let lines = tokio::task::spawn_blocking(move || joblog::tail(&path, most)).await??;
         let shown = lines.into_iter().map(|line| LogLine {
-            source: if line.source == "stdout" { LogSource::Stdout } else { LogSource::Stderr },
+            source: match line.source {
+                Source::Stdout => LogSource::Stdout,
+                Source::Stderr => LogSource::Stderr,
+            },
             at: line.time,
             text: line.data,
         });

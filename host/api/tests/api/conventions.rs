@@ -121,7 +121,7 @@ async fn a_credential_that_came_to_nothing_is_refused_everywhere() {
 }
 
 #[tokio::test]
-async fn a_signed_in_browser_is_not_used_by_other_sites() {
+async fn a_signed_in_browser_is_not_used_by_published_pages() {
     let server = Server::new().await;
     let mut session = server.owner.clone();
     session.via = PrincipalVia::Session;
@@ -129,8 +129,13 @@ async fn a_signed_in_browser_is_not_used_by_other_sites() {
         let request = request("POST", "/__api__/v1/content").header("origin", origin);
         request.body(Body::from("{}")).unwrap()
     };
-    assert_eq!(server.send(Some(&session), post("https://evil.example")).await.refusal(), (403, 92));
-    assert_eq!(server.send(Some(&session), post("https://lectern.example")).await.status, 200);
+    for origin in ["https://evil.example", "https://lectern.example"] {
+        assert_eq!(server.send(Some(&session), post(origin)).await.refusal(), (403, 92), "{origin}");
+    }
+    let keys = format!("/__api__/v1/users/{}/keys", session.guid);
+    let mint = request("POST", &keys).body(Body::from("{\"name\":\"stolen\"}")).unwrap();
+    assert_eq!(server.send(Some(&session), mint).await.refusal(), (403, 92));
+    assert_eq!(server.get(&session, "/__api__/v1/user").await.status, 200, "reading is allowed");
 }
 
 #[tokio::test]

@@ -188,8 +188,11 @@ async fn inside(dashboard: &Dashboard, client: &Client, row: &content::ContentRo
                 (Some(at), None, _) => format!("ended {}", moment::show(at)),
             };
             let started = moment::show(job.started_at);
-            let lines =
-                lines.into_iter().map(|line| LogLine { source: line.source, time: clock(line.time), text: line.data });
+            let lines = lines.into_iter().map(|line| LogLine {
+                source: joblog::source(line.source),
+                time: clock(line.time),
+                text: line.data,
+            });
             Some(Job { key: job.key.to_string(), state, started, lines: lines.collect() })
         }
     };

@@ -100,7 +100,7 @@ pub(super) struct Job {
 }
 
 pub(super) struct LogLine {
-    pub(super) source: String,
+    pub(super) source: &'static str,
     pub(super) time: String,
     pub(super) text: String,
 }
