@@ -327,14 +327,15 @@ def demo(check):
     """All steps. Returns when the demo is over."""
     with step(4, "Building"):
         build()
-    data = data_directory()
-    # 0711: accounts of content may pass, to what they are given; this directory's own names stay private.
-    data.mkdir(mode=0o711, parents=True, exist_ok=True)
-    (data / "demo").mkdir(mode=0o700, exist_ok=True)
-    server = Server(data, data / "demo" / "server.log")
-    notes = Notes(data / "demo" / "notes.json")
+    server = None
     try:
         with step(5, "Starting the server, with no configuration file"):
+            data = data_directory()
+            # 0711: accounts of content may pass, to what they are given; this directory's own names stay private.
+            data.mkdir(mode=0o711, parents=True, exist_ok=True)
+            (data / "demo").mkdir(mode=0o700, exist_ok=True)
+            notes = Notes(data / "demo" / "notes.json")
+            server = Server(data, data / "demo" / "server.log")
             server.start()
         with step(6, "The first administrator"):
             user = administrator(server, notes)
@@ -366,8 +367,8 @@ def demo(check):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # one is enough: the stop is bounded
         start = time.time()
-        clean = server.stop()
-        if clean:
+        clean = server is None or server.stop()
+        if server and clean:
             print(f"stopped in {time.time() - start:.1f} s; no process is left", flush=True)
     if not clean:
         raise Failed("the server did not stop cleanly")
