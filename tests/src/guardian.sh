@@ -20,4 +20,7 @@ for process in /proc/[0-9]*; do
     fi
 done
 umount "$dir"/small 2>/dev/null
-[ -n "$LECTERN_TEST_KEEP" ] || rm -rf "$dir"
+[ -n "$LECTERN_TEST_KEEP" ] && exit 0
+# Unpacked bundles and environments are read-only, which holds back everybody but root.
+chmod -R u+w "$dir"
+rm -rf "$dir"

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -28,6 +29,15 @@ impl Scratch {
     /// A file or directory in it.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.0.path().join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Unpacked bundles and environments are read-only, which holds back everybody but root from removing them.
+        if !crate::is_root() {
+            Command::new("chmod").args(["-R", "u+w"]).arg(self.path()).status().ok();
+        }
     }
 }
 
