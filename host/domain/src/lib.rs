@@ -10,6 +10,7 @@ pub mod content;
 pub mod ids;
 pub mod launch;
 pub mod manifest;
+pub mod plugin;
 pub mod snapshot;
 pub mod user;
 pub mod worker;
