@@ -1,0 +1,11 @@
+//! Plugin packages: what one holds, how it is read, written, signed, configured and tested.
+//!
+//! A package is one file: a manifest, a WebAssembly component, a schema for its configuration and cases that it must pass.
+//! This room reads and writes them and says in full what is wrong with one. It knows the format only: it runs no component,
+//! opens no file, keeps no table and asks no network. Everything it is given may be hostile; every size has a bound.
+
+mod keys;
+mod signature;
+
+pub use keys::{KeyError, KeyId, PublicKey, SigningKey};
+pub use signature::{Signature, SignatureError, TrustedKey, verify};
