@@ -4,8 +4,13 @@
 //! This room reads and writes them and says in full what is wrong with one. It knows the format only: it runs no component,
 //! opens no file, keeps no table and asks no network. Everything it is given may be hostile; every size has a bound.
 
+mod fields;
 mod keys;
+mod manifest;
+mod mistake;
 mod signature;
 
 pub use keys::{KeyError, KeyId, PublicKey, SigningKey};
+pub use manifest::{BadContract, Contract, Defaults, MANIFEST_BYTES, Manifest, ManifestError};
+pub use mistake::{Mistake, Mistakes};
 pub use signature::{Signature, SignatureError, TrustedKey, verify};
