@@ -8,9 +8,11 @@ mod fields;
 mod keys;
 mod manifest;
 mod mistake;
+mod schema;
 mod signature;
 
 pub use keys::{KeyError, KeyId, PublicKey, SigningKey};
 pub use manifest::{BadContract, Contract, Defaults, MANIFEST_BYTES, Manifest, ManifestError};
 pub use mistake::{Mistake, Mistakes};
+pub use schema::{CONFIG_BYTES, ConfigError, ConfigSchema, SCHEMA_BYTES, SchemaError, Violation, Violations};
 pub use signature::{Signature, SignatureError, TrustedKey, verify};
