@@ -4,6 +4,7 @@
 //! This room reads and writes them and says in full what is wrong with one. It knows the format only: it runs no component,
 //! opens no file, keeps no table and asks no network. Everything it is given may be hostile; every size has a bound.
 
+pub mod cases;
 mod fields;
 mod keys;
 mod manifest;
