@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn whole_labels_and_segments_match() {
-        let cases: &[(&[&str], &[&str], &str, &str, bool)] = &[
+        type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a str, &'a str, bool);
+        let cases: &[Case<'_>] = &[
             (&[], &[], "", "/", true),
             (&["a.example"], &[], "a.example", "/", true),
             (&["a.example"], &[], "b.a.example", "/", false),

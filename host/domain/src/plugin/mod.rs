@@ -2,14 +2,32 @@
 //! command line share.
 
 mod binding;
+mod bound;
 mod breaker;
+mod deeds;
+mod document;
+mod fields;
 mod grants;
+mod history;
 mod names;
+mod release;
+mod shadow;
+mod state;
 
 pub use binding::{BadMatcher, BadShare, Matcher, Share, share_of};
+pub use bound::{
+    BadBinding, Binding, BindingSettings, BindingSpec, Candidate, CandidateMode, Change, ChangeRefused, GivenUp,
+    Previous, Releases,
+};
 pub use breaker::{Breaker, BreakerState, Budget, Call, Passage};
+pub use deeds::{Action, Actor};
+pub use document::{BadDocument, Document};
 pub use grants::{BadGrant, Grant, GrantKind, Grants, GrantsRefused, Origin};
-pub use names::{BadPluginName, BindingName, PackageDigest, PluginName, ReleaseHash};
+pub use history::{HistoryEntry, HistoryEvent, HistoryHead};
+pub use names::{BadPluginName, BindingName, HistoryHash, PackageDigest, PluginName, ReleaseHash};
+pub use release::ReleaseSpec;
+pub use shadow::{MOST_FINGERPRINTS, OTHER_FINGERPRINT, ShadowBatch, ShadowDifference, fold_differences};
+pub use state::{GateState, NodeReport, Package, Release, RunningRelease, SealedSecret, TrustedKey};
 
 use serde::{Deserialize, Serialize};
 

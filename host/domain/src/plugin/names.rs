@@ -126,6 +126,10 @@ digest!(
     /// Names a release: the BLAKE3 hash of everything that changes what it does (component, configuration, grants, limits).
     ReleaseHash
 );
+digest!(
+    /// Names an entry of the history with all that came before it.
+    HistoryHash
+);
 
 impl PackageDigest {
     /// The name of these bytes.
