@@ -223,7 +223,12 @@ impl From<DbError> for ApiError {
     fn from(error: DbError) -> Self {
         let code = match &error {
             DbError::Contended(_) | DbError::Unavailable(_) => return Self::unavailable(error),
-            DbError::NotPrepared | DbError::LeaseLost | DbError::Corrupt { .. } | DbError::Other(_) => {
+            DbError::NotPrepared
+            | DbError::LeaseLost
+            // No route of this protocol changes the gate.
+            | DbError::Plugin(_)
+            | DbError::Corrupt { .. }
+            | DbError::Other(_) => {
                 return Self::internal(error);
             }
             DbError::NotFound(_) => Code::Missing,

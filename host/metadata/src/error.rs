@@ -7,6 +7,8 @@ use deadpool_postgres::PoolError;
 use lectern_domain::AppMode;
 use tokio_postgres::error::SqlState;
 
+use crate::plugins::PluginRefusal;
+
 /// A failed query or transaction.
 ///
 /// Messages and causes hold no parameter values and no rows: PostgreSQL's `DETAIL`, which repeats whole rows, is dropped.
@@ -55,6 +57,9 @@ pub enum DbError {
     /// Another server took the task, it was finished, or it was deleted with its content.
     #[error("the task's lease is lost")]
     LeaseLost,
+    /// A change of the gate was refused.
+    #[error(transparent)]
+    Plugin(#[from] PluginRefusal),
     /// A text holds a character that PostgreSQL does not store (NUL).
     #[error("a text holds a NUL character")]
     BadText,
@@ -116,6 +121,10 @@ fn broken_rule(code: &SqlState, fault: Fault) -> DbError {
         "bundles_content_fkey" | "permissions_content_fkey" | "vanities_content_fkey" => DbError::NotFound("content"),
         "content_variables_content_fkey" | "tasks_content_fkey" | "jobs_content_fkey" => DbError::NotFound("content"),
         "tasks_bundle_fkey" | "jobs_bundle_fkey" => DbError::NotFound("bundle"),
+        "plugin_releases_package_fkey" => DbError::NotFound("package"),
+        "plugin_bindings_live_fkey" | "plugin_bindings_previous_fkey" | "plugin_bindings_candidate_fkey" => {
+            DbError::NotFound("release of this plugin")
+        }
         _ if *code == SqlState::CHECK_VIOLATION => DbError::Refused { rule },
         _ => DbError::Other(Box::new(fault)),
     }

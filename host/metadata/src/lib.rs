@@ -16,6 +16,7 @@ pub mod keys;
 pub mod migrate;
 pub mod notify;
 pub mod permissions;
+pub mod plugins;
 pub mod reach;
 mod row;
 pub mod sessions;

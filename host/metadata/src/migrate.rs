@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use refinery::Migration;
+use refinery::{Migration, Target};
 use tokio::task::JoinHandle;
 use tracing::info;
 
@@ -71,13 +71,18 @@ impl MigrateError {
 
 /// Applies what is missing and says what that was. Waits while another server does the same.
 pub async fn migrate(database: &Database) -> Result<Vec<Applied>, MigrateError> {
+    apply(database, Target::Latest).await
+}
+
+/// Applies what is missing up to `target`.
+pub(crate) async fn apply(database: &Database, target: Target) -> Result<Vec<Applied>, MigrateError> {
     let mut connection = Connection::open(database).await?;
     let client = &mut connection.client;
     let setup = format!("SET statement_timeout = 0; SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
     client.batch_execute(&setup).await.map_err(DbError::from)?;
     client.query_one("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(DbError::from)?;
     compare(client).await?;
-    let applied = runner().run_async(client).await.map_err(told_apart)?;
+    let applied = runner().set_target(target).run_async(client).await.map_err(told_apart)?;
     let applied: Vec<Applied> = applied.applied_migrations().iter().map(Applied::from).collect();
     for migration in &applied {
         info!(version = migration.version, name = migration.name, "migration applied");

@@ -1,6 +1,6 @@
 //! Tells which part of the in-memory view became stale.
 //!
-//! The database notifies when a change commits (migration V0004). The listener has a connection of its own, connects again
+//! The database notifies when a change commits (migrations V0004 and V0005). The listener has a connection of its own, connects again
 //! after a fault, and then reports that everything may have changed: notifications sent meanwhile are lost.
 
 use std::collections::BTreeSet;
@@ -37,6 +37,8 @@ pub enum Part {
     Sessions,
     /// Tasks and their output; not in the view, but waited for.
     Tasks,
+    /// Plugins: bindings, their secrets and trusted keys; not in the view, but what the gate follows.
+    Gate,
 }
 
 impl Part {
@@ -47,6 +49,7 @@ impl Part {
             "keys" => Self::Keys,
             "sessions" => Self::Sessions,
             "tasks" => Self::Tasks,
+            "gate" => Self::Gate,
             _ => Self::Everything,
         }
     }
@@ -76,8 +79,8 @@ impl Shared {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let first = parts.pop_first();
         if first == Some(Part::Everything) {
-            // Reading everything covers the others, except that nobody reads tasks with the view.
-            parts.retain(|part| *part == Part::Tasks);
+            // Reading everything covers the others, except that nobody reads tasks and the gate with the view.
+            parts.retain(|part| matches!(part, Part::Tasks | Part::Gate));
         }
         first
     }

@@ -68,7 +68,7 @@ pub async fn load_sessions(database: &Database) -> Result<SessionMap, DbError> {
 }
 
 /// A transaction whose queries all see the same state.
-async fn one_moment(client: &mut Client) -> Result<Transaction<'_>, DbError> {
+pub(crate) async fn one_moment(client: &mut Client) -> Result<Transaction<'_>, DbError> {
     let level = IsolationLevel::RepeatableRead;
     Ok(client.build_transaction().isolation_level(level).read_only(true).start().await?)
 }

@@ -17,13 +17,14 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 
+use refinery::Target;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::cluster::{ClusterConfig, PrivateCluster, default_account};
 use crate::config::DatabaseConfig;
 use crate::database::Database;
-use crate::migrate::migrate;
+use crate::migrate::{apply, migrate};
 use crate::reach::check_reachable;
 
 /// Waits for the end of its standard input; then stops the PostgreSQL whose data is in `$1/…/data` and removes `$1`.
@@ -126,6 +127,12 @@ pub async fn new_database(config: &DatabaseConfig) -> DatabaseConfig {
     let (base, parameters) = config.url.split_once('?').unwrap_or((&config.url, ""));
     let (server, _) = base.rsplit_once('/').unwrap();
     DatabaseConfig { url: format!("{server}/{name}?{parameters}"), ..config.clone() }
+}
+
+/// Brings a database to the schema that version `version` of it had, as an older server left it.
+pub async fn migrate_to(database: &Database, version: u32) {
+    // The number's type is the library's own choice.
+    apply(database, Target::Version(version as _)).await.unwrap();
 }
 
 /// An error with its causes, on one line.

@@ -121,7 +121,7 @@ impl View {
                     })
                     .await
             }
-            Part::Tasks => Ok(()),
+            Part::Tasks | Part::Gate => Ok(()),
             Part::Everything => {
                 for part in [Part::Users, Part::Keys, Part::Sessions, Part::Content] {
                     Box::pin(self.refresh(part)).await?;

@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub)]
 
 pub mod accounts;
+pub mod bindings;
 pub mod contents;
+pub mod history;
+pub mod packages;
 pub mod schema;
 pub mod views;
 pub mod work;
@@ -53,6 +56,27 @@ macro_rules! suite {
             work::old_tasks_are_pruned,
             work::a_deleted_bundle_leaves_its_task,
             work::jobs_end_once,
+            packages::a_version_is_one_file,
+            packages::a_used_package_stays,
+            packages::releases_are_named_by_what_they_are,
+            packages::unused_releases_are_swept,
+            packages::keys_are_trusted_until_they_are_not,
+            packages::secrets_are_sealed_and_counted,
+            bindings::a_binding_moves_through_its_releases,
+            bindings::settings_change_and_are_checked,
+            bindings::of_two_operators_one_wins,
+            bindings::failures_are_given_up_once,
+            bindings::releases_are_the_plugins_own,
+            bindings::bindings_are_bounded,
+            bindings::the_gate_is_loaded_whole,
+            bindings::loading_the_gate_takes_the_same_number_of_queries,
+            bindings::a_binding_that_is_not_understood_stops_the_load,
+            bindings::changes_of_the_gate_are_told,
+            history::every_change_leaves_an_entry,
+            history::the_history_is_listed_in_parts,
+            history::appends_at_once_make_one_chain,
+            history::what_was_written_cannot_be_changed,
+            history::tampering_is_found,
             views::the_view_holds_everything,
             views::loading_takes_the_same_number_of_queries,
             views::what_is_not_understood_is_left_out,
@@ -64,6 +88,7 @@ macro_rules! suite {
             schema::a_newer_schema_is_refused,
             schema::an_edited_migration_is_refused,
             schema::a_filled_database_stays_as_it_is,
+            schema::an_older_schema_is_brought_up_to_date,
             schema::every_reference_has_an_index,
             schema::slow_statements_are_cut,
             schema::a_full_pool_is_not_waited_for_forever,

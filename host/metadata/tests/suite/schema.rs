@@ -2,11 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use lectern_domain::plugin::GateState;
 use lectern_metadata::migrate::known;
+use lectern_metadata::plugins::gate::load_gate;
+use lectern_metadata::testing::migrate_to;
 use lectern_metadata::{
     Database, DatabaseConfig, DbError, MigrateError, content, is_transient, migrate, pending, snapshots,
 };
 
+use super::bindings::bound;
 use super::{activate, item, open, prepared_bundle, user};
 
 pub async fn migrations_run_once(config: DatabaseConfig) {
@@ -67,6 +71,34 @@ pub async fn a_filled_database_stays_as_it_is(config: DatabaseConfig) {
     migrate(&database).await.unwrap();
     let after = snapshots::load_snapshot(&database).await.unwrap();
     assert_eq!((before.content, before.users), (after.content, after.users));
+}
+
+/// What V0004 left is there after the newer migrations, and takes what they bring.
+pub async fn an_older_schema_is_brought_up_to_date(config: DatabaseConfig) {
+    let database = Database::connect(config).await.unwrap();
+    migrate_to(&database, 4).await;
+    let ada = user(&database, "ada").await;
+    let app = item(&database, &ada, "app").await;
+    let version = prepared_bundle(&database, app.id, &ada, 1).await;
+    activate(&database, app.id, &version).await.unwrap();
+    let client = database.client().await.unwrap();
+    // As an older server writes it, before and after.
+    let sql = "INSERT INTO sessions (hash, user_id, expires_at) VALUES ($1, $2, now() + interval '1 h')";
+    client.execute(sql, &[&[1u8; 32].as_slice(), &ada.id.0]).await.unwrap();
+    let (content, _) = snapshots::load_content(&database).await.unwrap();
+
+    let applied = migrate(&database).await.unwrap();
+    assert_eq!(applied, known()[4..]);
+    client.execute(sql, &[&[2u8; 32].as_slice(), &ada.id.0]).await.unwrap();
+    let view = snapshots::load_snapshot(&database).await.unwrap();
+    assert_eq!(*view.content, content);
+    assert_eq!(view.sessions.len(), 2);
+    let gate = load_gate(&database).await.unwrap();
+    assert_eq!(gate, GateState::default());
+    let mut client = database.client().await.unwrap();
+    let (from, _) = bound(&mut client, "login", 1).await;
+    assert_eq!(from.revision, 1);
+    assert_eq!(load_gate(&database).await.unwrap().bindings, [from]);
 }
 
 /// A foreign key without an index makes each deletion on the other side read the whole table.

@@ -79,7 +79,7 @@ pub async fn the_view_holds_everything(config: DatabaseConfig) {
 }
 
 /// How many statements the server ran for one load: each prepared statement of the pool's one connection counts once.
-async fn statements(database: &Database) -> i64 {
+pub async fn statements(database: &Database) -> i64 {
     let client = database.client().await.unwrap();
     let sql = "SELECT coalesce(sum(generic_plans + custom_plans), 0)::bigint FROM pg_prepared_statements";
     client.query_one(sql, &[]).await.unwrap().get(0)
@@ -121,7 +121,7 @@ pub async fn what_is_not_understood_is_left_out(config: DatabaseConfig) {
     assert!(error.to_string().contains("from-the-future"), "{error}");
 }
 
-async fn next(changes: &mut Changes) -> Option<Part> {
+pub async fn next(changes: &mut Changes) -> Option<Part> {
     timeout(SOON, changes.next()).await.expect("news in time")
 }
 

@@ -1,0 +1,147 @@
+//! The history: appended to, listed, and checked.
+
+use lectern_domain::plugin::{
+    Action, BindingName, HistoryEntry, HistoryEvent, HistoryHash, HistoryHead, PackageDigest, PluginName,
+};
+use time::OffsetDateTime;
+use tokio_postgres::Row;
+
+use super::{gate, read};
+use crate::database::{GenericClient, Transaction};
+use crate::error::DbError;
+use crate::row;
+
+/// How many entries are in memory at once while the chain is checked.
+const PAGE: i64 = 500;
+
+const COLUMNS: &str = "h.seq, h.made_at, h.actor, h.action, h.binding, h.plugin, h.from_release, h.to_release, \
+                       h.package, h.reason, h.details::text AS details, h.prev_hash, h.hash";
+
+/// Which entries to list; empty lists all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HistoryFilter {
+    /// Of this binding.
+    pub binding: Option<BindingName>,
+    /// Of this plugin.
+    pub plugin: Option<PluginName>,
+    /// Older than the entry of this number.
+    pub before: Option<i64>,
+}
+
+/// What checking the chain found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chain {
+    /// Each entry is as it was written, after the one that was before it; this is the end.
+    Whole(HistoryHead),
+    /// The first entry that is changed, missing, or not the one that was written there.
+    Broken {
+        /// Its number.
+        seq: i64,
+    },
+}
+
+/// Adds an entry. Entries of other transactions wait until this one ends.
+pub async fn append(tx: &Transaction<'_>, event: HistoryEvent) -> Result<HistoryEntry, DbError> {
+    let head = gate::lock(tx).await?;
+    // After the lock: the times of entries have their order too.
+    let now: OffsetDateTime = row::get(&row::query_one(tx, "SELECT clock_timestamp() AS at", &[]).await?, "at")?;
+    let entry = HistoryEntry::after(head, now, event);
+    let sql = "INSERT INTO plugin_history (seq, made_at, actor, action, binding, plugin, from_release, to_release, \
+               package, reason, details, prev_hash, hash) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::json, $12, $13)";
+    let event = &entry.event;
+    row::execute(
+        tx,
+        sql,
+        &[
+            &entry.seq,
+            &entry.at,
+            &event.actor.to_stored(),
+            &event.action.as_str(),
+            &event.binding.as_ref().map(BindingName::as_str),
+            &event.plugin.as_ref().map(PluginName::as_str),
+            &event.from_release.as_ref().map(|hash| hash.0.as_slice()),
+            &event.to_release.as_ref().map(|hash| hash.0.as_slice()),
+            &event.package.as_ref().map(|digest| digest.0.as_slice()),
+            &event.reason,
+            &event.details.as_str(),
+            &entry.prev_hash.0.as_slice(),
+            &entry.hash.0.as_slice(),
+        ],
+    )
+    .await?;
+    Ok(entry)
+}
+
+/// The newest `limit` entries that the filter finds, newest first.
+pub async fn list(
+    client: &impl GenericClient,
+    filter: &HistoryFilter,
+    limit: i64,
+) -> Result<Vec<HistoryEntry>, DbError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM plugin_history h WHERE ($1::text IS NULL OR h.binding = $1) \
+         AND ($2::text IS NULL OR h.plugin = $2) AND ($3::bigint IS NULL OR h.seq < $3) ORDER BY h.seq DESC LIMIT $4"
+    );
+    let (binding, plugin) =
+        (filter.binding.as_ref().map(BindingName::as_str), filter.plugin.as_ref().map(PluginName::as_str));
+    let rows = row::query(client, &sql, &[&binding, &plugin, &filter.before, &limit.max(0)]).await?;
+    rows.iter().map(entry).collect()
+}
+
+/// Computes the hashes of all entries again, a page at a time, up to the end that the gate names.
+pub async fn verify_chain(client: &impl GenericClient) -> Result<Chain, DbError> {
+    // In one statement: entries may be added meanwhile, and these are not looked at.
+    let sql = "SELECT history_seq, history_hash, (SELECT coalesce(max(seq), 0) FROM plugin_history) AS last FROM gate";
+    let ends = row::query_one(client, sql, &[]).await?;
+    let (end, last) = (head(&ends)?, row::get::<i64>(&ends, "last")?);
+    let sql =
+        format!("SELECT {COLUMNS} FROM plugin_history h WHERE h.seq > $1 AND h.seq <= $2 ORDER BY h.seq LIMIT {PAGE}");
+    let mut at = HistoryHead::EMPTY;
+    loop {
+        let rows = row::query(client, &sql, &[&at.seq, &end.seq]).await?;
+        if rows.is_empty() {
+            break;
+        }
+        for found in &rows {
+            // What cannot even be read was not written here.
+            match entry(found) {
+                Ok(entry) if entry.follows(at) => at = entry.head(),
+                _ => return Ok(Chain::Broken { seq: at.seq + 1 }),
+            }
+        }
+    }
+    // Cut off at the end, continued beyond it, or another history altogether.
+    if at.seq != end.seq || last != end.seq {
+        return Ok(Chain::Broken { seq: at.seq + 1 });
+    }
+    if at.hash != end.hash {
+        return Ok(Chain::Broken { seq: at.seq });
+    }
+    Ok(Chain::Whole(at))
+}
+
+/// Reads the end of the history from the gate's row.
+pub(super) fn head(row: &Row) -> Result<HistoryHead, DbError> {
+    Ok(HistoryHead { seq: row::get(row, "history_seq")?, hash: HistoryHash(row::hash32(row, "history_hash")?) })
+}
+
+fn entry(row: &Row) -> Result<HistoryEntry, DbError> {
+    Ok(HistoryEntry {
+        seq: row::get(row, "seq")?,
+        at: row::get(row, "made_at")?,
+        event: HistoryEvent {
+            actor: read::actor(row, "actor")?,
+            action: read::word(row, "action", "action", Action::parse)?,
+            binding: read::parsed_opt(row, "binding", "binding name")?,
+            plugin: read::parsed_opt(row, "plugin", "plugin name")?,
+            from_release: read::release_opt(row, "from_release")?,
+            to_release: read::release_opt(row, "to_release")?,
+            package: read::hash32_opt(row, "package")?.map(PackageDigest),
+            reason: row::get(row, "reason")?,
+            details: read::document(row, "details")?,
+        },
+        prev_hash: HistoryHash(row::hash32(row, "prev_hash")?),
+        hash: HistoryHash(row::hash32(row, "hash")?),
+    })
+}
