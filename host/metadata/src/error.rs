@@ -57,7 +57,7 @@ pub enum DbError {
     /// Another server took the task, it was finished, or it was deleted with its content.
     #[error("the task's lease is lost")]
     LeaseLost,
-    /// A change of the gate was refused.
+    /// A change of the gate, or of what a plugin keeps, was refused.
     #[error(transparent)]
     Plugin(#[from] PluginRefusal),
     /// A text holds a character that PostgreSQL does not store (NUL).
@@ -125,6 +125,7 @@ fn broken_rule(code: &SqlState, fault: Fault) -> DbError {
         "plugin_bindings_live_fkey" | "plugin_bindings_previous_fkey" | "plugin_bindings_candidate_fkey" => {
             DbError::NotFound("release of this plugin")
         }
+        "plugin_usage_keys_check" | "plugin_usage_bytes_check" => DbError::Plugin(PluginRefusal::StoreFull),
         _ if *code == SqlState::CHECK_VIOLATION => DbError::Refused { rule },
         _ => DbError::Other(Box::new(fault)),
     }

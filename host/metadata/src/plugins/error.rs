@@ -5,7 +5,7 @@ use lectern_domain::plugin::{
 };
 use time::OffsetDateTime;
 
-/// A refused change of the gate.
+/// A refused change of the gate, or of what a plugin keeps.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginRefusal {
     /// This version of the plugin is another file.
@@ -39,6 +39,9 @@ pub enum PluginRefusal {
     /// The key is trusted already.
     #[error("the key is trusted already")]
     AlreadyTrusted,
+    /// The plugin's store has no room for the value.
+    #[error("the plugin's store is full")]
+    StoreFull,
     /// One more would be too many.
     #[error("there are {most} {what}, which is the most")]
     TooMany {

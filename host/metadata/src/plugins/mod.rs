@@ -13,6 +13,7 @@ mod read;
 pub mod releases;
 pub mod secrets;
 pub mod trusted_keys;
+pub mod values;
 
 pub use error::{PluginRefusal, Stale};
 pub use note::Note;

@@ -7,6 +7,7 @@ pub mod contents;
 pub mod history;
 pub mod packages;
 pub mod schema;
+pub mod values;
 pub mod views;
 pub mod work;
 
@@ -77,6 +78,13 @@ macro_rules! suite {
             history::appends_at_once_make_one_chain,
             history::what_was_written_cannot_be_changed,
             history::tampering_is_found,
+            values::values_live_until_they_expire,
+            values::a_swap_compares,
+            values::of_many_swaps_one_wins,
+            values::counters_lose_nothing,
+            values::stores_are_bounded,
+            values::bounds_hold_under_a_crowd,
+            values::expired_values_make_room,
             views::the_view_holds_everything,
             views::loading_takes_the_same_number_of_queries,
             views::what_is_not_understood_is_left_out,
