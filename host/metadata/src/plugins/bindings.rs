@@ -65,6 +65,10 @@ pub async fn change(
     let releases = before.releases.after(change).map_err(PluginRefusal::from)?;
     let settings = if let Change::Settings(settings) = change { settings } else { &before.spec.settings };
     let after = stored::update(tx, name, settings, &releases, &note.actor).await?;
+    if let Change::Offer(_) = change {
+        // Another trial: what an earlier one found says nothing about it.
+        row::execute(tx, "DELETE FROM shadow_counts WHERE binding = $1", &[&name.as_str()]).await?;
+    }
     event::tell(tx, &Step::Changed { before: &before, after: &after, change }, note).await?;
     Ok(after)
 }

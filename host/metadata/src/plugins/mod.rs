@@ -7,11 +7,13 @@ pub mod bindings;
 mod error;
 pub mod gate;
 pub mod history;
+pub mod nodes;
 mod note;
 pub mod packages;
 mod read;
 pub mod releases;
 pub mod secrets;
+pub mod shadow;
 pub mod trusted_keys;
 pub mod values;
 

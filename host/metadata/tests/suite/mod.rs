@@ -6,6 +6,7 @@ pub mod bindings;
 pub mod contents;
 pub mod history;
 pub mod packages;
+pub mod reports;
 pub mod schema;
 pub mod values;
 pub mod views;
@@ -85,6 +86,10 @@ macro_rules! suite {
             values::stores_are_bounded,
             values::bounds_hold_under_a_crowd,
             values::expired_values_make_room,
+            reports::differences_are_counted_together,
+            reports::differences_are_bounded,
+            reports::late_reports_count_nowhere,
+            reports::servers_report_what_they_run,
             views::the_view_holds_everything,
             views::loading_takes_the_same_number_of_queries,
             views::what_is_not_understood_is_left_out,
