@@ -225,7 +225,9 @@ impl From<DbError> for ApiError {
             DbError::Contended(_) | DbError::Unavailable(_) => return Self::unavailable(error),
             DbError::NotPrepared
             | DbError::LeaseLost
-            // No route of this protocol changes the gate.
+            // No route of this protocol signs in with another directory or changes the gate.
+            | DbError::AccountLocked
+            | DbError::AlreadyLinked
             | DbError::Plugin(_)
             | DbError::Corrupt { .. }
             | DbError::Other(_) => {

@@ -97,6 +97,8 @@ pub struct SessionEntry {
     pub user: UserId,
     /// When it ends.
     pub expires_at: OffsetDateTime,
+    /// The groups that the visitor belongs to, as who signed them in says.
+    pub groups: Arc<[String]>,
 }
 
 /// The whole view.
@@ -206,7 +208,11 @@ mod tests {
                 [([1; 32], KeyEntry { id: KeyId(1), user: UserId(1), role: UserRole::Viewer, stamp: 1 })].into(),
             ),
             sessions: Arc::new(
-                [([2; 32], SessionEntry { user: UserId(1), expires_at: now + time::Duration::HOUR })].into(),
+                [(
+                    [2; 32],
+                    SessionEntry { user: UserId(1), expires_at: now + time::Duration::HOUR, groups: Arc::new([]) },
+                )]
+                .into(),
             ),
             ..Snapshot::default()
         };

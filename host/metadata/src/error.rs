@@ -57,6 +57,12 @@ pub enum DbError {
     /// Another server took the task, it was finished, or it was deleted with its content.
     #[error("the task's lease is lost")]
     LeaseLost,
+    /// The account is locked: nobody signs in to it.
+    #[error("the account is locked")]
+    AccountLocked,
+    /// The identity is linked to an account already.
+    #[error("the identity is linked to an account already")]
+    AlreadyLinked,
     /// A change of the gate, or of what a plugin keeps, was refused.
     #[error(transparent)]
     Plugin(#[from] PluginRefusal),
@@ -121,6 +127,8 @@ fn broken_rule(code: &SqlState, fault: Fault) -> DbError {
         "bundles_content_fkey" | "permissions_content_fkey" | "vanities_content_fkey" => DbError::NotFound("content"),
         "content_variables_content_fkey" | "tasks_content_fkey" | "jobs_content_fkey" => DbError::NotFound("content"),
         "tasks_bundle_fkey" | "jobs_bundle_fkey" => DbError::NotFound("bundle"),
+        "linked_identities_user_fkey" => DbError::NotFound("user"),
+        "linked_identities_pkey" => DbError::AlreadyLinked,
         "plugin_releases_package_fkey" => DbError::NotFound("package"),
         "plugin_bindings_live_fkey" | "plugin_bindings_previous_fkey" | "plugin_bindings_candidate_fkey" => {
             DbError::NotFound("release of this plugin")

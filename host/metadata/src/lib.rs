@@ -11,6 +11,7 @@ pub mod content;
 pub mod database;
 pub mod error;
 mod hidden;
+pub mod identities;
 pub mod jobs;
 pub mod keys;
 pub mod migrate;

@@ -196,9 +196,14 @@ async fn keys(client: &impl GenericClient) -> Result<KeyMap, DbError> {
 
 async fn sessions(client: &impl GenericClient) -> Result<SessionMap, DbError> {
     let read = |row: &Row| {
-        let entry = SessionEntry { user: UserId(row::get(row, "user_id")?), expires_at: row::get(row, "expires_at")? };
+        let groups: Vec<String> = row::get(row, "groups")?;
+        let entry = SessionEntry {
+            user: UserId(row::get(row, "user_id")?),
+            expires_at: row::get(row, "expires_at")?,
+            groups: groups.into(),
+        };
         Ok((row::hash32(row, "hash")?, entry))
     };
-    let sql = "SELECT hash, user_id, expires_at FROM sessions WHERE expires_at > now()";
+    let sql = "SELECT hash, user_id, expires_at, groups FROM sessions WHERE expires_at > now()";
     Ok(understood(&row::query(client, sql, &[]).await?, "session", read).into_iter().collect())
 }

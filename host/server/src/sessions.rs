@@ -52,7 +52,9 @@ impl DatabaseSessions {
             let client = self.database.client().await.map_err(failed)?;
             let user = users::get_by_guid(&client, user).await.map_err(failed)?;
             let user = user.ok_or_else(|| failed(DbError::NotFound("user")))?;
-            sessions::create(&client, &credentials::secret_hash(&token), user.id, expires_at).await.map_err(failed)?;
+            sessions::create(&client, &credentials::secret_hash(&token), user.id, expires_at, &[], None)
+                .await
+                .map_err(failed)?;
         }
         self.view.refresh(Part::Sessions).await.map_err(failed)?;
         Ok(NewSession { token, max_age: LIFETIME })

@@ -143,7 +143,7 @@ pub async fn sessions_live_until_they_end(config: DatabaseConfig) {
     let client = database.client().await.unwrap();
     let later = OffsetDateTime::now_utc() + Duration::HOUR;
     for (byte, user) in [(1, &ada), (2, &ada), (3, &ada), (4, &bob)] {
-        sessions::create(&client, &[byte; 32], user.id, later).await.unwrap();
+        sessions::create(&client, &[byte; 32], user.id, later, &[], None).await.unwrap();
     }
     let held = async |expected: &[u8]| {
         let mut held: Vec<u8> =
@@ -163,7 +163,17 @@ pub async fn sessions_live_until_they_end(config: DatabaseConfig) {
     assert_eq!(sessions::delete_expired(&client).await.unwrap(), 1);
     assert_eq!(sessions::delete_of_user(&client, ada.id).await.unwrap(), 1);
     held(&[4]).await;
-    let past = sessions::create(&client, &[5; 32], ada.id, OffsetDateTime::UNIX_EPOCH).await;
+    // Groups are kept as they were given, and bounded.
+    let groups = ["staff".to_owned(), "ü, \"x\"".to_owned()];
+    let oidc = "oidc-login".parse().unwrap();
+    sessions::create(&client, &[6; 32], ada.id, later, &groups, Some(&oidc)).await.unwrap();
+    let view = lectern_metadata::snapshots::load_sessions(&database).await.unwrap();
+    assert_eq!((view[&[6; 32]].groups.as_ref(), view[&[4; 32]].groups.len()), (groups.as_slice(), 0));
+    let many = vec![String::new(); sessions::MOST_GROUPS + 1];
+    let crowd = sessions::create(&client, &[7; 32], ada.id, later, &many, None).await;
+    assert!(matches!(crowd, Err(DbError::Refused { .. })), "{crowd:?}");
+    sessions::create(&client, &[7; 32], ada.id, later, &many[1..], None).await.unwrap();
+    let past = sessions::create(&client, &[5; 32], ada.id, OffsetDateTime::UNIX_EPOCH, &[], None).await;
     assert!(matches!(past, Err(DbError::Refused { .. })), "{past:?}");
 }
 

@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod bindings;
 pub mod contents;
 pub mod history;
+pub mod identities;
 pub mod packages;
 pub mod reports;
 pub mod schema;
@@ -90,6 +91,11 @@ macro_rules! suite {
             reports::differences_are_bounded,
             reports::late_reports_count_nowhere,
             reports::servers_report_what_they_run,
+            identities::a_person_gets_one_account,
+            identities::names_of_others_are_not_taken_over,
+            identities::the_directory_says_who_its_accounts_are,
+            identities::locked_accounts_stay_locked,
+            identities::first_visits_at_once_make_one_account,
             views::the_view_holds_everything,
             views::loading_takes_the_same_number_of_queries,
             views::what_is_not_understood_is_left_out,

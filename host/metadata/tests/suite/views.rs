@@ -31,7 +31,7 @@ pub async fn the_view_holds_everything(config: DatabaseConfig) {
     let gone = keys::create(&client, ada.id, "k", UserRole::Viewer, &[6; 32]).await.unwrap();
     keys::revoke(&client, ada.id, gone.id).await.unwrap();
     let later = OffsetDateTime::now_utc() + Duration::HOUR;
-    sessions::create(&client, &[8; 32], bob.id, later).await.unwrap();
+    sessions::create(&client, &[8; 32], bob.id, later, &[], None).await.unwrap();
     users::set_locked(&client, carl.id, true).await.unwrap();
     let tx = client.transaction().await.unwrap();
     vanities::set(&tx, app.id, "/my/app/", false).await.unwrap();
@@ -144,7 +144,7 @@ pub async fn changes_are_told(config: DatabaseConfig) {
     assert_eq!(next(&mut changes).await, Some(Part::Keys));
     keys::revoke(&client, ada.id, key.id).await.unwrap();
     assert_eq!(next(&mut changes).await, Some(Part::Keys));
-    sessions::create(&client, &[1; 32], ada.id, OffsetDateTime::now_utc() + Duration::HOUR).await.unwrap();
+    sessions::create(&client, &[1; 32], ada.id, OffsetDateTime::now_utc() + Duration::HOUR, &[], None).await.unwrap();
     assert_eq!(next(&mut changes).await, Some(Part::Sessions));
     users::set_locked(&client, ada.id, true).await.unwrap();
     assert_eq!(next(&mut changes).await, Some(Part::Users));
