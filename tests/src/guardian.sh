@@ -1,4 +1,4 @@
-# Cleans up after a test that could not: started beside each server, its standard input ends when the test process
+# Cleans up after a test that could not: started beside each server and script, its standard input ends when the test process
 # does, however that came. Arguments: the test's directory.
 dir=$1
 read -r word

@@ -8,6 +8,7 @@
 pub mod apps;
 pub mod bundle;
 pub mod client;
+pub mod guardian;
 pub mod http;
 pub mod postgres;
 pub mod processes;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::guardian::Guardian;
 use crate::http::Ask;
 use crate::processes::{self, Process};
 use crate::scratch::Scratch;
@@ -80,19 +81,10 @@ impl Setup {
 
     /// The same in `scratch`.
     pub fn start_in(self, scratch: Scratch) -> Server {
-        let mut guardian = Command::new("sh")
-            .args(["-c", include_str!("guardian.sh"), "lectern-guardian"])
-            .arg(scratch.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("start the guardian");
-        let leash = guardian.stdin.take().expect("its standard input");
         let server = Server {
             env: self.env,
             state: Mutex::new(State { child: None, address: None, starts: 0 }),
-            guardian: Mutex::new(Some((guardian, leash))),
+            _guardian: Guardian::of(scratch.path()),
             scratch,
         };
         server.start();
@@ -114,7 +106,8 @@ struct State {
 pub struct Server {
     env: Vec<(String, String)>,
     state: Mutex<State>,
-    guardian: Mutex<Option<(Child, ChildStdin)>>,
+    // Dropped after the server was stopped and before the directory is removed.
+    _guardian: Guardian,
     scratch: Scratch,
 }
 
@@ -319,11 +312,6 @@ impl Drop for Server {
             }
             child.kill().ok();
             child.wait().ok();
-        }
-        // Cleaned up here: the guardian has nothing to do.
-        if let Some((mut guardian, mut leash)) = self.guardian.lock().unwrap().take() {
-            leash.write_all(b"done\n").ok();
-            guardian.wait().ok();
         }
     }
 }
