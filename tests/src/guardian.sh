@@ -1,10 +1,10 @@
-# Cleans up after a test that could not: started beside each server and script, its standard input ends when the test process
-# does, however that came. Arguments: the test's directory.
+# Cleans up after a test that could not: started beside each server and script, its standard input ends when the test
+# process does, however that came. Arguments: the test's directory.
 dir=$1
 read -r word
 [ "$word" = "done" ] && exit 0
-pid=$(cat "$dir/server.pid")
-alive() { state=$(sed 's/.*) \(.\).*/\1/' "/proc/$1/stat" 2>/dev/null) && [ "$state" != Z ]; }
+pid=$(cat "$dir/server.pid") # a script has none
+alive() { [ -n "$1" ] && state=$(sed 's/.*) \(.\).*/\1/' "/proc/$1/stat" 2>/dev/null) && [ "$state" != Z ]; }
 kill -TERM "$pid" 2>/dev/null
 tries=0
 while alive "$pid" && [ $tries -lt 300 ]; do

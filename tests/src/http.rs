@@ -123,6 +123,12 @@ impl Ask {
         self.header("content-type", "application/json").body(value.to_string())
     }
 
+    /// Sends a form.
+    #[must_use]
+    pub fn form(self, fields: &[(&str, &str)]) -> Self {
+        self.header("content-type", "application/x-www-form-urlencoded").body(form(fields))
+    }
+
     /// Sends the request and reads the whole reply. `None`: the connection failed or ended early.
     pub fn try_send(self) -> Option<Reply> {
         let request = self.request.body(Full::new(self.body)).expect("a request");
@@ -142,4 +148,14 @@ impl Ask {
         let what = format!("{:?} at {}", self.request, self.address);
         self.try_send().unwrap_or_else(|| panic!("no answer to {what}"))
     }
+}
+
+/// Encodes the fields of a form or a query.
+pub fn form(fields: &[(&str, &str)]) -> String {
+    let encode = |text: &str| -> String {
+        text.bytes()
+            .map(|b| if b.is_ascii_alphanumeric() { (b as char).to_string() } else { format!("%{b:02X}") })
+            .collect()
+    };
+    fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect::<Vec<_>>().join("&")
 }

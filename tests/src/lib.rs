@@ -6,10 +6,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod apps;
+pub mod browser;
 pub mod bundle;
 pub mod client;
 pub mod guardian;
 pub mod http;
+pub mod idp;
+pub mod node;
 pub mod postgres;
 pub mod processes;
 pub mod publisher;

@@ -36,16 +36,6 @@ fn field(page: &str, name: &str) -> Option<String> {
     Some(value.replace("&amp;", "&").replace("&quot;", "\""))
 }
 
-/// Encodes a form.
-fn form(fields: &[(&str, &str)]) -> String {
-    let encode = |text: &str| -> String {
-        text.bytes()
-            .map(|b| if b.is_ascii_alphanumeric() { (b as char).to_string() } else { format!("%{b:02X}") })
-            .collect()
-    };
-    fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect::<Vec<_>>().join("&")
-}
-
 /// Signs in as a browser does, from the page that asked for it; answers the server's reply to the form.
 fn sign_in(from: &str, name: &str, password: &str) -> Reply {
     let challenge = browse(from, "");
@@ -70,11 +60,10 @@ fn sign_in(from: &str, name: &str, password: &str) -> Reply {
     let pairs: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     SERVER
         .post(&action)
-        .header("content-type", "application/x-www-form-urlencoded")
         .header("cookie", &cookies(&page))
         .header("origin", &SERVER.url())
         .header("sec-fetch-site", "same-origin")
-        .body(form(&pairs))
+        .form(&pairs)
         .send()
 }
 
