@@ -18,6 +18,7 @@ mod error;
 mod gate;
 mod head;
 mod limiter;
+pub mod learn;
 mod limits;
 mod path;
 mod release;
