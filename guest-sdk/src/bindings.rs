@@ -14,13 +14,13 @@ macro_rules! exported {
                 inline: $wit,
                 world: $world,
                 pub_export_macro: true,
-                with: { "lectern:plugin/types@0.1.0": crate::bindings::imports::lectern::plugin::types },
+                with: { "lectern:plugin/types@0.1.1": crate::bindings::imports::lectern::plugin::types },
             });
         }
     };
 }
 
-exported!(lifecycle, "lectern:sdk/life", "package lectern:sdk; world life { export lectern:plugin/lifecycle@0.1.0; }");
-exported!(routing, "lectern:sdk/routes", "package lectern:sdk; world routes { export lectern:plugin/routing@0.1.0; }");
-exported!(auth, "lectern:sdk/auths", "package lectern:sdk; world auths { export lectern:plugin/auth@0.1.0; }");
-exported!(pages, "lectern:sdk/hosts", "package lectern:sdk; world hosts { export lectern:plugin/pages@0.1.0; }");
+exported!(lifecycle, "lectern:sdk/life", "package lectern:sdk; world life { export lectern:plugin/lifecycle@0.1.1; }");
+exported!(routing, "lectern:sdk/routes", "package lectern:sdk; world routes { export lectern:plugin/routing@0.1.1; }");
+exported!(auth, "lectern:sdk/auths", "package lectern:sdk; world auths { export lectern:plugin/auth@0.1.1; }");
+exported!(pages, "lectern:sdk/hosts", "package lectern:sdk; world hosts { export lectern:plugin/pages@0.1.1; }");

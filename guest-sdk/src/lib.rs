@@ -35,9 +35,14 @@ mod mock;
 pub mod web;
 
 pub use bindings::auth::exports::lectern::plugin::auth::Outcome;
+pub use bindings::imports::lectern::plugin::accounts::{Profile, Refusal as SignInRefusal};
+pub use bindings::imports::lectern::plugin::connection::Certificate;
 pub use bindings::imports::lectern::plugin::content::Mount;
 pub use bindings::imports::lectern::plugin::directory::Refusal;
+pub use bindings::imports::lectern::plugin::key_value::Error as StoreError;
 pub use bindings::imports::lectern::plugin::logging::Level;
+pub use bindings::imports::lectern::plugin::outbound::{Error as FetchError, Request as Fetch, Response as Fetched};
+pub use bindings::imports::lectern::plugin::tokens::{Expectations, Keys, Refusal as TokenRefusal, Verified};
 pub use bindings::imports::lectern::plugin::types::{Failure, Field, Identity, Pairs, Reply};
 pub use bindings::pages::exports::lectern::plugin::pages::Handled;
 pub use bindings::routing::exports::lectern::plugin::routing::{Decision, Forward, Rewrite};

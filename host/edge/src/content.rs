@@ -10,14 +10,14 @@ use lectern_domain::admission::patience;
 use lectern_domain::launch::Program;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
 use lectern_domain::{ContentGuid, Principal};
-use lectern_gate::{Forward, Head};
+use lectern_gate::{Forward, Head, Selected, TargetView};
 use tracing::{error, warn};
 
 use crate::access_log::chain;
 use crate::body::{EdgeBody, RequestBody};
 use crate::bridge::{Crossing, ExchangeError, Story, to_worker};
 use crate::config::ContentTimeouts;
-use crate::identify::{Asking, identify, rejected, sign_in};
+use crate::identify::{Asking, identify, rejected, select, sign_in};
 use crate::notice::Notice;
 use crate::queue::NotAdmitted;
 use crate::serve::Visit;
@@ -31,16 +31,17 @@ const TRIES: u32 = 2;
 pub(crate) async fn answer(
     visit: &mut Visit<'_>,
     head: Arc<Head>,
-    forward: &Forward,
+    forward: Box<Forward>,
     guid: ContentGuid,
 ) -> Result<Response<EdgeBody>, Notice> {
     // Also where a visitor would have to sign in: a GUID cannot be guessed, and clients tell the two apart.
     let content = visit.snapshot.content.get(&guid).cloned().ok_or_else(Notice::not_found)?;
     visit.ending.set_content(guid);
-    let asking = identify(visit, &head).await?;
-    let (principal, challenge) = match asking {
-        Asking::User(principal) => (Some(principal), None),
-        Asking::Anonymous(challenge) => (None, challenge),
+    let target = Arc::new(TargetView { target: forward.target, content: Some(Arc::clone(&content)) });
+    let asking = identify(visit, &head, &target).await?;
+    let (principal, visitor, challenge) = match asking {
+        Asking::User(principal, visitor) => (Some(principal), Some(visitor), None),
+        Asking::Anonymous(challenge) => (None, None, challenge),
         Asking::Rejected => return Err(rejected()),
     };
     // The active version by its number is what the plain address shows anyway.
@@ -48,26 +49,34 @@ pub(crate) async fn answer(
     let action = if version.is_some() { Action::Preview } else { Action::Open };
     let standing = match decide(principal.as_ref(), &content.access, action) {
         Verdict::Allowed(standing) => standing,
-        Verdict::SignIn => return sign_in(challenge, &head.method),
+        Verdict::SignIn => return sign_in(challenge, &head),
         Verdict::Refused => return Err(refused(principal.as_ref(), action)),
     };
     if let Some(message) = &content.locked_message {
         return Err(locked(message));
     }
+    let forward = match select(visit, &head, &target, visitor.as_ref(), forward).await? {
+        Selected::Forward(forward) => forward,
+        Selected::Respond { reply, .. } => return Ok(reply.into_response(&head.method).map(EdgeBody::full)),
+    };
     let base = forward.base_path(&head.path).into_owned();
     let mount = format!("{}{base}", visit.origin.prefix);
     if let Some(response) = to_directory(&head, &base, &mount)? {
         return Ok(response);
     }
-    let bundle = match version.or(content.active) {
+    // A preview is asked for by name, and nothing else will do. What a plugin selected may have gone: the active one is shown.
+    let selected = forward.selected.filter(|id| content.bundles.contains_key(id));
+    let bundle = match version.or(selected).or(content.active) {
         None => return Err(unpublished(standing)),
         Some(id) => content.bundles.get(&id).cloned().ok_or_else(|| no_such_version(version.is_some()))?,
     };
     let served = Served { content, bundle, mount, principal, standing };
     if let Program::Static { primary } = &served.bundle.prepared.program {
-        return files(visit, &head, forward, &served, primary).await;
+        return files(visit, &head, &forward, &served, primary).await;
     }
-    worker(visit, Arc::unwrap_or_clone(head), forward, &base, &served).await
+    // Only this request's own clones are left: the head is moved, not copied.
+    drop(target);
+    worker(visit, Arc::unwrap_or_clone(head), &forward, &base, &served).await
 }
 
 /// What a request that may enter is for.

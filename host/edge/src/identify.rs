@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 use lectern_domain::snapshot::Snapshot;
 use lectern_domain::{Principal, PrincipalVia, UserGuid};
-use lectern_gate::{Authenticated, Challenge, Head, Vouched};
+use lectern_gate::{Authenticated, Challenge, Forward, Head, Selected, TargetView, Visitor, Vouched};
 use tracing::{info, warn};
 
 use crate::body::EdgeBody;
@@ -14,8 +14,8 @@ use crate::serve::{Visit, gate_failed};
 
 /// Who is asking.
 pub(crate) enum Asking {
-    /// A known user whose account is not locked.
-    User(Principal),
+    /// A known user whose account is not locked, and what plugins of the phase select may know of them.
+    User(Principal, Arc<Visitor>),
     /// Nobody in particular; the challenge is for targets that do not admit anonymous visitors.
     Anonymous(Option<Box<Challenge>>),
     /// Somebody with a bad credential, or whom a plugin knows and the server does not.
@@ -23,14 +23,28 @@ pub(crate) enum Asking {
 }
 
 /// Asks the gate, and looks the answer up. A gate that fails lets nobody in.
-pub(crate) async fn identify(visit: &mut Visit<'_>, head: &Arc<Head>) -> Result<Asking, Notice> {
+pub(crate) async fn identify(
+    visit: &mut Visit<'_>,
+    head: &Arc<Head>,
+    target: &Arc<TargetView>,
+) -> Result<Asking, Notice> {
     let services = &visit.connection.thread.services;
-    let authenticated = services.gate.authenticate(&visit.chain, head).await;
+    let authenticated = services.gate.authenticate(&visit.chain, head, target).await;
     match authenticated.map_err(|error| gate_failed(visit.id, &error))? {
         Authenticated::Identity(vouched) => match principal(&vouched, &visit.snapshot) {
             Some(principal) => {
                 visit.ending.set_principal(&principal.username);
-                Ok(Asking::User(principal))
+                // The account's name is the host's to say, whatever the plugin claims.
+                let mut claims = vouched.identity.claims;
+                claims.retain(|(claim, _)| claim != "username");
+                claims.push(("username".to_owned(), principal.username.clone()));
+                let visitor = Visitor {
+                    subject: principal.guid.to_string(),
+                    username: Some(principal.username.clone()),
+                    groups: vouched.identity.groups,
+                    claims,
+                };
+                Ok(Asking::User(principal, Arc::new(visitor)))
             }
             None => {
                 let subject = vouched.identity.subject.as_str();
@@ -44,6 +58,18 @@ pub(crate) async fn identify(visit: &mut Visit<'_>, head: &Arc<Head>) -> Result<
             Ok(Asking::Rejected)
         }
     }
+}
+
+/// Asks the plugins of the phase select, of somebody who has been admitted.
+pub(crate) async fn select(
+    visit: &Visit<'_>,
+    head: &Arc<Head>,
+    target: &Arc<TargetView>,
+    visitor: Option<&Arc<Visitor>>,
+    forward: Box<Forward>,
+) -> Result<Selected, Notice> {
+    let gate = &visit.connection.thread.services.gate;
+    gate.select(&visit.chain, head, target, visitor, forward).await.map_err(|error| gate_failed(visit.id, &error))
 }
 
 /// The principal of an identity: what the directory gave during the call, or else the account with that GUID. `None`: there is
@@ -74,9 +100,9 @@ pub(crate) fn rejected() -> Notice {
 }
 
 /// The answer to an anonymous visitor where none may enter: the way to sign in that a plugin offers, or a plain 401.
-pub(crate) fn sign_in(challenge: Option<Box<Challenge>>, method: &Method) -> Result<Response<EdgeBody>, Notice> {
+pub(crate) fn sign_in(challenge: Option<Box<Challenge>>, head: &Head) -> Result<Response<EdgeBody>, Notice> {
     match challenge {
-        Some(challenge) => Ok(challenge.reply.into_response(method).map(EdgeBody::full)),
+        Some(challenge) => Ok(challenge.reply_to(head).into_response(&head.method).map(EdgeBody::full)),
         None => Err(Notice::new(
             StatusCode::UNAUTHORIZED,
             "Sign in first",

@@ -190,6 +190,8 @@ async fn answer(
         path,
         query: uri.query().map(str::to_owned),
         client_ip: origin.client,
+        peer_ip: connection.peer.ip,
+        certificate: None,
         headers,
     });
     let (chain, snapshot) = (services.gate.chain(), services.snapshot.load_full());
@@ -197,10 +199,10 @@ async fn answer(
     if let Some(plugin) = plugin_page::plugin_of(&head.path) {
         return plugin_page::answer(&mut visit, &head, plugin).await;
     }
-    match services.gate.route(&visit.chain, &head, None).await {
+    match services.gate.route(&visit.chain, &head).await {
         Ok(Routed::Forward(forward)) => match forward.target {
-            Target::Content(guid) => content::answer(&mut visit, head, &forward, guid).await,
-            Target::System(target) => system::answer(&mut visit, head, &forward, target).await,
+            Target::Content(guid) => content::answer(&mut visit, head, forward, guid).await,
+            Target::System(target) => system::answer(&mut visit, head, forward, target).await,
         },
         Ok(Routed::Respond { reply, .. }) => Ok(reply.into_response(&head.method).map(EdgeBody::full)),
         Ok(Routed::NotMine) => Err(Notice::not_found()),

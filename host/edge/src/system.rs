@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use http::{Request, Response};
-use lectern_gate::{Forward, Head, System};
+use lectern_gate::{Forward, Head, Selected, System, TargetView};
 use tracing::error;
 
 use crate::access_log::chain;
 use crate::body::{EdgeBody, RequestBody};
 use crate::bridge::{apply, drop_session_cookie, remove_hop_by_hop, target_uri};
-use crate::identify::{Asking, identify, sign_in};
+use crate::identify::{Asking, identify, select, sign_in};
 use crate::notice::Notice;
 use crate::origin::READ_FROM;
 use crate::serve::Visit;
@@ -19,13 +19,18 @@ use crate::services::{Caller, SignIn};
 pub(crate) async fn answer(
     visit: &mut Visit<'_>,
     head: Arc<Head>,
-    forward: &Forward,
+    forward: Box<Forward>,
     target: System,
 ) -> Result<Response<EdgeBody>, Notice> {
-    let (principal, rejected, challenge) = match identify(visit, &head).await? {
-        Asking::User(principal) => (Some(principal), false, None),
-        Asking::Anonymous(challenge) => (None, false, challenge),
-        Asking::Rejected => (None, true, None),
+    let view = Arc::new(TargetView { target: forward.target, content: None });
+    let (principal, visitor, rejected, challenge) = match identify(visit, &head, &view).await? {
+        Asking::User(principal, visitor) => (Some(principal), Some(visitor), false, None),
+        Asking::Anonymous(challenge) => (None, None, false, challenge),
+        Asking::Rejected => (None, None, true, None),
+    };
+    let forward = match select(visit, &head, &view, visitor.as_ref(), forward).await? {
+        Selected::Forward(forward) => forward,
+        Selected::Respond { reply, .. } => return Ok(reply.into_response(&head.method).map(EdgeBody::full)),
     };
     let caller = Caller {
         principal,
@@ -39,20 +44,21 @@ pub(crate) async fn answer(
         error!(request.id = visit.id.as_str(), error = %chain(&failure), "address for the system");
         Notice::not_found()
     })?;
+    let kept = challenge.is_some().then(|| Arc::clone(&head));
     let Head { method, mut headers, .. } = Arc::unwrap_or_clone(head);
     remove_hop_by_hop(&mut headers);
     for name in READ_FROM {
         headers.remove(name);
     }
-    apply(forward, &mut headers);
+    apply(&forward, &mut headers);
     drop_session_cookie(&mut headers);
     let mut request = Request::new(std::mem::replace(&mut visit.body, RequestBody::empty()));
-    *request.method_mut() = method.clone();
+    *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
     let response = visit.connection.thread.services.system.call(target, caller, request).await;
-    if response.extensions().get::<SignIn>().is_some() && challenge.is_some() {
-        return sign_in(challenge, &method);
+    match kept {
+        Some(head) if response.extensions().get::<SignIn>().is_some() => sign_in(challenge, &head),
+        Some(_) | None => Ok(response),
     }
-    Ok(response)
 }

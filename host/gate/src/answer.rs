@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use http::{Method, Response, StatusCode};
 use lectern_domain::{BundleId, ContentGuid, Principal};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::path::RequestPath;
+use crate::head::Head;
+use crate::path::{RequestPath, path_and_query};
 
 /// Where a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +26,8 @@ pub enum Target {
 pub enum System {
     /// The publishing protocol under `/__api__/`.
     Api,
+    /// What the protocol has no word for, under `/__lectern__/`.
+    Lectern,
     /// The pages under `/connect/`.
     Dashboard,
 }
@@ -33,6 +37,7 @@ impl std::fmt::Display for Target {
         match self {
             Self::Content(guid) => write!(f, "content:{guid}"),
             Self::System(System::Api) => f.write_str("system:api"),
+            Self::System(System::Lectern) => f.write_str("system:lectern"),
             Self::System(System::Dashboard) => f.write_str("system:dashboard"),
         }
     }
@@ -60,6 +65,8 @@ pub struct Forward {
     pub rewrite: Rewrite,
     /// The version to show instead of the active one, if the visitor may preview it.
     pub bundle: Option<BundleId>,
+    /// The version that the phase select chose for this visitor instead of the active one.
+    pub selected: Option<BundleId>,
     /// Further hints, as the plugin gave them: 16 at most, names of 64 and values of 256 bytes at most.
     pub hints: Vec<(String, String)>,
     /// Fields that replace the client's.
@@ -106,6 +113,20 @@ pub enum Routed {
     NotMine,
 }
 
+/// What the plugins of the phase select decided.
+#[derive(Debug, Clone)]
+pub enum Selected {
+    /// It goes on, perhaps with more.
+    Forward(Box<Forward>),
+    /// A plugin answers it.
+    Respond {
+        /// Who decided.
+        plugin: Arc<str>,
+        /// The answer.
+        reply: Reply,
+    },
+}
+
 /// Somebody a plugin vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -139,9 +160,36 @@ pub struct Vouched {
 pub struct Challenge {
     /// Who asks.
     pub plugin: Arc<str>,
-    /// What the client gets if it must sign in.
+    /// What the client gets if it must sign in. `{here}` in its `location` stands for the address of the request.
     pub reply: Reply,
 }
+
+/// What stands for the address of the request in the `location` of a challenge.
+const HERE: &str = "{here}";
+/// Longest address that is remembered over a sign-in, in bytes; a longer one is forgotten.
+const MAX_HERE_BYTES: usize = 2048;
+
+impl Challenge {
+    /// The reply to this request.
+    pub fn reply_to(self, head: &Head) -> Reply {
+        let mut reply = self.reply;
+        let Some(location) = reply.headers.get(LOCATION).and_then(|value| value.to_str().ok()) else { return reply };
+        if !location.contains(HERE) {
+            return reply;
+        }
+        let here = path_and_query(&head.path, head.query.as_deref());
+        let here = if here.len() > MAX_HERE_BYTES { String::new() } else { here };
+        let encoded = utf8_percent_encode(&here, VALUE).to_string();
+        // Percent-encoded text is always a field's value.
+        if let Ok(location) = HeaderValue::from_str(&location.replace(HERE, &encoded)) {
+            reply.headers.insert(LOCATION, location);
+        }
+        reply
+    }
+}
+
+/// What is encoded in the value of a query parameter: everything but unreserved characters and the slash (RFC 3986 §3.4).
+const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// What the authentication plugins decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,6 +269,7 @@ mod tests {
             target: Target::System(System::Api),
             rewrite,
             bundle: None,
+            selected: None,
             hints: Vec::new(),
             set_headers: HeaderMap::new(),
             remove_headers: Vec::new(),
@@ -238,6 +287,21 @@ mod tests {
             let forward = forward(rewrite);
             assert_eq!((forward.target_path(&path), &*forward.base_path(&path)), (seen, base), "{:?}", forward.rewrite);
         }
+    }
+
+    #[test]
+    fn a_challenge_remembers_where_it_was_asked() {
+        let location = |template: &'static str, target: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(LOCATION, HeaderValue::from_static(template));
+            let reply = Reply { status: StatusCode::SEE_OTHER, headers, body: Bytes::new() };
+            let challenge = Challenge { plugin: "p".into(), reply };
+            let reply = challenge.reply_to(&crate::head::tests::head(target, &[]));
+            reply.headers.get(LOCATION).unwrap().to_str().unwrap().to_owned()
+        };
+        assert_eq!(location("/in?next={here}", "/a%20b/?x=1&y=%26"), "/in?next=/a%2520b/%3Fx%3D1%26y%3D%2526");
+        assert_eq!(location("/in?next={here}", &format!("/{}", "x".repeat(2048))), "/in?next=");
+        assert_eq!(location("/in", "/a"), "/in");
     }
 
     #[test]

@@ -6,17 +6,42 @@ wasmtime::component::bindgen!({
     world: "gate",
     imports: {
         "lectern:plugin/directory.check-password": async,
+        "lectern:plugin/accounts.sign-in": async | trappable,
+        "lectern:plugin/tokens.verify": async | trappable,
+        "lectern:plugin/key-value.get": async | trappable,
+        "lectern:plugin/key-value.set": async | trappable,
+        "lectern:plugin/key-value.delete": async | trappable,
+        "lectern:plugin/key-value.swap": async | trappable,
+        "lectern:plugin/outbound.fetch": async | trappable,
         "lectern:plugin/random.bytes": trappable,
     },
     exports: { default: async },
 });
 
 /// The version of `lectern:plugin` that this host speaks.
-pub(crate) const VERSION: &str = "0.1.0";
+pub(crate) const VERSION: &str = "0.1.1";
 
 /// The interfaces of that version that a plugin may import.
-pub(crate) const INTERFACES: &[&str] =
-    &["types", "request", "visitor", "logging", "config", "clock", "random", "content", "directory"];
+pub(crate) const INTERFACES: &[&str] = &[
+    "types",
+    "request",
+    "connection",
+    "visitor",
+    "target",
+    "logging",
+    "config",
+    "clock",
+    "random",
+    "content",
+    "directory",
+    "accounts",
+    "tokens",
+    "secrets",
+    "secret-values",
+    "key-value",
+    "limiter",
+    "outbound",
+];
 
 /// The interfaces of WASI 0.2 that a plugin may import: what Rust's standard library links in whether it is used or not, the
 /// clocks and randomness. All are empty-handed: no environment, no arguments, no input, no files, no sockets.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE};
+use lectern_domain::plugin::{GrantKind, Grants, Origin};
 use lectern_domain::{BundleId, ContentGuid};
+use url::Url;
 
 use crate::answer::{Forward, Identity, Reply, Rewrite, System, Target};
 use crate::bindings::exports::lectern::plugin::routing as guest_routing;
@@ -55,8 +57,8 @@ const HOST_REQUEST_FIELDS: &[&str] = &[
     "posit-connect-user-session-token",
 ];
 
-/// Checks a reply.
-pub(crate) fn reply(raw: guest::Reply) -> Result<Reply, BadAnswer> {
+/// Checks a reply. `grants` are the plugin's.
+pub(crate) fn reply(raw: guest::Reply, grants: &Grants) -> Result<Reply, BadAnswer> {
     let status = StatusCode::from_u16(raw.status)
         .ok()
         .filter(|status| (200..=599).contains(&status.as_u16()))
@@ -66,7 +68,7 @@ pub(crate) fn reply(raw: guest::Reply) -> Result<Reply, BadAnswer> {
     }
     let headers = fields(raw.headers, |name| CONNECTION_FIELDS.contains(&name))?;
     for value in headers.get_all(LOCATION) {
-        if !stays_on_this_origin(value.as_bytes()) {
+        if !stays_on_this_origin(value.as_bytes()) && !leads_to_granted_origin(value, grants) {
             return Err(BadAnswer::Location(shown(&String::from_utf8_lossy(value.as_bytes()))));
         }
     }
@@ -77,6 +79,19 @@ pub(crate) fn reply(raw: guest::Reply) -> Result<Reply, BadAnswer> {
         }
     }
     Ok(Reply { status, headers, body: Bytes::from(raw.body) })
+}
+
+/// Whether a `Location` leads to an origin that the plugin may send visitors to, whatever a browser makes of it.
+fn leads_to_granted_origin(location: &HeaderValue, grants: &Grants) -> bool {
+    // The parser is the browsers' own (WHATWG URL): what it reads as origin is where they go.
+    location
+        .to_str()
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\'))
+        .and_then(|text| Url::parse(text).ok())
+        .filter(|url| url.username().is_empty() && url.password().is_none())
+        .and_then(|url| Origin::of_url(url.as_str()))
+        .is_some_and(|origin| grants.allows_origin(GrantKind::Redirect, &origin))
 }
 
 /// Whether a `Location` leads to a path on the origin it is sent from, whatever a browser makes of it.
@@ -127,7 +142,34 @@ pub(crate) fn forward(plugin: &Arc<str>, raw: guest_routing::Forward, head: &Hea
         Some((_, id)) => Some(id.parse::<BundleId>().map_err(|_| BadAnswer::BundleHint(shown(id)))?),
         None => None,
     };
-    Ok(Forward { plugin: Arc::clone(plugin), target, rewrite, bundle, hints, set_headers, remove_headers, sticky_key })
+    let plugin = Arc::clone(plugin);
+    Ok(Forward { plugin, target, rewrite, bundle, selected: None, hints, set_headers, remove_headers, sticky_key })
+}
+
+/// Adds what a plugin of the phase select answered to what was decided: fields, a version, a sticky key. Never another target, and
+/// never another path.
+pub(crate) fn select(decided: &mut Forward, answered: Forward) -> Result<(), BadAnswer> {
+    if answered.target != decided.target {
+        return Err(BadAnswer::OtherTarget(answered.target.to_string()));
+    }
+    for name in &answered.remove_headers {
+        decided.set_headers.remove(name);
+        if !decided.remove_headers.contains(name) {
+            decided.remove_headers.push(name.clone());
+        }
+    }
+    for name in answered.set_headers.keys() {
+        decided.set_headers.remove(name);
+    }
+    decided.set_headers.extend(answered.set_headers);
+    // A version that was asked for by its own address stays the one that is shown.
+    if decided.bundle.is_none() {
+        decided.selected = answered.bundle.or(decided.selected);
+    }
+    decided.sticky_key = answered.sticky_key.or(decided.sticky_key.take());
+    decided.hints.extend(answered.hints);
+    decided.hints.truncate(MAX_HINTS);
+    Ok(())
 }
 
 /// Checks an identity.
@@ -162,6 +204,7 @@ fn target(text: &str) -> Result<Target, BadAnswer> {
     match text.split_once(':') {
         Some(("content", guid)) => guid.parse::<ContentGuid>().map(Target::Content).map_err(|_| bad()),
         Some(("system", "api")) => Ok(Target::System(System::Api)),
+        Some(("system", "lectern")) => Ok(Target::System(System::Lectern)),
         Some(("system", "dashboard")) => Ok(Target::System(System::Dashboard)),
         _ => Err(bad()),
     }
@@ -211,12 +254,12 @@ mod tests {
 
     #[test]
     fn replies_that_http_does_not_allow_are_refused() {
-        let status = |status| reply(raw_reply(status, &[])).map(|reply| reply.status.as_u16());
+        let status = |status| reply(raw_reply(status, &[]), &none()).map(|reply| reply.status.as_u16());
         assert_eq!([status(200), status(303), status(599)], [Ok(200), Ok(303), Ok(599)]);
         for bad in [0, 99, 100, 101, 199, 600, 1000, u16::MAX] {
             assert_eq!(status(bad), Err(BadAnswer::Status(bad)), "{bad}");
         }
-        let field = |name: &str, value: &[u8]| reply(raw_reply(200, &[(name, value)])).map(|_| ());
+        let field = |name: &str, value: &[u8]| reply(raw_reply(200, &[(name, value)]), &none()).map(|_| ());
         assert_eq!(field("x-a", b"tab\tand \xff"), Ok(()));
         for (name, value) in
             [("x-a", b"a\r\nset-cookie: b=1".as_slice()), ("x-a", b"a\n"), ("x-a", b"\0"), ("x-a", b"\x7f")]
@@ -236,12 +279,12 @@ mod tests {
     #[test]
     fn replies_are_bounded() {
         let many: Vec<(&str, &[u8])> = vec![("x", b"1".as_slice()); MAX_FIELDS + 1];
-        assert_eq!(reply(raw_reply(200, &many)), Err(BadAnswer::Fields { count: 65, bytes: 130 }));
+        assert_eq!(reply(raw_reply(200, &many), &none()), Err(BadAnswer::Fields { count: 65, bytes: 130 }));
         let large = vec![b'a'; MAX_FIELD_BYTES];
         let bytes = MAX_FIELD_BYTES + 1;
-        assert_eq!(reply(raw_reply(200, &[("x", &large)])), Err(BadAnswer::Fields { count: 1, bytes }));
+        assert_eq!(reply(raw_reply(200, &[("x", &large)]), &none()), Err(BadAnswer::Fields { count: 1, bytes }));
         let body = guest::Reply { status: 200, headers: Vec::new(), body: vec![0; MAX_REPLY_BODY_BYTES + 1] };
-        assert_eq!(reply(body), Err(BadAnswer::Body(MAX_REPLY_BODY_BYTES + 1)));
+        assert_eq!(reply(body, &none()), Err(BadAnswer::Body(MAX_REPLY_BODY_BYTES + 1)));
     }
 
     #[test]
@@ -262,9 +305,58 @@ mod tests {
             "/ä",
         ] {
             assert!(!stays_on_this_origin(bad.as_bytes()), "{bad:?}");
-            let answer = reply(raw_reply(303, &[("location", bad.as_bytes())]));
+            let answer = reply(raw_reply(303, &[("location", bad.as_bytes())]), &none());
             assert!(answer.is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn redirects_leave_only_for_granted_origins() {
+        let grants: Grants = ["redirect:https://idp.example"].iter().map(|text| text.parse().unwrap()).collect();
+        let go = |to: &str| reply(raw_reply(303, &[("location", to.as_bytes())]), &grants).is_ok();
+        for good in ["https://idp.example/authorize?x=1", "https://IDP.example:443/", "/here"] {
+            assert!(go(good), "{good}");
+        }
+        for bad in [
+            "http://idp.example/",
+            "https://idp.example.evil/",
+            "https://idp.example:8443/",
+            "https://idp.example@evil/",
+            "https://u@idp.example/",
+            r"https:/\evil/",
+            "https://evil/?https://idp.example/",
+            "//idp.example/",
+            "https://idp.example\u{9}.evil/",
+        ] {
+            assert!(!go(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn selecting_adds_and_never_moves() {
+        let head = head("/a/b", &[]);
+        let go = |raw| forward(&"p".into(), raw, &head).unwrap();
+        let mut decided = go(guest_routing::Forward {
+            set_headers: vec![("x-a".into(), b"1".to_vec()), ("x-b".into(), b"1".to_vec())],
+            ..raw_forward("system:api")
+        });
+        let answered = go(guest_routing::Forward {
+            set_headers: vec![("x-a".into(), b"2".to_vec())],
+            remove_headers: vec!["x-b".into()],
+            sticky_key: Some("k".into()),
+            hints: vec![("bundle".into(), "7".into())],
+            ..raw_forward("system:api")
+        });
+        select(&mut decided, answered).unwrap();
+        assert_eq!(decided.set_headers.get("x-a").unwrap(), "2");
+        assert!(decided.set_headers.get("x-b").is_none() && decided.remove_headers.iter().any(|name| name == "x-b"));
+        assert_eq!((decided.selected, decided.bundle), (Some(BundleId(7)), None));
+        let elsewhere = go(raw_forward("system:dashboard"));
+        assert_eq!(select(&mut decided, elsewhere), Err(BadAnswer::OtherTarget("system:dashboard".into())));
+    }
+
+    fn none() -> Grants {
+        Grants::default()
     }
 
     fn raw_forward(target: &str) -> guest_routing::Forward {

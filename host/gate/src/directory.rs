@@ -1,5 +1,6 @@
 //! What plugins may ask about accounts and content; the server answers from its snapshot.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,8 +30,12 @@ pub trait Directory: Send + Sync {
     /// The principal behind an API key; `None` when it is unknown or revoked, or its user is locked.
     fn find_key(&self, key: &str) -> Option<Principal>;
 
-    /// The principal behind a session token; `None` when there is no such session now.
-    fn find_session(&self, token: &str) -> Option<Principal>;
+    /// The user of this name, whatever the case of its letters; `None` when there is none, or the account is locked.
+    fn find_user(&self, name: &str) -> Option<Principal>;
+
+    /// The principal behind a session token, with the groups that the session was begun with; `None` when there is no such
+    /// session now.
+    fn find_session(&self, token: &str) -> Option<(Principal, Arc<[String]>)>;
 
     /// The principal with this name and password. May take long; hash on a blocking thread. `client` is who tries.
     async fn check_password(

@@ -124,6 +124,16 @@ pub enum GateError {
         /// What it says.
         failure: Failure,
     },
+    /// The plugin failed so often that it is not called for a while.
+    #[error("plugin {plugin}: {call} is not made: it failed too often, and is tried again in {retry_after:?}")]
+    Broken {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// What was to be called.
+        call: Call,
+        /// When the next call may be made.
+        retry_after: Duration,
+    },
     /// The host could not run the call; not the plugin's doing.
     #[error("plugin {plugin}: the host could not run {call}: {detail}")]
     Host {
@@ -145,6 +155,16 @@ pub enum GateError {
 }
 
 impl GateError {
+    /// Whether it is the plugin's doing, and counts against it.
+    pub fn is_the_plugins(&self) -> bool {
+        match self {
+            Self::Trap { .. } | Self::Limit { .. } | Self::Invalid { .. } => true,
+            // What a plugin needs may be away for everybody; what it excluded itself is its own mistake.
+            Self::Failed { failure, .. } => !matches!(failure, Failure::Unavailable(_)),
+            Self::Busy { .. } | Self::Broken { .. } | Self::Host { .. } | Self::BodyTooLarge { .. } => false,
+        }
+    }
+
     /// A word for metrics and logs: stable, one for each variant.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -153,6 +173,7 @@ impl GateError {
             Self::Busy { .. } => "busy",
             Self::Invalid { .. } => "invalid",
             Self::Failed { .. } => "failed",
+            Self::Broken { .. } => "broken",
             Self::Host { .. } => "host",
             Self::BodyTooLarge { .. } => "body_too_large",
         }
@@ -186,10 +207,15 @@ pub enum BadAnswer {
     #[error("a body of {0} bytes is more than 256 KiB")]
     Body(usize),
     /// A redirect that leaves the origin.
-    #[error("location {0:?} is not a path on this server: it must begin with one slash")]
+    #[error(
+        "location {0:?} is neither a path on this server, beginning with one slash, nor an origin granted as redirect:<origin>"
+    )]
     Location(String),
+    /// A second phase that wants another target.
+    #[error("target {0:?} is not the one that was decided: the phase select cannot route")]
+    OtherTarget(String),
     /// A target that does not exist.
-    #[error("target {0:?} is not content:<guid>, system:api or system:dashboard")]
+    #[error("target {0:?} is not content:<guid>, system:api, system:lectern or system:dashboard")]
     Target(String),
     /// More segments to strip than the path has.
     #[error("strip-segments({0}) is more than the path has")]
@@ -299,10 +325,43 @@ pub enum LoadError {
         missing: &'static str,
     },
     /// A component without `auth` asks about accounts.
-    #[error("plugin {plugin}: imports lectern:plugin/directory, which only plugins that export auth may ask")]
+    #[error("plugin {plugin}: imports lectern:plugin/{interface}, which only plugins that export auth may ask")]
+    NotForRouters {
+        /// The plugin.
+        plugin: String,
+        /// What it imports.
+        interface: String,
+    },
+    /// It imports what it was not granted.
+    #[error(
+        "plugin {plugin}: imports lectern:plugin/{interface}, which it was not granted: give it {grant} (its manifest must ask for it), \
+         or build it without"
+    )]
     NotGranted {
         /// The plugin.
         plugin: String,
+        /// What it imports.
+        interface: String,
+        /// The word of the grant.
+        grant: &'static str,
+    },
+    /// The compiler did not finish, or could not be run.
+    #[error("plugin {plugin}: cannot be compiled")]
+    Compiler {
+        /// The plugin.
+        plugin: String,
+        /// What happened.
+        #[source]
+        cause: crate::compile::CompileError,
+    },
+    /// The engine for this kind of component cannot start.
+    #[error("plugin {plugin}: its engine cannot start")]
+    Engine {
+        /// The plugin.
+        plugin: String,
+        /// Why.
+        #[source]
+        cause: crate::engine::EngineError,
     },
     /// Its own check refused.
     #[error("plugin {plugin}: its check refused it")]

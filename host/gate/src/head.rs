@@ -4,6 +4,7 @@
 //! guest later evaluate the same code.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, uri::Authority};
@@ -33,6 +34,17 @@ impl Scheme {
     }
 }
 
+/// A certificate that a client proved to hold, verified against the authorities that the operator trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// SHA-256 of its DER form, in lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Its subject as RFC 4514 text.
+    pub subject: String,
+    /// The DNS names it is for.
+    pub dns_names: Vec<String>,
+}
+
 /// The head of one request. The listener makes it from parsed parts, moving the fields in; nothing is copied.
 #[derive(Debug, Clone)]
 pub struct Head {
@@ -50,6 +62,10 @@ pub struct Head {
     pub query: Option<String>,
     /// The client's address, after trusted proxies.
     pub client_ip: IpAddr,
+    /// The address of whoever opened the connection.
+    pub peer_ip: IpAddr,
+    /// The verified certificate of whoever opened the connection.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// The fields, with those that only the host may set already removed.
     pub headers: HeaderMap,
 }
@@ -158,6 +174,8 @@ pub(crate) mod tests {
             path: RequestPath::parse(path).unwrap(),
             query: query.map(str::to_owned),
             client_ip: IpAddr::from([192, 0, 2, 7]),
+            peer_ip: IpAddr::from([192, 0, 2, 7]),
+            certificate: None,
             headers,
         }
     }

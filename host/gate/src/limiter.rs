@@ -19,10 +19,13 @@ struct Plugin {
     old: HashMap<Box<str>, Bucket>,
 }
 
-/// Tokens in thousandths, and when they were counted.
+/// Parts of a token: a minute has as many milliseconds, so that each brings a whole number of parts, and nothing is rounded.
+const TOKEN: u64 = 60_000;
+
+/// What it holds, in parts of a token, and when that was counted.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
-    millitokens: u64,
+    parts: u64,
     at_ms: u64,
 }
 
@@ -40,7 +43,7 @@ impl Buckets {
             Some(plugin) => plugin,
             None => plugins.entry(plugin.to_owned()).or_default(),
         };
-        let full = Bucket { millitokens: u64::from(burst) * 1_000, at_ms: now_ms };
+        let full = Bucket { parts: u64::from(burst) * TOKEN, at_ms: now_ms };
         let before = match plugin.young.get(bucket) {
             Some(found) => *found,
             None => plugin.old.remove(bucket).unwrap_or(full),
@@ -66,21 +69,17 @@ impl Buckets {
 
 /// A bucket after one token was asked of it, and the seconds to wait if it had none.
 fn drawn(bucket: Bucket, per_minute: u32, burst: u32, now_ms: u64) -> (Bucket, Option<u32>) {
-    let capacity = u64::from(burst) * 1_000;
-    let elapsed_ms = now_ms.saturating_sub(bucket.at_ms);
-    // A minute has 60,000 ms and a token 1,000 thousandths: one thousandth comes every 60 / per_minute ms. What is left of a
-    // division stays in the time.
-    let gained = elapsed_ms.saturating_mul(u64::from(per_minute)) / 60;
-    let used_ms = if per_minute == 0 { elapsed_ms } else { gained.saturating_mul(60) / u64::from(per_minute) };
-    let filled = bucket.millitokens.saturating_add(gained).min(capacity);
-    let at_ms = if filled == capacity { now_ms.max(bucket.at_ms) } else { bucket.at_ms.saturating_add(used_ms) };
-    if filled >= 1_000 {
-        return (Bucket { millitokens: filled - 1_000, at_ms }, None);
+    let (rate, capacity) = (u64::from(per_minute), u64::from(burst) * TOKEN);
+    let gained = now_ms.saturating_sub(bucket.at_ms).saturating_mul(rate);
+    let filled = bucket.parts.saturating_add(gained).min(capacity);
+    let at_ms = now_ms.max(bucket.at_ms);
+    if filled >= TOKEN {
+        return (Bucket { parts: filled - TOKEN, at_ms }, None);
     }
-    let wait_ms = (1_000 - filled).saturating_mul(60).checked_div(u64::from(per_minute)).unwrap_or(u64::MAX);
-    let seconds =
-        if capacity < 1_000 { u32::MAX } else { u32::try_from(wait_ms.div_ceil(1_000)).unwrap_or(u32::MAX).max(1) };
-    (Bucket { millitokens: filled, at_ms }, Some(seconds))
+    let wait_ms =
+        if capacity < TOKEN { None } else { (TOKEN - filled).checked_next_multiple_of(rate).map(|parts| parts / rate) };
+    let seconds = wait_ms.map_or(u32::MAX, |ms| u32::try_from(ms.div_ceil(1_000)).unwrap_or(u32::MAX).max(1));
+    (Bucket { parts: filled, at_ms }, Some(seconds))
 }
 
 #[cfg(test)]

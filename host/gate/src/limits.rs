@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::engine::Class;
+
 /// How often the engine's clock ticks: the unit of [`Limits::cpu_ticks`].
 pub const TICK: Duration = Duration::from_millis(5);
 
@@ -17,6 +19,8 @@ pub struct Limits {
     /// Wall time of a routing or authentication call. Such calls wait for nothing; it is long enough that a busy machine does
     /// not turn visitors away.
     pub wall: Duration,
+    /// Wall time of a routing or authentication call of a plugin that may wait for the network or the store.
+    pub waiting_wall: Duration,
     /// Wall time of a page and of `lifecycle.check`; a page may wait for a password hash behind others.
     pub slow_wall: Duration,
     /// Bytes that may cross from the guest to the host in one call, the answer included.
@@ -38,15 +42,38 @@ pub struct Limits {
     pub page_concurrency: usize,
     /// How long a call waits for its turn before the client gets 503.
     pub queue: Duration,
+    /// Instances kept for further calls, where the plugin asks for warm ones.
+    pub warm_instances: usize,
+    /// Calls that one warm instance serves: what it leaks is bounded.
+    pub warm_calls: u32,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// The usual limits of a class.
+    pub fn of(class: Class) -> Self {
+        match class {
+            Class::Light => Self::light(),
+            // An interpreter starts for some milliseconds, has tens of MiB and dozens of modules.
+            Class::Heavy => Self {
+                memory_bytes: 64 << 20,
+                cpu_ticks: 40,
+                check_cpu_ticks: 1_000,
+                table_elements: 60_000,
+                instances: 200,
+                concurrency: 16,
+                page_concurrency: 8,
+                ..Self::light()
+            },
+        }
+    }
+
+    fn light() -> Self {
         Self {
             memory_bytes: 32 << 20,
             cpu_ticks: 10,
             check_cpu_ticks: 400,
             wall: Duration::from_secs(1),
+            waiting_wall: Duration::from_secs(5),
             slow_wall: Duration::from_secs(10),
             hostcall_bytes: 1 << 20,
             handles: 1_000,
@@ -57,12 +84,20 @@ impl Default for Limits {
             concurrency: 64,
             page_concurrency: 16,
             queue: Duration::from_secs(1),
+            warm_instances: 4,
+            warm_calls: 500,
         }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::light()
     }
 }
 
 /// Largest body a page of a plugin gets, in bytes. Sign-in forms and callbacks are small.
 pub const PAGE_BODY_BYTES: usize = 64 << 10;
 
-/// Largest component accepted, in bytes. The shipped ones have less than 200 KiB.
-pub const COMPONENT_BYTES: usize = 8 << 20;
+/// Largest component accepted, in bytes. CPython's has 18 MiB, the shipped ones have less than 400 KiB.
+pub const COMPONENT_BYTES: usize = 48 << 20;

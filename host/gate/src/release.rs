@@ -1,49 +1,68 @@
-//! A release: one component with its configuration and limits, compiled, linked and checked. Immutable; named by the hash of
-//! everything that changes what it does.
+//! A release: one component with its configuration, grants and limits, compiled, linked and checked. Immutable; named by the
+//! hash of everything that changes what it does.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use lectern_domain::plugin::{GrantKind, Grants, Hook, Instances, ReleaseHash};
+use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre};
 
+use crate::backend::Backend;
 use crate::bindings::exports::lectern::plugin::{auth, lifecycle, pages, routing};
 use crate::bindings::{INTERFACES, VERSION, WASI_INTERFACES};
-use crate::directory::Directory;
-use crate::engine::Engine;
+use crate::compile::{CompileError, Compiler};
+use crate::engine::{Class, Engine};
 use crate::error::LoadError;
 use crate::limits::{COMPONENT_BYTES, Limits};
 use crate::run::{self, CheckCall};
-use crate::state::{State, Subject};
+use crate::settings::Settings;
+use crate::state::{Effects, State, Subject};
+use crate::stats::Stats;
+use crate::warm::Pool;
 
 /// What to load.
 #[derive(Debug, Clone)]
 pub struct Spec {
-    /// The plugin's name: 1 to 64 lower-case letters, digits and `-`, beginning with a letter. Its pages stand below
-    /// `/__plugin__/<name>/`.
+    /// The name that it is bound under: 1 to 64 lower-case letters, digits and `-`, beginning with a letter. Its pages stand
+    /// below `/__plugin__/<name>/`.
     pub name: String,
     /// The component's bytes.
     pub component: Arc<[u8]>,
-    /// What the operator set for it; never secrets.
-    pub config: BTreeMap<String, String>,
+    /// What the operator set for it, checked against its schema; never secrets.
+    pub config: Map<String, Value>,
+    /// What it may reach.
+    pub grants: Grants,
     /// What its calls may use.
     pub limits: Limits,
+    /// How its instances are used.
+    pub instances: Instances,
 }
 
 impl Spec {
-    /// A plugin with no configuration and the usual limits.
+    /// A plugin with no configuration, no grants and the usual limits.
     pub fn new(name: &str, component: &[u8]) -> Self {
-        Self { name: name.to_owned(), component: component.into(), config: BTreeMap::new(), limits: Limits::default() }
+        Self {
+            name: name.to_owned(),
+            component: component.into(),
+            config: Map::new(),
+            grants: Grants::default(),
+            limits: Limits::of(Class::of(component.len())),
+            instances: Instances::Fresh,
+        }
     }
-}
 
-/// Names a release: the BLAKE3 hash of the contract's version, the component, the configuration and the limits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ReleaseId([u8; 32]);
+    /// With these grants.
+    pub fn granting(mut self, grants: Grants) -> Self {
+        self.grants = grants;
+        self
+    }
 
-impl ReleaseId {
-    fn of(spec: &Spec) -> Self {
+    /// What names the release: the BLAKE3 hash of the contract's version, the name, the component, the configuration, the
+    /// grants, the limits and the use of instances.
+    pub fn release(&self) -> ReleaseHash {
         let mut hasher = blake3::Hasher::new();
         // Lengths before values: no two specifications read the same.
         let mut add = |part: &[u8]| {
@@ -51,39 +70,39 @@ impl ReleaseId {
             hasher.update(part);
         };
         add(VERSION.as_bytes());
-        add(spec.name.as_bytes());
-        add(&spec.component);
-        for (key, value) in &spec.config {
-            add(key.as_bytes());
-            add(value.as_bytes());
+        add(self.name.as_bytes());
+        add(&self.component);
+        add(canonical(&Value::Object(self.config.clone())).as_bytes());
+        add(self.grants.to_string().as_bytes());
+        add(format!("{:?}", self.limits).as_bytes());
+        add(self.instances.as_str().as_bytes());
+        ReleaseHash(*hasher.finalize().as_bytes())
+    }
+}
+
+/// JSON with sorted members: the same document is the same release, however it was written.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            let mut sorted: Vec<_> = members.iter().collect();
+            sorted.sort_by_key(|(name, _)| *name);
+            let members: Vec<String> = sorted
+                .into_iter()
+                .map(|(name, value)| format!("{}:{}", Value::from(name.as_str()), canonical(value)))
+                .collect();
+            format!("{{{}}}", members.join(","))
         }
-        add(format!("{:?}", spec.limits).as_bytes());
-        Self(*hasher.finalize().as_bytes())
-    }
-
-    /// The first half as a number: the seed of the guests' hash maps.
-    fn seed(self) -> u128 {
-        self.0.iter().take(16).fold(0, |seed, &byte| seed << 8 | u128::from(byte))
-    }
-}
-
-impl fmt::Display for ReleaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
-    }
-}
-
-impl fmt::Debug for ReleaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ReleaseId({self})")
+        Value::Array(values) => format!("[{}]", values.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        other => other.to_string(),
     }
 }
 
 /// A plugin that can be called.
 pub struct Release {
-    id: ReleaseId,
+    id: ReleaseHash,
     name: Arc<str>,
-    config: Arc<BTreeMap<String, String>>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) grants: Arc<Grants>,
     pub(crate) limits: Limits,
     pub(crate) engine: Engine,
     pub(crate) pre: InstancePre<State>,
@@ -93,12 +112,14 @@ pub struct Release {
     pub(crate) routing: Option<routing::GuestIndices>,
     pub(crate) auth: Option<auth::GuestIndices>,
     pub(crate) pages: Option<pages::GuestIndices>,
+    /// Used instances, where the plugin asks for that.
+    pub(crate) pool: Option<Pool>,
+    stats: Arc<Stats>,
 }
 
 impl Release {
-    /// Compiles and links a component. Takes tens of milliseconds of all cores: call it on a blocking thread. It is not called
-    /// yet: [`Release::check`] comes next.
-    pub fn compile(engine: &Engine, spec: Spec) -> Result<Self, LoadError> {
+    /// Compiles and links a component. It is not called yet: [`Release::check`] comes next.
+    pub(crate) async fn compile(engine: &Engine, compiler: &Compiler, spec: Spec) -> Result<Self, LoadError> {
         let plugin = spec.name.clone();
         if !name_fits(&spec.name) {
             return Err(LoadError::Name(crate::check::shown(&spec.name)));
@@ -111,15 +132,24 @@ impl Release {
         if !spec.component.starts_with(b"\0asm\x0d\0\x01\0") {
             return Err(LoadError::NotAComponent { plugin });
         }
-        let component = Component::from_binary(&engine.wasm, &spec.component)
-            .map_err(|error| LoadError::Compile { plugin: plugin.clone(), detail: first_lines(&error) })?;
-        admit(&plugin, &component, &engine.wasm)?;
-        let pre = engine.linker.instantiate_pre(&component).map_err(|error| LoadError::Mismatch {
-            plugin: plugin.clone(),
+        let component = compiler.compile(engine, &spec.component).await.map_err(|error| match error {
+            CompileError::Refused(detail) => LoadError::Compile { plugin: plugin.clone(), detail },
+            error => LoadError::Compiler { plugin: plugin.clone(), cause: error },
+        })?;
+        admit(&plugin, &component, &engine.wasm, &spec.grants)?;
+        Self::link(engine, &component, spec)
+    }
+
+    fn link(engine: &Engine, component: &Component, spec: Spec) -> Result<Self, LoadError> {
+        let plugin = || spec.name.clone();
+        let kinds: BTreeSet<GrantKind> = spec.grants.iter().map(|grant| grant.kind()).collect();
+        let mismatch = |error: wasmtime::Error| LoadError::Mismatch {
+            plugin: plugin(),
             offered: VERSION,
             detail: first_lines(&error),
-        })?;
-        let missing = |missing| LoadError::Exports { plugin: plugin.clone(), missing };
+        };
+        let pre = engine.linker(&kinds).and_then(|linker| linker.instantiate_pre(component)).map_err(mismatch)?;
+        let missing = |missing| LoadError::Exports { plugin: plugin(), missing };
         let lifecycle = lifecycle::GuestIndices::new(&pre).map_err(|_| missing("lifecycle"))?;
         let routing = routing::GuestIndices::new(&pre).ok();
         let auth = auth::GuestIndices::new(&pre).ok();
@@ -127,10 +157,12 @@ impl Release {
             return Err(missing("routing or auth"));
         }
         let pages = pages::GuestIndices::new(&pre).ok();
+        let pool = (spec.instances == Instances::Warm).then(|| Pool::new(spec.limits.warm_instances));
         Ok(Self {
-            id: ReleaseId::of(&spec),
+            id: spec.release(),
             name: spec.name.into(),
-            config: Arc::new(spec.config),
+            settings: Arc::new(Settings::new(&spec.config)),
+            grants: Arc::new(spec.grants),
             permits: Semaphore::new(spec.limits.concurrency),
             page_permits: Semaphore::new(spec.limits.page_concurrency),
             limits: spec.limits,
@@ -140,12 +172,15 @@ impl Release {
             routing,
             auth,
             pages,
+            pool,
+            stats: Arc::default(),
         })
     }
 
     /// Instantiates it once, compares the types of its exports and runs `lifecycle.check`.
-    pub async fn check(&self, directory: &Arc<dyn Directory>) -> Result<(), LoadError> {
-        let subject = Subject { head: None, visitor: None, directory: Arc::clone(directory) };
+    pub(crate) async fn check(&self, backend: &Backend) -> Result<(), LoadError> {
+        let backend = backend.clone();
+        let subject = Subject { head: None, visitor: None, target: None, backend, effects: Effects::Real };
         let plugin = || self.name.to_string();
         match run::call(self, subject, CheckCall).await {
             Ok((None, _)) => Ok(()),
@@ -154,14 +189,19 @@ impl Release {
         }
     }
 
-    /// Its name, unique within a chain.
+    /// The name that it is bound under.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
     /// What names it.
-    pub fn id(&self) -> ReleaseId {
+    pub fn id(&self) -> ReleaseHash {
         self.id
+    }
+
+    /// What it may reach.
+    pub fn grants(&self) -> &Grants {
+        &self.grants
     }
 
     /// Whether it decides where requests go.
@@ -174,8 +214,34 @@ impl Release {
         self.auth.is_some()
     }
 
-    pub(crate) fn state(&self, subject: Subject) -> State {
-        State::new(Arc::clone(&self.name), Arc::clone(&self.config), &self.limits, self.id.seed(), subject)
+    /// What it can be asked.
+    pub fn hooks(&self) -> Vec<Hook> {
+        let hooks = [
+            (self.routing.is_some(), Hook::Route),
+            (self.auth.is_some(), Hook::Authenticate),
+            (self.pages.is_some(), Hook::Pages),
+        ];
+        hooks.into_iter().filter_map(|(has, hook)| has.then_some(hook)).collect()
+    }
+
+    /// Whether its calls may wait for the network or the store.
+    pub(crate) fn may_wait(&self) -> bool {
+        [GrantKind::Outbound, GrantKind::KeyValue, GrantKind::Accounts].into_iter().any(|kind| self.grants.opens(kind))
+    }
+
+    /// Used instances that wait for a call.
+    pub fn waiting_instances(&self) -> usize {
+        self.pool.as_ref().map_or(0, Pool::len)
+    }
+
+    /// What its calls did so far.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// The first half of its name as a number: the seed of the guests' hash maps.
+    pub(crate) fn seed(&self) -> u128 {
+        self.id.0.iter().take(16).fold(0, |seed, &byte| seed << 8 | u128::from(byte))
     }
 }
 
@@ -192,7 +258,7 @@ fn name_fits(name: &str) -> bool {
 }
 
 /// Looks at what a component imports and exports, so that a refusal can say what to change: the linker's own words do not.
-fn admit(plugin: &str, component: &Component, engine: &wasmtime::Engine) -> Result<(), LoadError> {
+fn admit(plugin: &str, component: &Component, engine: &wasmtime::Engine, grants: &Grants) -> Result<(), LoadError> {
     let plugin = || plugin.to_owned();
     let of_type = component.component_type();
     let exports: Vec<String> = of_type.exports(engine).map(|(name, _)| name.to_owned()).collect();
@@ -208,10 +274,21 @@ fn admit(plugin: &str, component: &Component, engine: &wasmtime::Engine) -> Resu
             Some(Ours::Speaks(interface)) if !INTERFACES.contains(&interface) => {
                 return Err(LoadError::Missing { plugin: plugin(), wanted: name.to_owned(), offered: VERSION });
             }
-            Some(Ours::Speaks("directory")) if !exports.iter().any(|name| ours(name) == Some(Ours::Speaks("auth"))) => {
-                return Err(LoadError::NotGranted { plugin: plugin() });
+            Some(Ours::Speaks(interface @ ("directory" | "accounts")))
+                if !exports.iter().any(|name| ours(name) == Some(Ours::Speaks("auth"))) =>
+            {
+                return Err(LoadError::NotForRouters { plugin: plugin(), interface: interface.to_owned() });
             }
-            Some(Ours::Speaks(_)) => {}
+            Some(Ours::Speaks(interface)) => match GrantKind::of_interface(interface) {
+                Some(kind) if !grants.opens(kind) => {
+                    return Err(LoadError::NotGranted {
+                        plugin: plugin(),
+                        interface: interface.to_owned(),
+                        grant: kind.as_str(),
+                    });
+                }
+                Some(_) | None => {}
+            },
             None => {
                 let known = name
                     .strip_prefix("wasi:")

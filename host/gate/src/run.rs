@@ -1,8 +1,9 @@
-//! One call of a plugin: a fresh instance, all limits on, and a verdict on how it ended.
+//! One call of a plugin: an instance, all limits on, and a verdict on how it ended.
 
 use std::future::Future;
 use std::sync::Arc;
 
+use lectern_domain::Principal;
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 use wasmtime::component::Instance;
@@ -16,6 +17,7 @@ use crate::error::{Call, Exceeded, Failure, GateError};
 use crate::limits::{Limits, TICK};
 use crate::release::{Release, first_lines};
 use crate::state::{State, Subject};
+use crate::warm::{Kept, Pool};
 
 type Answered<A> = wasmtime::Result<Result<A, types::Failure>>;
 
@@ -89,37 +91,76 @@ fn exported<T>(indices: &Option<T>) -> wasmtime::Result<&T> {
     indices.as_ref().ok_or_else(|| wasmtime::format_err!("the plugin does not export this"))
 }
 
-/// Calls a plugin on a fresh instance. The state comes back with the answer; the instance is gone.
+/// Calls a plugin, on a fresh instance or, where it asked for that, on a used one.
 ///
 /// May be dropped at any point: the guest is then ended and its slot freed.
 pub(crate) async fn call<I: Invocation>(
     release: &Release,
     subject: Subject,
     invocation: I,
-) -> Result<(I::Answer, State), GateError> {
+) -> Result<(I::Answer, Seen), GateError> {
+    let outcome = called(release, subject, invocation).await;
+    if let Err(error) = &outcome {
+        release.stats().ended(error);
+    }
+    outcome
+}
+
+/// What the host remembers of a call that ended well.
+pub(crate) struct Seen {
+    vouched: Vec<Principal>,
+}
+
+impl Seen {
+    /// The principal behind `subject`, if the directory named it in this call.
+    pub(crate) fn vouched(&self, subject: &str) -> Option<Principal> {
+        self.vouched.iter().rev().find(|principal| principal.guid.to_string() == subject).cloned()
+    }
+}
+
+async fn called<I: Invocation>(
+    release: &Release,
+    subject: Subject,
+    invocation: I,
+) -> Result<(I::Answer, Seen), GateError> {
     let (plugin, call, limits) = (release.name(), I::CALL, &release.limits);
     let (_turn, _slot) = turn(release, call).await?;
     let (ticks, wall) = match call {
         Call::Check => (limits.check_cpu_ticks, limits.slow_wall),
         Call::Page => (limits.cpu_ticks, limits.slow_wall),
+        Call::Route | Call::Authenticate if release.may_wait() => (limits.cpu_ticks, limits.waiting_wall),
         Call::Route | Call::Authenticate => (limits.cpu_ticks, limits.wall),
     };
-    let mut store = Store::new(&release.engine.wasm, release.state(subject));
-    store.limiter(|state| &mut state.limiter);
+    let kept = if call == Call::Check { None } else { release.pool.as_ref().and_then(Pool::take) };
+    release.stats().called(call, kept.is_some());
+    let (mut store, used) = match kept {
+        Some(mut kept) => {
+            kept.store.data_mut().begin(release, subject);
+            (kept.store, Some((kept.instance, kept.calls, kept.first_bytes)))
+        }
+        None => {
+            let mut store = Store::new(&release.engine.wasm, State::new(release, subject));
+            store.limiter(|state| &mut state.limiter);
+            store.set_max_component_handles(limits.handles);
+            (store, None)
+        }
+    };
     store.set_hostcall_fuel(limits.hostcall_bytes);
-    store.set_max_component_handles(limits.handles);
     arm(&mut store, ticks);
 
     let outcome = timeout(wall, async {
-        let instance = release.pre.instantiate_async(&mut store).await.map_err(Ended::Instantiating)?;
-        invocation.invoke(release, &mut store, &instance).await.map_err(Ended::Running)
+        let instance = match used {
+            Some((instance, ..)) => instance,
+            None => release.pre.instantiate_async(&mut store).await.map_err(Ended::Instantiating)?,
+        };
+        let answer = invocation.invoke(release, &mut store, &instance).await.map_err(Ended::Running)?;
+        Ok((instance, answer))
     })
     .await;
-    let exceeded = |exceeded| GateError::Limit { plugin: Arc::clone(plugin), call, exceeded };
     match outcome {
-        Err(_) => Err(exceeded(Exceeded::Wall(wall))),
+        Err(_) => Err(GateError::Limit { plugin: Arc::clone(plugin), call, exceeded: Exceeded::Wall(wall) }),
         Ok(Err(ended)) => Err(verdict(release, call, ticks, store.data(), &ended)),
-        Ok(Ok(Err(failure))) => {
+        Ok(Ok((_, Err(failure)))) => {
             let failure = match failure {
                 types::Failure::Unavailable(text) => Failure::Unavailable(shown(&text)),
                 types::Failure::Misconfigured(text) => Failure::Misconfigured(shown(&text)),
@@ -127,7 +168,14 @@ pub(crate) async fn call<I: Invocation>(
             };
             Err(GateError::Failed { plugin: Arc::clone(plugin), call, failure })
         }
-        Ok(Ok(Ok(answer))) => Ok((answer, store.into_data())),
+        Ok(Ok((instance, Ok(answer)))) => {
+            let seen = Seen { vouched: store.data_mut().take_vouched() };
+            if let Some(pool) = release.pool.as_ref().filter(|_| call != Call::Check) {
+                let (calls, first_bytes) = used.map_or((0, 0), |(_, calls, bytes)| (calls, bytes));
+                pool.keep(Kept { store, instance, calls, first_bytes }, limits.warm_calls);
+            }
+            Ok((answer, seen))
+        }
     }
 }
 

@@ -1,85 +1,171 @@
-//! What one call of a plugin may reach: the host's side of every import, and the bounds on it.
+//! What one call of a plugin is made with and has used: the data of one store.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use lectern_domain::Principal;
+use lectern_domain::plugin::Grants;
 use wasmtime::ResourceLimiter;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 
-use crate::bindings::lectern::plugin::{clock, config, content, directory, logging, random, request, types, visitor};
+use crate::backend::Backend;
+use crate::bindings::lectern::plugin::types;
 use crate::check::shown;
-use crate::directory::{Directory, PasswordRefusal};
 use crate::error::Exceeded;
 use crate::head::Head;
 use crate::limits::Limits;
+use crate::release::Release;
+use crate::settings::Settings;
+use crate::stats::Stats;
 use crate::stderr::Stderr;
-use crate::visitor::Visitor;
+use crate::visitor::{TargetView, Visitor};
+use crate::wasi::{self, Touched};
 
-/// Random bytes that one call of `random.bytes` may ask for.
-const MAX_RANDOM_BYTES: u32 = 65_536;
 /// Principals remembered for one call. A plugin needs one; a guest that asks for many keys must not fill memory.
 const MAX_VOUCHED: usize = 16;
 
-/// What a plugin is called with: the request, who is asking, and where to ask about accounts.
+/// Whether what a call does is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effects {
+    /// It is.
+    Real,
+    /// A shadow's call: it reads what the live one reads, and changes nothing.
+    Off,
+}
+
+/// What a plugin is called with: the request, who is asking, where it goes, and what stands behind the imports.
 #[derive(Clone)]
 pub(crate) struct Subject {
     pub(crate) head: Option<Arc<Head>>,
     pub(crate) visitor: Option<Arc<Visitor>>,
-    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) target: Option<Arc<TargetView>>,
+    pub(crate) backend: Backend,
+    pub(crate) effects: Effects,
 }
 
-/// The data of one store, made for one call and dropped with it.
+/// How often a call has used what is counted.
+#[derive(Debug, Default)]
+struct Used {
+    sign_ins: u32,
+    store_operations: u32,
+    verifications: u32,
+    fetches: u32,
+}
+
+/// The data of one store. On a fresh instance it is made for one call and dropped with it; on a warm one, [`State::begin`] makes it
+/// ready for the next.
 pub(crate) struct State {
     plugin: Arc<str>,
-    config: Arc<BTreeMap<String, String>>,
+    settings: Arc<Settings>,
+    grants: Arc<Grants>,
+    stats: Arc<Stats>,
     subject: Subject,
-    /// Principals that the directory answered with during this call.
+    used: Used,
+    /// Principals that the directory answered with during this call, with their groups.
     vouched: Vec<Principal>,
     pub(crate) limiter: Limiter,
     log: LogBudget,
     pub(crate) stderr: Stderr,
-    /// Made when first touched: most calls never do.
     wasi: Option<Box<(WasiCtx, ResourceTable)>>,
+    /// Whether the time or randomness was read through WASI.
+    pub(crate) touched: Touched,
     seed: u128,
 }
 
+/// Counts one use; ends the guest at the bound, because a guest that does not stop by itself would go on being refused.
+fn count(used: &mut u32, limit: u32, what: &str) -> wasmtime::Result<()> {
+    *used += 1;
+    if *used > limit { wasmtime::bail!("more than {limit} {what} in one call") } else { Ok(()) }
+}
+
 impl State {
-    pub(crate) fn new(
-        plugin: Arc<str>,
-        config: Arc<BTreeMap<String, String>>,
-        limits: &Limits,
-        seed: u128,
-        subject: Subject,
-    ) -> Self {
+    pub(crate) fn new(release: &Release, subject: Subject) -> Self {
         Self {
-            plugin,
-            config,
+            plugin: Arc::clone(release.name()),
+            settings: Arc::clone(&release.settings),
+            grants: Arc::clone(&release.grants),
+            stats: Arc::clone(release.stats()),
             subject,
+            used: Used::default(),
             vouched: Vec::new(),
-            limiter: Limiter::new(limits),
-            log: LogBudget { lines: limits.log_lines, line_bytes: limits.log_line_bytes, dropped: 0 },
+            limiter: Limiter::new(&release.limits),
+            log: LogBudget::new(&release.limits),
             stderr: Stderr::default(),
             wasi: None,
-            seed,
+            touched: Touched::default(),
+            seed: release.seed(),
         }
     }
 
-    /// The principal behind `subject`, if the directory named it in this call.
-    pub(crate) fn vouched(&self, subject: &str) -> Option<Principal> {
-        self.vouched.iter().rev().find(|principal| principal.guid.to_string() == subject).cloned()
+    /// Makes a used state ready for another call: nothing of the call before is left but what the guest itself kept in memory.
+    pub(crate) fn begin(&mut self, release: &Release, subject: Subject) {
+        self.tell_dropped();
+        self.subject = subject;
+        self.used = Used::default();
+        self.vouched.clear();
+        self.limiter.refused = None;
+        self.log = LogBudget::new(&release.limits);
+        self.stderr.clear();
+        self.touched.clear();
     }
 
-    fn head(&self) -> Option<&Head> {
+    /// The principals that the directory named in this call.
+    pub(crate) fn take_vouched(&mut self) -> Vec<Principal> {
+        std::mem::take(&mut self.vouched)
+    }
+
+    pub(crate) fn plugin(&self) -> &str {
+        &self.plugin
+    }
+
+    pub(crate) fn head(&self) -> Option<&Head> {
         self.subject.head.as_deref()
     }
 
-    fn vouch(&mut self, principal: Principal) -> types::Identity {
+    pub(crate) fn visitor(&self) -> Option<&Visitor> {
+        self.subject.visitor.as_deref()
+    }
+
+    pub(crate) fn target(&self) -> Option<&TargetView> {
+        self.subject.target.as_deref()
+    }
+
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.subject.backend
+    }
+
+    pub(crate) fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn has_effects(&self) -> bool {
+        self.subject.effects == Effects::Real
+    }
+
+    pub(crate) fn count_sign_in(&mut self, limit: u32) -> wasmtime::Result<()> {
+        count(&mut self.used.sign_ins, limit, "sign-ins")
+    }
+
+    pub(crate) fn count_store_operation(&mut self, limit: u32) -> wasmtime::Result<()> {
+        count(&mut self.used.store_operations, limit, "operations of the store")
+    }
+
+    pub(crate) fn count_verification(&mut self, limit: u32) -> wasmtime::Result<()> {
+        count(&mut self.used.verifications, limit, "verifications of tokens")
+    }
+
+    pub(crate) fn count_fetch(&mut self, limit: u32) -> wasmtime::Result<()> {
+        count(&mut self.used.fetches, limit, "outbound requests")
+    }
+
+    pub(crate) fn vouch(&mut self, principal: Principal, groups: &[String]) -> types::Identity {
         let identity = types::Identity {
             subject: principal.guid.to_string(),
             display_name: Some(principal.username.clone()),
-            groups: Vec::new(),
+            groups: groups.to_vec(),
             claims: Vec::new(),
             ttl: None,
         };
@@ -89,83 +175,10 @@ impl State {
         self.vouched.push(principal);
         identity
     }
-}
 
-impl Drop for State {
-    fn drop(&mut self) {
-        if self.log.dropped > 0 {
-            tracing::warn!(plugin.name = %self.plugin, log.dropped = self.log.dropped, "plugin logged more than it may");
-        }
-    }
-}
-
-impl types::Host for State {}
-
-impl request::Host for State {
-    fn id(&mut self) -> String {
-        self.head().map_or(String::new(), |head| head.id.clone())
-    }
-    fn method(&mut self) -> String {
-        self.head().map_or(String::new(), |head| head.method.as_str().to_owned())
-    }
-    fn scheme(&mut self) -> String {
-        self.head().map_or(String::new(), |head| head.scheme.as_str().to_owned())
-    }
-    fn authority(&mut self) -> String {
-        self.head().map_or(String::new(), |head| head.authority().to_owned())
-    }
-    fn host(&mut self) -> String {
-        self.head().map_or(String::new(), Head::host)
-    }
-    fn client_ip(&mut self) -> String {
-        self.head().map_or(String::new(), |head| head.client_ip.to_string())
-    }
-    fn path(&mut self) -> String {
-        self.head().map_or(String::new(), |head| head.path.decoded().to_owned())
-    }
-    fn path_prefix(&mut self, segments: u32) -> String {
-        let segments = usize::try_from(segments).unwrap_or(usize::MAX);
-        self.head().map_or(String::new(), |head| head.path.prefix(segments).to_owned())
-    }
-    fn path_has_prefix(&mut self, prefix: String) -> bool {
-        self.head().is_some_and(|head| head.path.decoded().starts_with(&prefix))
-    }
-    fn query(&mut self) -> Option<String> {
-        self.head()?.query.clone()
-    }
-    fn query_param(&mut self, name: String) -> Option<String> {
-        self.head()?.query_param(&name)
-    }
-    fn header(&mut self, name: String) -> Vec<Vec<u8>> {
-        self.head().map_or(Vec::new(), |head| head.guest_header(&name))
-    }
-    fn cookie(&mut self, name: String) -> Option<String> {
-        self.head()?.guest_cookie(&name).map(str::to_owned)
-    }
-    fn headers(&mut self) -> Vec<types::Field> {
-        self.head().map_or(Vec::new(), Head::guest_headers)
-    }
-}
-
-impl visitor::Host for State {
-    fn present(&mut self) -> bool {
-        self.subject.visitor.is_some()
-    }
-    fn subject(&mut self) -> Option<String> {
-        Some(self.subject.visitor.as_ref()?.subject.clone())
-    }
-    fn in_group(&mut self, name: String) -> bool {
-        self.subject.visitor.as_ref().is_some_and(|visitor| visitor.groups.contains(&name))
-    }
-    fn claim(&mut self, name: String) -> Option<String> {
-        let visitor = self.subject.visitor.as_ref()?;
-        visitor.claims.iter().find(|(claim, _)| *claim == name).map(|(_, value)| value.clone())
-    }
-}
-
-impl logging::Host for State {
-    fn log(&mut self, level: logging::Level, message: String, fields: Vec<(String, String)>) {
-        let Some(line) = self.log.line(&message, &fields) else { return };
+    /// Writes one line to the operator's log, within the bounds of the call.
+    pub(crate) fn write_log(&mut self, level: tracing::Level, message: &str, fields: &[(String, String)]) {
+        let Some(line) = self.log.line(message, fields) else { return };
         let (plugin, id) = (&*self.plugin, self.head().map_or("", |head| head.id.as_str()));
         macro_rules! write {
             ($level:ident) => {
@@ -173,92 +186,34 @@ impl logging::Host for State {
             };
         }
         match level {
-            logging::Level::Trace => write!(TRACE),
-            logging::Level::Debug => write!(DEBUG),
-            logging::Level::Info => write!(INFO),
-            logging::Level::Warn => write!(WARN),
-            logging::Level::Error => write!(ERROR),
+            tracing::Level::TRACE => write!(TRACE),
+            tracing::Level::DEBUG => write!(DEBUG),
+            tracing::Level::INFO => write!(INFO),
+            tracing::Level::WARN => write!(WARN),
+            tracing::Level::ERROR => write!(ERROR),
+        }
+    }
+
+    fn tell_dropped(&self) {
+        if self.log.dropped > 0 {
+            self.stats.dropped_log(self.log.dropped);
+            tracing::warn!(plugin.name = %self.plugin, log.dropped = self.log.dropped, "plugin logged more than it may");
         }
     }
 }
 
-impl config::Host for State {
-    fn get(&mut self, key: String) -> Option<String> {
-        self.config.get(&key).cloned()
-    }
-    fn keys(&mut self) -> Vec<String> {
-        self.config.keys().cloned().collect()
-    }
-}
-
-impl clock::Host for State {
-    fn unix_millis(&mut self) -> u64 {
-        // A clock before 1970 reads as 1970.
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
-    }
-}
-
-impl random::Host for State {
-    fn bytes(&mut self, len: u32) -> wasmtime::Result<Vec<u8>> {
-        if len > MAX_RANDOM_BYTES {
-            wasmtime::bail!("asked for {len} random bytes, more than {MAX_RANDOM_BYTES}");
-        }
-        let mut bytes = vec![0; len as usize];
-        getrandom::fill(&mut bytes).map_err(|error| wasmtime::format_err!("no randomness: {error}"))?;
-        Ok(bytes)
-    }
-}
-
-impl content::Host for State {
-    fn vanity(&mut self) -> Option<content::Mount> {
-        let head = self.subject.head.as_ref()?;
-        let (guid, segments) = self.subject.directory.find_vanity(head.path.decoded())?;
-        let path = format!("{}/", head.path.prefix(segments));
-        Some(content::Mount { content: guid.to_string(), path, segments: u32::try_from(segments).ok()? })
-    }
-}
-
-impl directory::Host for State {
-    fn find_key(&mut self, key: String) -> Option<types::Identity> {
-        let principal = self.subject.directory.find_key(&key)?;
-        Some(self.vouch(principal))
-    }
-
-    fn session(&mut self) -> Option<types::Identity> {
-        let head = self.subject.head.as_ref()?;
-        let principal = self.subject.directory.find_session(head.session_token()?)?;
-        Some(self.vouch(principal))
-    }
-
-    async fn check_password(
-        &mut self,
-        username: String,
-        password: String,
-    ) -> Result<types::Identity, directory::Refusal> {
-        // Outside a request there is nobody whose password it could be.
-        let Some(client) = self.head().map(|head| head.client_ip) else { return Err(directory::Refusal::Wrong) };
-        match self.subject.directory.check_password(client, &username, &password).await {
-            Ok(principal) => Ok(self.vouch(principal)),
-            Err(PasswordRefusal::Wrong) => Err(directory::Refusal::Wrong),
-            Err(PasswordRefusal::Throttled(wait)) => {
-                Err(directory::Refusal::Throttled(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).max(1)))
-            }
-            Err(PasswordRefusal::Unavailable) => Err(directory::Refusal::Unavailable),
-        }
+impl Drop for State {
+    fn drop(&mut self) {
+        self.tell_dropped();
     }
 }
 
 impl WasiView for State {
-    /// A context that holds nothing and may nothing. Its only word that differs between hosts is the seed of hash maps, which
-    /// is one number per release: a guest is then a function of what it asks.
+    /// Made when first touched: most calls never do.
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (stderr, seed) = (&self.stderr, self.seed);
-        let parts = self.wasi.get_or_insert_with(|| {
-            let mut builder = WasiCtx::builder();
-            builder.stderr(stderr.clone()).insecure_random_seed(seed);
-            builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
-            Box::new((builder.build(), ResourceTable::new()))
-        });
+        let (grants, clock, seed) = (&self.grants, &self.subject.backend.clock, self.seed);
+        let (stderr, touched) = (&self.stderr, &self.touched);
+        let parts = self.wasi.get_or_insert_with(|| Box::new(wasi::context(grants, clock, seed, stderr, touched)));
         WasiCtxView { ctx: &mut parts.0, table: &mut parts.1 }
     }
 }
@@ -268,19 +223,31 @@ pub(crate) struct Limiter {
     memory: usize,
     table: usize,
     instances: usize,
+    /// Bytes of all linear memories.
+    pub(crate) bytes: usize,
     pub(crate) refused: Option<Exceeded>,
 }
 
 impl Limiter {
     fn new(limits: &Limits) -> Self {
-        Self { memory: limits.memory_bytes, table: limits.table_elements, instances: limits.instances, refused: None }
+        Self {
+            memory: limits.memory_bytes,
+            table: limits.table_elements,
+            instances: limits.instances,
+            bytes: 0,
+            refused: None,
+        }
     }
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let fits = desired <= self.memory;
-        if !fits {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        // All memories together: components made of several modules may have several.
+        let total = self.bytes.saturating_add(desired.saturating_sub(current));
+        let fits = total <= self.memory;
+        if fits {
+            self.bytes = total;
+        } else {
             self.refused = Some(Exceeded::Memory(self.memory));
         }
         Ok(fits)
@@ -312,6 +279,10 @@ struct LogBudget {
 }
 
 impl LogBudget {
+    fn new(limits: &Limits) -> Self {
+        Self { lines: limits.log_lines, line_bytes: limits.log_line_bytes, dropped: 0 }
+    }
+
     /// One line with its fields, cut to size and without control characters; `None` when the call has written enough.
     fn line(&mut self, message: &str, fields: &[(String, String)]) -> Option<String> {
         let Some(left) = self.lines.checked_sub(1) else {

@@ -26,6 +26,11 @@ impl Stderr {
         shown(&text.lines().map(str::trim).filter(|line| !line.is_empty()).take(3).collect::<Vec<_>>().join(" "))
     }
 
+    /// Forgets what was written.
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
+    }
+
     fn keep(&self, bytes: &[u8]) {
         let mut kept = self.0.lock();
         let room = KEPT_BYTES.saturating_sub(kept.len());

@@ -108,8 +108,23 @@ impl Directory for ServerDirectory {
         self.view.current().principal_of_key(&credentials::secret_hash(key))
     }
 
-    fn find_session(&self, token: &str) -> Option<Principal> {
-        self.view.current().principal_of_session(&credentials::secret_hash(token), OffsetDateTime::now_utc())
+    fn find_user(&self, name: &str) -> Option<Principal> {
+        let view = self.view.current();
+        let user =
+            view.users.values().find(|user| user.username.eq_ignore_ascii_case(name)).filter(|user| !user.locked)?;
+        Some(Principal {
+            user: user.id,
+            guid: user.guid,
+            username: user.username.clone(),
+            role: user.role,
+            via: PrincipalVia::Session,
+        })
+    }
+
+    fn find_session(&self, token: &str) -> Option<(Principal, Arc<[String]>)> {
+        let view = self.view.current();
+        let principal = view.principal_of_session(&credentials::secret_hash(token), OffsetDateTime::now_utc())?;
+        Some((principal, Arc::default()))
     }
 
     async fn check_password(

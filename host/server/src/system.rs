@@ -12,6 +12,8 @@ use tower::ServiceExt as _;
 pub(crate) struct SystemParts {
     pub(crate) api: Router,
     pub(crate) dashboard: Router,
+    /// What the protocol has no word for.
+    pub(crate) lectern: Router,
     /// Where their handlers run.
     pub(crate) runtime: tokio::runtime::Handle,
 }
@@ -25,6 +27,7 @@ impl SystemService for SystemParts {
     ) -> BoxFuture<'static, Response<EdgeBody>> {
         let router = match target {
             System::Api => self.api.clone(),
+            System::Lectern => self.lectern.clone(),
             System::Dashboard => self.dashboard.clone(),
         };
         let mut request = request.map(axum::body::Body::new);

@@ -228,6 +228,7 @@ mod tests {
             target: Target::Content(ContentGuid(GUID)),
             rewrite: Rewrite::StripSegments(segments),
             bundle: None,
+            selected: None,
             hints: Vec::new(),
             set_headers: HeaderMap::new(),
             remove_headers: Vec::new(),
@@ -258,6 +259,8 @@ mod tests {
             path: RequestPath::parse("/content/0f4b8f5e-3a6c-4a8e-9c2b-1d2e3f405162/a%20b").unwrap(),
             query: Some("x=1&y=%26".into()),
             client_ip: origin.client,
+            peer_ip: origin.client,
+            certificate: None,
             headers,
         };
         let forward = forward(2);

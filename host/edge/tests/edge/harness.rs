@@ -21,6 +21,7 @@ use lectern_domain::access::AccessRules;
 use lectern_domain::app_mode::AppMode;
 use lectern_domain::content::ProcessSettings;
 use lectern_domain::launch::{Prepared, Program};
+use lectern_domain::plugin::{Grants, Phase};
 use lectern_domain::snapshot::{BundleEntry, ContentEntry, KeyEntry, Snapshot, UserEntry};
 use lectern_domain::{
     AccessType, BundleHash, BundleId, ContentGuid, ContentId, JobKey, KeyId, Principal, UserGuid, UserId, UserRole,
@@ -29,7 +30,7 @@ use lectern_edge::{
     Caller, Edge, EdgeBody, EdgeConfig, Health, NewSession, RequestBody, RunError, Services, Sessions, SignIn,
     StartFailure, Stopped, SystemService, Trees, Unavailable, Worker, Workers,
 };
-use lectern_gate::{Chain, Directory, Gate, PasswordRefusal, Spec};
+use lectern_gate::{Backend, Chain, Compiler, Directory, Gate, PasswordRefusal, Spec};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
@@ -159,9 +160,13 @@ impl Directory for Accounts {
         self.view.principal_of_key(blake3::hash(key.as_bytes()).as_bytes())
     }
 
-    fn find_session(&self, token: &str) -> Option<Principal> {
+    fn find_user(&self, name: &str) -> Option<Principal> {
+        self.principal(name)
+    }
+
+    fn find_session(&self, token: &str) -> Option<(Principal, Arc<[String]>)> {
         let guid = *self.sessions.lock().get(token)?;
-        self.principal(&self.by_guid(guid)?.username)
+        Some((self.principal(&self.by_guid(guid)?.username)?, Arc::default()))
     }
 
     async fn check_password(
@@ -181,25 +186,34 @@ static ACCOUNTS_OF_ALL: LazyLock<Arc<Accounts>> =
 /// Loads the shipped components once per test process, on a thread and a runtime of their own.
 static GATE: LazyLock<Arc<Gate>> = LazyLock::new(|| gate(None));
 
+fn grants() -> Grants {
+    ["clock", "random", "content", "directory"].iter().map(|grant| grant.parse().unwrap()).collect()
+}
+
 /// A gate with the shipped components, and before them `first`, which both routes and authenticates.
 pub(crate) fn gate(first: Option<Vec<u8>>) -> Arc<Gate> {
     let load = move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let gate = Arc::new(Gate::start(ACCOUNTS_OF_ALL.clone()).unwrap());
+        let gate =
+            Arc::new(Gate::start(Backend::with_directory(ACCOUNTS_OF_ALL.clone()), Compiler::InProcess).unwrap().0);
         runtime.block_on(async {
             let release = |name: &'static str| {
                 let component = lectern_shipped::component(name).unwrap();
-                gate.load(Spec::new(name, component))
+                gate.load(Spec::new(name, component).granting(grants()))
             };
             let (router, key, login) =
                 tokio::join!(release("content-router"), release("api-key"), release("password-login"));
-            let (mut routers, mut authenticators) = (vec![router.unwrap()], vec![key.unwrap(), login.unwrap()]);
+            let mut places = vec![
+                (Phase::Route, router.unwrap()),
+                (Phase::Authenticate, key.unwrap()),
+                (Phase::Authenticate, login.unwrap()),
+            ];
             if let Some(component) = first {
-                let first = gate.load(Spec::new("hostile", &component)).await.unwrap();
-                routers.insert(0, first.clone());
-                authenticators.insert(0, first);
+                let first = gate.load(Spec::new("hostile", &component).granting(grants())).await.unwrap();
+                places.insert(0, (Phase::Authenticate, first.clone()));
+                places.insert(0, (Phase::Route, first));
             }
-            gate.swap(Chain::new(routers, authenticators).unwrap());
+            gate.swap(Chain::of(places).unwrap());
         });
         // Its threads end with the process.
         std::mem::forget(runtime);

@@ -9,7 +9,8 @@ use lectern_gate::{
     Routed, Spec,
 };
 
-use crate::support::{ada, gate, get, guest, request};
+use crate::support::{ada, api, gate, get, guest, request, spec};
+use lectern_domain::plugin::Phase;
 use lectern_domain::{KeyId, PrincipalVia, UserRole};
 
 /// Short enough for a test, long enough for a slow machine.
@@ -18,20 +19,20 @@ fn limits() -> Limits {
 }
 
 async fn hostile(gate: &Gate, limits: Limits) -> (Arc<Release>, Chain) {
-    let release = gate.load(Spec { limits, ..Spec::new("hostile", &guest("hostile")) }).await.unwrap();
-    let chain = Chain::new(vec![Arc::clone(&release)], vec![Arc::clone(&release)]).unwrap();
+    let release = gate.load(Spec { limits, ..spec("hostile", &guest("hostile")) }).await.unwrap();
+    let chain = Chain::of([(Phase::Route, Arc::clone(&release)), (Phase::Authenticate, Arc::clone(&release))]).unwrap();
     (release, chain)
 }
 
 async fn reply(gate: &Gate, chain: &Chain, path: &str) -> Reply {
-    match gate.route(chain, &get(path), None).await {
+    match gate.route(chain, &get(path)).await {
         Ok(Routed::Respond { reply, .. }) => reply,
         other => panic!("{path}: {other:?}"),
     }
 }
 
 async fn error(gate: &Gate, chain: &Chain, path: &str) -> GateError {
-    match gate.route(chain, &get(path), None).await {
+    match gate.route(chain, &get(path)).await {
         Err(error) => error,
         other => panic!("{path}: {other:?}"),
     }
@@ -142,11 +143,11 @@ async fn a_thousand_crashes_leave_every_slot_free() {
     // Calls dropped in the middle, as when the client goes away.
     for _ in 0..50 {
         let head = get("/sleep");
-        let call = gate.route(&chain, &head, None);
+        let call = gate.route(&chain, &head);
         assert!(tokio::time::timeout(Duration::from_millis(2), call).await.is_err());
     }
     let heads: Vec<_> = (0..60).map(|_| get("/count")).collect();
-    let calls = heads.iter().map(|head| gate.route(&chain, head, None));
+    let calls = heads.iter().map(|head| gate.route(&chain, head));
     for routed in futures(calls).await {
         assert!(matches!(routed, Ok(Routed::Respond { .. })), "{routed:?}");
     }
@@ -175,7 +176,7 @@ async fn a_call_waits_for_its_turn_and_not_for_ever() {
     let gate = gate();
     let (_, chain) = hostile(&gate, Limits { concurrency: 1, ..limits() }).await;
     let (sleeping, next) = (get("/sleep"), get("/count"));
-    let (slow, waiting) = tokio::join!(gate.route(&chain, &sleeping, None), gate.route(&chain, &next, None));
+    let (slow, waiting) = tokio::join!(gate.route(&chain, &sleeping), gate.route(&chain, &next));
     assert!(matches!(slow, Err(GateError::Limit { .. })), "{slow:?}");
     match waiting {
         Err(GateError::Busy { waited, .. }) => assert_eq!(waited, Duration::from_millis(100)),
@@ -193,7 +194,7 @@ async fn a_flood_of_sign_ins_keeps_nobody_from_being_recognised() {
     let pages = [gate.page(&chain, "hostile", &form, Bytes::new()), gate.page(&chain, "hostile", &form, Bytes::new())];
     let visitor = async {
         // The first page holds its turn and the second waits for it when this runs.
-        let known = gate.authenticate(&chain, &request("GET", "/", &[("x-do", "key"), ("x-key", "k1")])).await;
+        let known = gate.authenticate(&chain, &request("GET", "/", &[("x-do", "key"), ("x-key", "k1")]), &api()).await;
         assert!(matches!(known, Ok(Authenticated::Identity(_))), "{known:?}");
     };
     let (pages, ()) = tokio::join!(futures(pages.into_iter()), visitor);
@@ -230,7 +231,7 @@ async fn a_failing_authenticator_never_makes_anybody_anonymous() {
     let (_, chain) = hostile(&gate, limits()).await;
     let ask = |fields: &'static [(&'static str, &'static str)]| {
         let (gate, chain) = (&gate, &chain);
-        async move { gate.authenticate(chain, &request("GET", "/", fields)).await }
+        async move { gate.authenticate(chain, &request("GET", "/", fields), &api()).await }
     };
     assert!(matches!(ask(&[("x-do", "loop")]).await, Err(GateError::Limit { call: Call::Authenticate, .. })));
     assert!(matches!(ask(&[("x-do", "nobody")]).await, Err(GateError::Invalid { reason: BadAnswer::Subject, .. })));
@@ -280,7 +281,7 @@ async fn pages_are_bounded_and_never_set_the_session() {
 async fn a_check_refuses_with_its_own_words() {
     let gate = gate();
     let load = async |check: &str| {
-        let mut spec = Spec::new("hostile", &guest("hostile"));
+        let mut spec = spec("hostile", &guest("hostile"));
         spec.config.insert("check".into(), check.into());
         gate.load(spec).await
     };

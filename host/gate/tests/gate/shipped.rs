@@ -4,7 +4,7 @@ use bytes::Bytes;
 use lectern_domain::{BundleId, PrincipalVia};
 use lectern_gate::{Authenticated, Page, Routed};
 
-use crate::support::{CONTENT, ada, gate, request, shipped};
+use crate::support::{CONTENT, ada, api, gate, request, shipped};
 
 #[tokio::test]
 async fn routes() {
@@ -13,7 +13,7 @@ async fn routes() {
     let chain = gate.chain();
     let line = async |method: &str, target: &str| {
         let head = request(method, target, &[]);
-        match gate.route(&chain, &head, None).await.unwrap() {
+        match gate.route(&chain, &head).await.unwrap() {
             Routed::NotMine => "404".to_owned(),
             Routed::Respond { reply, .. } => {
                 format!("{} {}", reply.status.as_u16(), reply.headers["location"].to_str().unwrap())
@@ -51,7 +51,7 @@ async fn visitors() {
     gate.swap(shipped(&gate).await);
     let chain = gate.chain();
     let line = async |target: &str, fields: &[(&str, &str)]| match gate
-        .authenticate(&chain, &request("GET", target, fields))
+        .authenticate(&chain, &request("GET", target, fields), &api())
         .await
         .unwrap()
     {

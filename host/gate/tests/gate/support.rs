@@ -7,8 +7,12 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, uri::Authority};
+use lectern_domain::plugin::Phase;
 use lectern_domain::{ContentGuid, KeyId, Principal, PrincipalVia, UserGuid, UserId, UserRole};
-use lectern_gate::{Chain, Directory, Gate, Head, PasswordRefusal, Release, RequestPath, Scheme, Spec};
+use lectern_gate::{
+    Backend, Chain, Compiler, Directory, Gate, Head, PasswordRefusal, Release, RequestPath, Scheme, Spec, System,
+    Target, TargetView,
+};
 use uuid::Uuid;
 
 pub(crate) const CONTENT: &str = "0f4b8f5e-3a6c-4a8e-9c2b-1d2e3f405162";
@@ -34,8 +38,11 @@ impl Directory for World {
     fn find_key(&self, key: &str) -> Option<Principal> {
         (key == "k1").then(|| Principal { role: UserRole::Viewer, ..ada(PrincipalVia::Key(KeyId(7))) })
     }
-    fn find_session(&self, token: &str) -> Option<Principal> {
-        (token == "s1").then(|| ada(PrincipalVia::Session))
+    fn find_user(&self, name: &str) -> Option<Principal> {
+        name.eq_ignore_ascii_case("ada").then(|| ada(PrincipalVia::Session))
+    }
+    fn find_session(&self, token: &str) -> Option<(Principal, Arc<[String]>)> {
+        (token == "s1").then(|| (ada(PrincipalVia::Session), Arc::from(["testers".to_owned()])))
     }
     async fn check_password(&self, client: IpAddr, name: &str, password: &str) -> Result<Principal, PasswordRefusal> {
         assert_eq!(client, IpAddr::from([192, 0, 2, 7]));
@@ -63,6 +70,8 @@ pub(crate) fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Ar
         path: RequestPath::parse(path).unwrap(),
         query: query.map(str::to_owned),
         client_ip: IpAddr::from([192, 0, 2, 7]),
+        peer_ip: IpAddr::from([198, 51, 100, 1]),
+        certificate: None,
         headers,
     })
 }
@@ -73,17 +82,33 @@ pub(crate) fn get(target: &str) -> Arc<Head> {
 
 /// A gate of its own for each test: engines share nothing.
 pub(crate) fn gate() -> Gate {
-    Gate::start(Arc::new(World)).unwrap()
+    Gate::start(Backend::with_directory(Arc::new(World)), Compiler::InProcess).unwrap().0
+}
+
+/// A plugin with every grant that names nothing.
+pub(crate) fn spec(name: &str, component: &[u8]) -> Spec {
+    let grants = ["clock", "random", "content", "directory"].iter().map(|grant| grant.parse().unwrap()).collect();
+    Spec::new(name, component).granting(grants)
+}
+
+/// Where requests go that are asked who sends them.
+pub(crate) fn api() -> Arc<TargetView> {
+    Arc::new(TargetView { target: Target::System(System::Api), content: None })
 }
 
 /// The chain of a server as installed.
 pub(crate) async fn shipped(gate: &Gate) -> Chain {
     let mut loaded: HashMap<&str, Arc<Release>> = HashMap::new();
     for (name, component) in lectern_shipped::SHIPPED {
-        loaded.insert(name, gate.load(Spec::new(name, component)).await.unwrap());
+        loaded.insert(name, gate.load(spec(name, component)).await.unwrap());
     }
     let of = |name: &str| Arc::clone(&loaded[name]);
-    Chain::new(vec![of("content-router")], vec![of("api-key"), of("password-login")]).unwrap()
+    Chain::of([
+        (Phase::Route, of("content-router")),
+        (Phase::Authenticate, of("api-key")),
+        (Phase::Authenticate, of("password-login")),
+    ])
+    .unwrap()
 }
 
 /// The component that `examples/<name>.rs` of the guests becomes.

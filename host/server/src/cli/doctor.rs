@@ -192,7 +192,7 @@ fn tool(what: &'static str, program: &str, remedy: &str, without: &str) -> Findi
 
 /// Whether the plugins' engine can reserve the memory it works in.
 fn gate() -> Finding {
-    match lectern_gate::Engine::start() {
+    match lectern_gate::try_engine() {
         Ok(_) => Finding::good("gate", "the WebAssembly engine starts"),
         Err(error) => {
             Finding::bad("gate", chain(&error), "raise the limit of address space (ulimit -v) for this account")

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use lectern_bundles::{Cache, DEFAULT_CACHE_BYTES, Limits, Store, Trees};
+use lectern_domain::plugin::{Grant, Phase};
 use lectern_edge::{ContentTimeouts, EdgeConfig, Services};
-use lectern_gate::{Chain, Gate, Spec};
+use lectern_gate::{Backend, Chain, Compiler, Gate, Spec};
 use lectern_metadata::{Database, listen};
 use lectern_supervisor::Program;
 use tokio::sync::Notify;
@@ -114,7 +115,7 @@ impl Parts {
         });
         let sessions =
             DatabaseSessions { database: database.clone(), view: Arc::clone(view), runtime: runtime.clone() };
-        let system = Arc::new(SystemParts { api, dashboard, runtime });
+        let system = Arc::new(SystemParts { api, dashboard, lectern: axum::Router::new(), runtime });
         Ok(Self { view: Arc::clone(view), gate, fleet, files, sessions, system, deployer, paths: paths.clone(), wake })
     }
 
@@ -221,19 +222,22 @@ pub(crate) async fn find_runtimes(config: &Config, paths: &Paths) -> anyhow::Res
 /// Compiles the components that Lectern ships and puts them in force.
 async fn start_gate(view: &Arc<View>, database: &Database, runtime: tokio::runtime::Handle) -> anyhow::Result<Gate> {
     let directory = ServerDirectory::new(Arc::clone(view), database.clone(), runtime);
-    let gate = Gate::start(Arc::new(directory)).context("start the gate")?;
-    let (mut routers, mut authenticators) = (Vec::new(), Vec::new());
+    let backend = Backend::with_directory(Arc::new(directory));
+    let (gate, _) = Gate::start(backend, Compiler::InProcess).context("start the gate")?;
+    let mut places = Vec::new();
     for (name, component) in lectern_shipped::SHIPPED {
-        let release = gate.load(Spec::new(name, component)).await.with_context(|| format!("load the plugin {name}"))?;
+        let grants = ["content", "directory"].iter().filter_map(|grant| grant.parse::<Grant>().ok()).collect();
+        let spec = Spec::new(name, component).granting(grants);
+        let release = gate.load(spec).await.with_context(|| format!("load the plugin {name}"))?;
         tracing::info!(plugin = name, release = %release.id(), "plugin loaded");
         if release.routes() {
-            routers.push(Arc::clone(&release));
+            places.push((Phase::Route, Arc::clone(&release)));
         }
         if release.authenticates() {
-            authenticators.push(release);
+            places.push((Phase::Authenticate, release));
         }
     }
-    gate.swap(Chain::new(routers, authenticators).context("put the plugins in order")?);
+    gate.swap(Chain::of(places).context("put the plugins in order")?);
     Ok(gate)
 }
 

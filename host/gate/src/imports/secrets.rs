@@ -1,0 +1,43 @@
+//! Secrets: used for the plugin, or, with a grant of its own, handed to it.
+
+use hmac::{Hmac, Mac as _};
+use lectern_domain::plugin::GrantKind;
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+
+use crate::backend::Secret;
+use crate::bindings::lectern::plugin::{secret_values, secrets};
+use crate::state::State;
+
+impl State {
+    /// The secret of this name, if a grant of this kind names it.
+    pub(crate) fn secret(&self, kind: GrantKind, name: &str) -> Option<Secret> {
+        if !self.grants().allows_secret(kind, name) {
+            return None;
+        }
+        self.backend().secrets.secret(self.plugin(), name)
+    }
+}
+
+impl secrets::Host for State {
+    fn hmac_sha256(&mut self, name: String, data: Vec<u8>) -> Option<Vec<u8>> {
+        let secret = self.secret(GrantKind::Secret, &name)?;
+        // HMAC takes keys of any length (RFC 2104 §2), so this is never `Err`.
+        let mut mac = <Hmac<Sha256> as hmac::Mac>::new_from_slice(secret.reveal()).ok()?;
+        mac.update(&data);
+        Some(mac.finalize().into_bytes().to_vec())
+    }
+
+    fn matches(&mut self, name: String, candidate: Vec<u8>) -> Option<bool> {
+        let secret = self.secret(GrantKind::Secret, &name)?;
+        // Hashes first: slices of different lengths would be told apart in no time.
+        let (one, other) = (blake3::hash(secret.reveal()), blake3::hash(&candidate));
+        Some(one.as_bytes().ct_eq(other.as_bytes()).into())
+    }
+}
+
+impl secret_values::Host for State {
+    fn reveal(&mut self, name: String) -> Option<Vec<u8>> {
+        Some(self.secret(GrantKind::SecretValue, &name)?.reveal().to_vec())
+    }
+}
