@@ -30,8 +30,12 @@
 
 #[doc(hidden)]
 pub mod bindings;
+pub mod browser;
 mod host;
+pub mod jwt;
 mod mock;
+pub mod page;
+pub mod people;
 pub mod web;
 
 pub use bindings::auth::exports::lectern::plugin::auth::Outcome;

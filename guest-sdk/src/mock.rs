@@ -47,15 +47,20 @@ pub struct Mock {
     secrets: BTreeMap<String, Vec<u8>>,
     values: RefCell<BTreeMap<String, Vec<u8>>>,
     empty_buckets: BTreeMap<String, u32>,
-    fetches: RefCell<Vec<Answer>>,
+    fetches: RefCell<Vec<Described>>,
     asked: RefCell<Vec<String>>,
     logged: RefCell<Vec<String>>,
     signed_in: RefCell<Vec<Profile>>,
     fetched: RefCell<Vec<crate::Fetch>>,
+    http: bool,
+    verified: RefCell<Vec<(String, crate::Keys, crate::Expectations)>>,
+    lifetimes: RefCell<BTreeMap<String, Option<u32>>>,
+    store_error: Option<crate::StoreError>,
+    draws: std::cell::Cell<u8>,
 }
 
-/// Method and address of an expected request, and what it is answered.
-type Answer = (String, String, Result<Fetched, FetchError>);
+/// Method, address and answer of a request to come.
+type Described = (String, String, Result<Fetched, FetchError>);
 
 impl Mock {
     /// The questions asked so far, in order: the function's name and its arguments, secrets left out.
@@ -81,6 +86,21 @@ impl Mock {
     /// A value in the store as it is now.
     pub fn stored(&self, key: &str) -> Option<Vec<u8>> {
         self.values.borrow().get(key).cloned()
+    }
+
+    /// The tokens that were to be verified so far, with what was expected of them.
+    pub fn verified(&self) -> Vec<(String, crate::Keys, crate::Expectations)> {
+        self.verified.borrow().clone()
+    }
+
+    /// The keys in the store as they are now.
+    pub fn stored_keys(&self) -> Vec<String> {
+        self.values.borrow().keys().cloned().collect()
+    }
+
+    /// The time to live with which a value was stored; none: for ever, or not stored by the plugin.
+    pub fn lifetime(&self, key: &str) -> Option<u32> {
+        self.lifetimes.borrow().get(key).copied().flatten()
     }
 
     fn ask(&self, question: &str) {

@@ -1,5 +1,8 @@
 //! Small tools for pages and redirects.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use crate::{Identity, Reply};
 
 impl Reply {
@@ -73,6 +76,63 @@ pub fn encode_value(text: &str) -> String {
         }
     }
     encoded
+}
+
+/// An address with these parameters added to its query; its fragment is left out.
+///
+/// ```
+/// use lectern_plugin::web::with_query;
+///
+/// let address = with_query("https://idp.example/auth?p=1", &[("scope", "openid email")]);
+/// assert_eq!(address, "https://idp.example/auth?p=1&scope=openid%20email");
+/// ```
+pub fn with_query(address: &str, parameters: &[(&str, &str)]) -> String {
+    let mut text = address.split('#').next().unwrap_or_default().to_owned();
+    for (name, value) in parameters {
+        text.push(if text.contains('?') { '&' } else { '?' });
+        text.push_str(&encode_value(name));
+        text.push('=');
+        text.push_str(&encode_value(value));
+    }
+    text
+}
+
+/// Writes `application/x-www-form-urlencoded` text; [`form`] reads it.
+pub fn to_form(pairs: &[(&str, &str)]) -> String {
+    with_query("", pairs).trim_start_matches('?').to_owned()
+}
+
+/// The origin of an absolute address, where it has none of the forms that two readers understand differently: `https://host` or
+/// `https://host:port`, in lower case, no user, no backslash, no white space.
+pub fn origin_of(address: &str) -> Option<&str> {
+    let scheme = ["https://", "http://"].into_iter().find(|scheme| address.starts_with(scheme))?;
+    let rest = &address[scheme.len()..];
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._:[]".contains(&byte);
+    let clean = address.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    (end > 0 && clean && rest[..end].bytes().all(fits)).then(|| &address[..scheme.len() + end])
+}
+
+/// Whether secrets may be sent to this address: its scheme is `https`, or it is on this machine.
+pub fn is_confidential(address: &str) -> bool {
+    let Some(origin) = origin_of(address) else { return false };
+    let here = |host: &str| origin.strip_prefix(host).is_some_and(|port| port.is_empty() || port.starts_with(':'));
+    origin.starts_with("https://") || ["http://localhost", "http://127.0.0.1", "http://[::1]"].into_iter().any(here)
+}
+
+/// Bytes as base64url without padding (RFC 4648 §5).
+pub fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// A text of somebody else, fit for one line of a log or a page: cut after so many characters and without control characters.
+pub fn one_line(text: &str, most: usize) -> String {
+    let mut line: String =
+        text.chars().take(most).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    if text.chars().nth(most).is_some() {
+        line.push('…');
+    }
+    line
 }
 
 /// Reads `application/x-www-form-urlencoded` text: names and values in order. Bytes that are no UTF-8 become U+FFFD.
@@ -158,6 +218,53 @@ mod tests {
         let pairs = form(b"a=1+2&b=%26%3D&&c&d=%zz%4&e=%C3%A9");
         let expected = [("a", "1 2"), ("b", "&="), ("c", ""), ("d", "%zz%4"), ("e", "é")];
         assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn addresses_with_a_query() {
+        assert_eq!(with_query("https://h/a", &[("a", "1&2"), ("b", "é")]), "https://h/a?a=1%262&b=%C3%A9");
+        assert_eq!(with_query("https://h/a?x#f", &[("a", "1")]), "https://h/a?x&a=1");
+        assert_eq!(to_form(&[("a", "1 2"), ("b", "&=")]), "a=1%202&b=%26%3D");
+        assert_eq!(to_form(&[]), "");
+    }
+
+    #[test]
+    fn origins_that_all_read_alike() {
+        for (address, origin) in [
+            ("https://idp.example", "https://idp.example"),
+            ("https://idp.example:8443/a?b#c", "https://idp.example:8443"),
+            ("http://[::1]:80?x", "http://[::1]:80"),
+        ] {
+            assert_eq!(origin_of(address), Some(origin), "{address}");
+        }
+        for bad in [
+            "",
+            "https://",
+            "https:///a",
+            "//idp.example",
+            "ftp://idp.example",
+            "HTTPS://idp.example",
+            "https://IDP.example",
+            "https://u@idp.example",
+            "https://idp.example\\@evil",
+            "https://idp.example/ x",
+            "https://idp.example/\n",
+            "https://idp.example;x",
+        ] {
+            assert_eq!(origin_of(bad), None, "{bad}");
+        }
+        for good in ["https://a/", "http://localhost:8080/x", "http://127.0.0.1", "http://[::1]:1"] {
+            assert!(is_confidential(good), "{good}");
+        }
+        for bad in ["http://a/", "http://localhost.evil/", "http://127.0.0.10/", "http://localhost@evil/"] {
+            assert!(!is_confidential(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lines_are_one() {
+        assert_eq!(one_line("a\nb", 9), "a\u{fffd}b");
+        assert_eq!(one_line("aé\u{1b}c", 2), "aé…");
     }
 
     #[test]

@@ -18,7 +18,7 @@ impl Host for Mock {
     }
     fn scheme(&self) -> String {
         self.ask("scheme");
-        "https".into()
+        if self.http { "http".into() } else { "https".into() }
     }
     fn authority(&self) -> String {
         self.ask("authority");
@@ -143,7 +143,9 @@ impl Host for Mock {
     }
     fn random_bytes(&self, len: u32) -> Vec<u8> {
         self.ask(&format!("random {len}"));
-        (0..len).map(|n| u8::try_from(n % 251).unwrap_or_default()).collect()
+        // The first draw is 0, 1, 2, …; each later one begins a step further on.
+        let draw = u32::from(self.draws.replace(self.draws.get().wrapping_add(1)));
+        (0..len).map(|n| u8::try_from((n + draw * 7) % 251).unwrap_or_default()).collect()
     }
     fn vanity(&self) -> Option<Mount> {
         self.ask("vanity");
@@ -177,8 +179,9 @@ impl Host for Mock {
             None => self.users.get(&profile.username.to_ascii_lowercase()).cloned().ok_or(SignInRefusal::Unknown),
         }
     }
-    fn verify_token(&self, token: &str, _: &Keys, _: &Expectations) -> Result<Verified, TokenRefusal> {
+    fn verify_token(&self, token: &str, keys: &Keys, expectations: &Expectations) -> Result<Verified, TokenRefusal> {
         self.ask("verify");
+        self.verified.borrow_mut().push((token.to_owned(), keys.clone(), expectations.clone()));
         self.tokens.get(token).cloned().unwrap_or(Err(TokenRefusal::Signature))
     }
     fn hmac_sha256(&self, secret: &str, data: &[u8]) -> Option<Vec<u8>> {
@@ -202,15 +205,19 @@ impl Host for Mock {
     }
     fn value(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.ask(&format!("get {key}"));
+        self.store_works()?;
         Ok(self.values.borrow().get(key).cloned())
     }
-    fn set_value(&self, key: &str, value: &[u8], _: Option<u32>) -> Result<(), StoreError> {
+    fn set_value(&self, key: &str, value: &[u8], ttl_seconds: Option<u32>) -> Result<(), StoreError> {
         self.ask(&format!("set {key}"));
+        self.store_works()?;
+        self.lifetimes.borrow_mut().insert(key.to_owned(), ttl_seconds);
         self.values.borrow_mut().insert(key.to_owned(), value.to_vec());
         Ok(())
     }
     fn delete_value(&self, key: &str) -> Result<(), StoreError> {
         self.ask(&format!("delete {key}"));
+        self.store_works()?;
         self.values.borrow_mut().remove(key);
         Ok(())
     }
@@ -219,13 +226,15 @@ impl Host for Mock {
         key: &str,
         expected: Option<&[u8]>,
         value: Option<&[u8]>,
-        _: Option<u32>,
+        ttl_seconds: Option<u32>,
     ) -> Result<bool, StoreError> {
         self.ask(&format!("swap {key}"));
+        self.store_works()?;
         let mut values = self.values.borrow_mut();
         if values.get(key).map(Vec::as_slice) != expected {
             return Ok(false);
         }
+        self.lifetimes.borrow_mut().insert(key.to_owned(), ttl_seconds);
         match value {
             Some(value) => values.insert(key.to_owned(), value.to_vec()),
             None => values.remove(key),
@@ -250,6 +259,10 @@ impl Host for Mock {
 }
 
 impl Mock {
+    fn store_works(&self) -> Result<(), StoreError> {
+        self.store_error.clone().map_or(Ok(()), Err)
+    }
+
     fn settings_map(&self) -> serde_json::Map<String, serde_json::Value> {
         serde_json::from_str(&Host::document(self)).unwrap_or_default()
     }

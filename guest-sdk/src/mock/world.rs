@@ -1,7 +1,9 @@
 //! Describes the world of a [`Mock`].
 
 use super::Mock;
-use crate::{Certificate, FetchError, Fetched, Identity, Mount, Refusal, SignInRefusal, TokenRefusal, Verified};
+use crate::{
+    Certificate, FetchError, Fetched, Identity, Mount, Refusal, SignInRefusal, StoreError, TokenRefusal, Verified,
+};
 
 impl Mock {
     /// A request of this method to a decoded path with an optional query.
@@ -163,6 +165,25 @@ impl Mock {
     /// [`FetchError::Forbidden`].
     pub fn fetching(self, method: &str, url: &str, answer: Result<Fetched, FetchError>) -> Self {
         self.fetches.borrow_mut().push((method.to_owned(), url.to_owned(), answer));
+        self
+    }
+
+    /// Lets the client have come without TLS.
+    pub fn http(mut self) -> Self {
+        self.http = true;
+        self
+    }
+
+    /// Lets this request come after another one: the store is as that one left it, and randomness goes on.
+    pub fn after(self, earlier: &Self) -> Self {
+        *self.values.borrow_mut() = earlier.values.borrow().clone();
+        self.draws.set(earlier.draws.get());
+        self
+    }
+
+    /// Answers every question to the store with this error.
+    pub fn store_failing(mut self, error: StoreError) -> Self {
+        self.store_error = Some(error);
         self
     }
 }

@@ -9,7 +9,8 @@
 
 mod page;
 
-use lectern_plugin::web::{encode_path, encode_value, form, is_local};
+use lectern_plugin::browser::{Next, accepts_html, is_from_other_site};
+use lectern_plugin::web::{encode_path, encode_value, form};
 use lectern_plugin::{Authenticator, Failure, Handled, Host, Level, Outcome, Refusal, Reply, export_authenticator};
 
 use page::Notice;
@@ -17,11 +18,8 @@ use page::Notice;
 /// Where the plugin's pages stand when the operator did not name it otherwise (setting `name`).
 const NAME: &str = "password-login";
 
-/// Where a visitor goes who did not come from anywhere.
+/// Where a visitor goes after signing out.
 const HOME: &str = "/connect/";
-
-/// Longest address remembered over the sign-in, in bytes. A longer one is forgotten, and the visitor lands at home.
-const MAX_NEXT_BYTES: usize = 2048;
 
 /// Longest user name and password tried, in bytes. Longer ones are wrong without being hashed.
 const MAX_CREDENTIAL_BYTES: usize = 1024;
@@ -45,9 +43,9 @@ impl Authenticator for PasswordLogin {
             None => encode_path(&host.path()),
         };
         let base = base(host);
-        let location = match Next::parse(&here) {
-            Some(next) => format!("{base}?next={}", encode_value(&next.0)),
-            None => base,
+        let location = match Next::of(Some(&here)).as_str() {
+            "" => base,
+            next => format!("{base}?next={}", encode_value(next)),
         };
         Ok(Outcome::Challenge(Reply::redirect(303, &location).with("cache-control", "no-store")))
     }
@@ -64,7 +62,7 @@ impl Authenticator for PasswordLogin {
         } else if path == format!("{base}sign-out") {
             match host.method().as_str() {
                 "GET" | "HEAD" => Handled::Reply(page::sign_out(&path)),
-                "POST" if is_forged(host) => Handled::Reply(page::refused()),
+                "POST" if is_from_other_site(host) => Handled::Reply(page::refused()),
                 "POST" => Handled::SignedOut(Reply::redirect(303, HOME).with("cache-control", "no-store")),
                 _ => Handled::Reply(not_allowed()),
             }
@@ -79,29 +77,29 @@ fn base(host: &impl Host) -> String {
 }
 
 fn form_page(host: &impl Host, base: &str) -> Handled {
-    let next = Next::of(host.query_param("next"));
+    let next = Next::of(host.query_param("next").as_deref());
     Handled::Reply(match host.session() {
         Some(_) => Reply::redirect(303, next.location()).with("cache-control", "no-store"),
-        None => page::sign_in(200, base, "", &next.0, None),
+        None => page::sign_in(200, base, "", next.as_str(), None),
     })
 }
 
 fn sign_in(host: &impl Host, base: &str, body: &[u8]) -> Handled {
-    if is_forged(host) {
+    if is_from_other_site(host) {
         host.log(Level::Warn, "refused a sign-in form from another site", &[("client.ip", &host.client_ip())]);
         return Handled::Reply(page::refused());
     }
     let mut fields = form(body);
     let mut take = |name: &str| fields.iter_mut().find(|(field, _)| field == name).map(|(_, v)| std::mem::take(v));
     let (username, password) = (take("username").unwrap_or_default(), take("password").unwrap_or_default());
-    let next = Next::of(take("next"));
+    let next = Next::of(take("next").as_deref());
     let fits = |text: &str| (1..=MAX_CREDENTIAL_BYTES).contains(&text.len());
     let checked = if fits(&username) && fits(&password) {
         host.check_password(&username, &password)
     } else {
         Err(Refusal::Wrong)
     };
-    let again = |status, notice| page::sign_in(status, base, &username, &next.0, Some(notice));
+    let again = |status, notice| page::sign_in(status, base, &username, next.as_str(), Some(notice));
     match checked {
         Ok(identity) => {
             let reply = Reply::redirect(303, next.location()).with("cache-control", "no-store");
@@ -115,50 +113,8 @@ fn sign_in(host: &impl Host, base: &str, body: &[u8]) -> Handled {
     }
 }
 
-/// Whether a browser sent this form from elsewhere. A client that sends neither field is no current browser, and a page of another
-/// site cannot make a browser leave both out.
-fn is_forged(host: &impl Host) -> bool {
-    match host.header_text("sec-fetch-site").as_deref() {
-        Some("same-origin" | "none") => false,
-        Some(_) => true,
-        None => match host.header_text("origin") {
-            // Schemes are not compared: a proxy may have ended TLS without telling.
-            Some(origin) => !origin
-                .split_once("://")
-                .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(&host.authority())),
-            None => !host.header("origin").is_empty(),
-        },
-    }
-}
-
-fn accepts_html(host: &impl Host) -> bool {
-    host.header("accept").iter().any(|value| {
-        value.to_ascii_lowercase().split(|&byte| byte == b',').any(|range| {
-            range.split(|&byte| byte == b';').next().is_some_and(|media| media.trim_ascii() == b"text/html")
-        })
-    })
-}
-
 fn not_allowed() -> Reply {
     Reply::text(405, "method not allowed\n").with("allow", "GET, HEAD, POST")
-}
-
-/// Where to go after signing in: an address on this server, or none.
-struct Next(String);
-
-impl Next {
-    fn parse(text: &str) -> Option<Self> {
-        let fits = is_local(text) && text.len() <= MAX_NEXT_BYTES && !text.starts_with("/__plugin__/");
-        fits.then(|| Self(text.to_owned()))
-    }
-
-    fn of(text: Option<String>) -> Self {
-        text.as_deref().and_then(Self::parse).unwrap_or_else(|| Self(String::new()))
-    }
-
-    fn location(&self) -> &str {
-        if self.0.is_empty() { HOME } else { &self.0 }
-    }
 }
 
 #[cfg(test)]
