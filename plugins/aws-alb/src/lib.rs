@@ -144,11 +144,12 @@ fn remaining(
         // The host has checked it, and no clock needs to be asked.
         (Some(in_header), Some(in_claims), Some(seconds)) if in_header >= in_claims => Ok(seconds),
         (Some(end), _, checked) => {
-            let end = end.saturating_add(u64::from(settings.leeway_seconds));
-            match end.checked_sub(host.unix_millis() / 1_000) {
-                None | Some(0) => Err("expired"),
-                Some(seconds) => Ok(u32::try_from(seconds).unwrap_or(u32::MAX).min(checked.unwrap_or(u32::MAX))),
+            let now = host.unix_millis() / 1_000;
+            if now >= end.saturating_add(u64::from(settings.leeway_seconds)) {
+                return Err("expired");
             }
+            let seconds = u32::try_from(end.saturating_sub(now)).unwrap_or(u32::MAX);
+            Ok(seconds.min(checked.unwrap_or(u32::MAX)))
         }
         (None, _, None) => Err("a token without an end"),
     }
