@@ -8,7 +8,7 @@ use lectern_plugin::{Failure, Host, Keys};
 use serde::Deserialize;
 
 /// For keys that the issuer publishes.
-const PUBLIC: &[&str] = &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"];
+const PUBLIC: &[&str] = &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 /// For a secret that is shared with the issuer.
 const SHARED: &[&str] = &["HS256", "HS384", "HS512"];
 
