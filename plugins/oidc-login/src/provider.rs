@@ -1,14 +1,13 @@
 //! What the provider says of itself (OpenID Connect Discovery §4), kept in the plugin's store.
 
-use lectern_plugin::web::{is_confidential, one_line};
+use lectern_plugin::web::{base64url, is_confidential, one_line};
 use lectern_plugin::{Failure, Fetch, FetchError, Host, Level};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::notice::{Notice, Stop};
 use crate::settings::Settings;
 
-/// Where it is kept.
-const KEY: &str = "provider";
 /// For so long it is not read again: providers change keys often, addresses seldom, and keys are the host's matter.
 const FRESH_SECONDS: u64 = 3_600;
 /// For so long it is still good when it cannot be read again.
@@ -46,23 +45,25 @@ impl Provider {
     /// The provider as it is known, or read now.
     pub(crate) fn find(host: &impl Host, settings: &Settings) -> Result<Self, Stop> {
         let now = host.unix_millis() / 1_000;
-        let stored = host.value(KEY).ok().flatten();
+        // The store is the plugin's, whatever the settings of a binding are; addresses can be longer than its keys.
+        let key = format!("provider:{}", base64url(&Sha256::digest(&settings.issuer)));
+        let stored = host.value(&key).ok().flatten();
         let kept: Option<Kept> = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        // Of another issuer: the operator changed it.
+        // As everywhere, compared as text.
         let kept = kept.filter(|kept| kept.provider.issuer == settings.issuer);
         if let Some(kept) = &kept
             && now.saturating_sub(kept.read_at) < FRESH_SECONDS
         {
             return Ok(kept.provider.clone());
         }
-        let read = match host.take("discovery", READS_PER_MINUTE, READS_PER_MINUTE) {
+        let read = match host.take(&key, READS_PER_MINUTE, READS_PER_MINUTE) {
             None => Self::read(host, settings),
             Some(_) => Err(Stop::Shown(Notice::Unreachable)),
         };
         match (read, kept) {
             (Ok(provider), _) => {
                 let value = serde_json::to_vec(&Kept { read_at: now, provider: provider.clone() }).unwrap_or_default();
-                if host.set_value(KEY, &value, Some(KEPT_SECONDS)).is_err() {
+                if host.set_value(&key, &value, Some(KEPT_SECONDS)).is_err() {
                     host.log(Level::Warn, "the provider's description was not kept", &[]);
                 }
                 Ok(provider)

@@ -11,7 +11,7 @@ use serde::Deserialize;
 pub(crate) const NAME: &str = "oidc-login";
 
 /// Signatures that fit keys which the provider publishes. Shared secrets and `none` are not among them.
-const ALGORITHMS: &[&str] = &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"];
+const ALGORITHMS: &[&str] = &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 
 /// The host refuses more.
 const MAX_LEEWAY_SECONDS: u32 = 300;

@@ -17,6 +17,8 @@ const BASE: &str = "/__plugin__/oidc-login/";
 const ISSUER: &str = "https://idp.example";
 const DISCOVERY: &str = "https://idp.example/.well-known/openid-configuration";
 const TOKEN: &str = "https://idp.example/token";
+/// Where the store has what that issuer says of itself.
+const PROVIDER: &str = "provider:USoza3m1frOt4APz9RC8rCP6Sw8Llk0C2SqgBdBrkcY";
 const JWKS: &str = "https://idp.example/jwks";
 
 /// Settings with these members changed or added.

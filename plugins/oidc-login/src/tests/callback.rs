@@ -39,7 +39,7 @@ fn the_whole_way() {
     assert_eq!((algorithms.join(" ").as_str(), *leeway_seconds), ("RS256 ES256", 60));
     assert_eq!(required.join(" "), "sub aud exp iat nonce");
     // Nothing is left but what the provider says of itself.
-    assert_eq!(mock.stored_keys(), ["provider"]);
+    assert_eq!(mock.stored_keys(), [PROVIDER]);
     for secret in ["c-1", begun.parameter("state"), begun.parameter("nonce")] {
         assert!(!mock.logged().join("\n").contains(secret));
     }

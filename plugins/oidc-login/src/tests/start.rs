@@ -158,7 +158,7 @@ fn the_provider_is_read_once_an_hour_and_kept_when_it_is_away() {
     let away = later(1_800_000_000_000 + 3_600_000).fetching("GET", DISCOVERY, Err(FetchError::Timeout));
     assert_eq!((reply(&away).status, away.fetched().len()), (303, 1));
     // Visitors do not ask a provider that is away again and again.
-    let limited = later(1_800_000_000_000 + 3_600_000).empty_bucket("discovery", 10);
+    let limited = later(1_800_000_000_000 + 3_600_000).empty_bucket(PROVIDER, 10);
     assert_eq!((reply(&limited).status, limited.fetched().len()), (303, 0));
     // Another issuer in the settings: what is kept is another's.
     let other = settings(json!({ "issuer": "https://other.example" }));
