@@ -1,9 +1,17 @@
-//! Small tools for pages and redirects.
+//! Small tools for pages, redirects, paths and addresses.
+
+mod network;
+mod notice;
+mod paths;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::{Identity, Reply};
+
+pub use network::{BadNetwork, Network, address};
+pub use notice::Notice;
+pub use paths::{MAX_LOCATION_BYTES, is_below, is_path, keep_query};
 
 impl Reply {
     /// An empty reply of this status.
