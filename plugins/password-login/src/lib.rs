@@ -10,19 +10,35 @@
 mod page;
 
 use lectern_plugin::browser::{Next, accepts_html, is_from_other_site};
-use lectern_plugin::web::{encode_path, encode_value, form};
+use lectern_plugin::web::{form, is_below};
 use lectern_plugin::{Authenticator, Failure, Handled, Host, Level, Outcome, Refusal, Reply, export_authenticator};
+use serde::Deserialize;
 
 use page::Notice;
-
-/// Where the plugin's pages stand when the operator did not name it otherwise (setting `name`).
-const NAME: &str = "password-login";
 
 /// Where a visitor goes after signing out.
 const HOME: &str = "/connect/";
 
 /// Longest user name and password tried, in bytes. Longer ones are wrong without being hashed.
 const MAX_CREDENTIAL_BYTES: usize = 1024;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// What the plugin's pages stand under.
+    #[serde(default = "usual_name")]
+    name: String,
+}
+
+fn usual_name() -> String {
+    "password-login".to_owned()
+}
+
+impl Settings {
+    fn base(&self) -> String {
+        format!("/__plugin__/{}/", self.name)
+    }
+}
 
 /// The plugin.
 #[derive(Debug)]
@@ -31,27 +47,34 @@ pub struct PasswordLogin;
 export_authenticator!(PasswordLogin);
 
 impl Authenticator for PasswordLogin {
+    fn check(host: &impl Host) -> Result<(), Failure> {
+        let settings: Settings = host.settings()?;
+        let name = &settings.name;
+        let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.len() <= 64
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        let shown: String = name.chars().take(100).collect();
+        let refuse =
+            || Failure::Misconfigured(format!("name {shown:?} must be the name that the plugin is bound under"));
+        if fits { Ok(()) } else { Err(refuse()) }
+    }
+
     fn authenticate(host: &impl Host) -> Result<Outcome, Failure> {
         if let Some(identity) = host.session() {
             return Ok(Outcome::Authenticated(identity));
         }
-        if !host.reads() || !accepts_html(host) || host.path_prefix(1) == "/__api__" {
+        if !host.reads() || !accepts_html(host) || is_below(host, "/__api__") {
             return Ok(Outcome::Abstain);
         }
-        let here = match host.query() {
-            Some(query) => format!("{}?{query}", encode_path(&host.path())),
-            None => encode_path(&host.path()),
-        };
-        let base = base(host);
-        let location = match Next::of(Some(&here)).as_str() {
-            "" => base,
-            next => format!("{base}?next={}", encode_value(next)),
-        };
+        let settings: Settings = host.settings()?;
+        // The host puts the address of the request there: this plugin gives one answer for all of them.
+        let location = format!("{}?next={{here}}", settings.base());
         Ok(Outcome::Challenge(Reply::redirect(303, &location).with("cache-control", "no-store")))
     }
 
     fn page(host: &impl Host, body: &[u8]) -> Result<Handled, Failure> {
-        let base = base(host);
+        let settings: Settings = host.settings()?;
+        let base = settings.base();
         let path = host.path();
         Ok(if path == base || path == base.trim_end_matches('/') {
             match host.method().as_str() {
@@ -70,10 +93,6 @@ impl Authenticator for PasswordLogin {
             Handled::Reply(Reply::not_found())
         })
     }
-}
-
-fn base(host: &impl Host) -> String {
-    format!("/__plugin__/{}/", host.config("name").as_deref().unwrap_or(NAME))
 }
 
 fn form_page(host: &impl Host, base: &str) -> Handled {

@@ -31,11 +31,11 @@ fn a_session_is_believed_before_anything_else_is_asked() {
 
 #[test]
 fn browsers_are_sent_to_the_form_and_programs_are_not() {
-    let form = |next: &str| Some(format!("{BASE}?next={next}"));
-    assert_eq!(challenge(&browser("/content/a b/?x=1&y=%20")), form("/content/a%2520b/%3Fx%3D1%26y%3D%2520"));
-    assert_eq!(challenge(&browser("/")), form("/"));
-    assert_eq!(challenge(&browser("/__apix/")), form("/__apix/"));
-    assert_eq!(challenge(&Mock::get("/x").header("accept", "TEXT/HTML;q=0.5")), form("/x"));
+    let form = Some(format!("{BASE}?next={{here}}"));
+    for target in ["/", "/content/a b/?x=1&y=%20", "/__apix/", "//evil.example/"] {
+        assert_eq!(challenge(&browser(target)), form, "{target}");
+    }
+    assert_eq!(challenge(&Mock::get("/x").header("accept", "TEXT/HTML;q=0.5")), form);
     for mock in [
         Mock::get("/x"),
         Mock::get("/x").header("accept", "*/*"),
@@ -46,10 +46,23 @@ fn browsers_are_sent_to_the_form_and_programs_are_not() {
     ] {
         assert_eq!(challenge(&mock), None, "{mock:?}");
     }
-    // An address that could lead elsewhere is forgotten.
-    assert_eq!(challenge(&browser("//evil.example/")), Some(BASE.to_owned()));
-    assert_eq!(challenge(&browser(&format!("/{}", "a".repeat(3000)))), Some(BASE.to_owned()));
-    assert_eq!(challenge(&browser("/x").config("name", "login")), Some("/__plugin__/login/?next=/x".to_owned()));
+    assert_eq!(challenge(&browser("/x").config("name", "login")), Some("/__plugin__/login/?next={here}".to_owned()));
+}
+
+#[test]
+fn a_challenge_does_not_read_the_address() {
+    let mock = browser("/content/x/?q=1");
+    challenge(&mock);
+    assert_eq!(mock.asked(), ["session", "method", "header accept", "path-has-prefix /__api__"]);
+}
+
+#[test]
+fn wrong_configurations_are_refused() {
+    let check = |document: &str| PasswordLogin::check(&Mock::get("").document(document)).is_ok();
+    assert!(check("{}") && check(r#"{"name": "staff-login"}"#));
+    for bad in [r#"{"name": ""}"#, r#"{"name": "a/b"}"#, r#"{"name": "Login"}"#, r#"{"name": 1}"#, r#"{"nam": "a"}"#] {
+        assert!(!check(bad), "{bad}");
+    }
 }
 
 fn reply(mock: &Mock, body: &str) -> Reply {
