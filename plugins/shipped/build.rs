@@ -7,7 +7,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-const PLUGINS: &[&str] = &["content-router", "api-key", "password-login"];
+const PLUGINS: &[&str] = &[
+    "content-router",
+    "redirects",
+    "ip-allow",
+    "canary",
+    "rate-limit",
+    "api-key",
+    "password-login",
+    "oidc-login",
+    "jwt-bearer",
+    "trusted-header",
+    "aws-alb",
+];
 const TARGET: &str = "wasm32-wasip2";
 
 fn main() -> ExitCode {
@@ -60,12 +72,40 @@ fn build() -> Result<(), String> {
     if !output.status.success() {
         return Err(format!("cannot compile the plugins:\n{}", String::from_utf8_lossy(&output.stderr)));
     }
+    let mut table = String::from("&[\n");
     for plugin in PLUGINS {
         let file = format!("{}.wasm", plugin.replace('-', "_"));
         let built = target.join(TARGET).join("plugin").join(&file);
         fs::copy(&built, out.join(&file)).map_err(|error| format!("copy {}: {error}", built.display()))?;
+        table.push_str(&entry(plugin, &root.join("plugins").join(plugin))?);
     }
-    Ok(())
+    table.push(']');
+    let file = out.join("packages.rs");
+    fs::write(&file, table).map_err(|error| format!("write {}: {error}", file.display()))
+}
+
+/// The expression of one plugin's parts, with its files included where they lie.
+fn entry(plugin: &str, directory: &Path) -> Result<String, String> {
+    let text = |path: PathBuf| format!("include_str!({:?})", path.display().to_string());
+    let list = directory.join("cases");
+    let entries = fs::read_dir(&list).map_err(|error| format!("list {}: {error}", list.display()))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    let cases: String = files
+        .into_iter()
+        .map(|file| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            format!("({name:?}, {}), ", text(file))
+        })
+        .collect();
+    let component = format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{}.wasm\"))", plugin.replace('-', "_"));
+    Ok(format!(
+        "Shipped {{ name: {plugin:?}, component: {component}, manifest: {}, schema: {}, readme: {}, cases: &[{cases}] }},\n",
+        text(directory.join("plugin.toml")),
+        text(directory.join("config.schema.json")),
+        text(directory.join("README.md")),
+    ))
 }
 
 /// The target directory, from `<target>/<profile>/build/<package>/out`. For a cross build it is that platform's part of it.
