@@ -1,7 +1,8 @@
-//! Seals environment variables of content: XChaCha20-Poly1305 under a key in a file of the server's own.
+//! Seals environment variables of content and secrets of plugins: XChaCha20-Poly1305 under a key in a file of the server's
+//! own.
 //!
-//! The content's GUID and the variable's name are authenticated with the value, so a sealed value cannot be moved to
-//! another item or name. Layout: 24 bytes of nonce, then ciphertext and tag.
+//! What a value belongs to (the content's GUID and the variable's name, or the plugin's and the secret's) is authenticated
+//! with it, so a sealed value cannot be moved to anything else. Layout: 24 bytes of nonce, then ciphertext and tag.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -42,30 +43,50 @@ impl Sealer {
 
     /// Seals `value` of variable `name` of `content`.
     pub(crate) fn seal(&self, content: ContentGuid, name: &str, value: &str) -> anyhow::Result<Vec<u8>> {
-        let mut nonce = [0u8; NONCE_BYTES];
-        getrandom::fill(&mut nonce).map_err(|error| anyhow::anyhow!("ask for random bytes: {error}"))?;
-        let aad = bound_to(content, name);
-        let sealed = self
-            .cipher
-            .encrypt(XNonce::from_slice(&nonce), Payload { msg: value.as_bytes(), aad: &aad })
-            .map_err(|_| anyhow::anyhow!("seal variable {name} of content {content}"))?;
-        Ok([nonce.as_slice(), &sealed].concat())
+        self.sealed(&bound_to(content, name), value.as_bytes())
+            .with_context(|| format!("seal variable {name} of content {content}"))
     }
 
     /// Opens what [`Self::seal`] made for the same content and name.
     pub(crate) fn open_value(&self, content: ContentGuid, name: &str, sealed: &[u8]) -> anyhow::Result<String> {
-        let wrong =
-            || anyhow::anyhow!("variable {name} of content {content} was sealed with another key or is damaged");
-        let (nonce, body) = sealed.split_at_checked(NONCE_BYTES).ok_or_else(wrong)?;
-        let aad = bound_to(content, name);
-        let plain =
-            self.cipher.decrypt(XNonce::from_slice(nonce), Payload { msg: body, aad: &aad }).map_err(|_| wrong())?;
-        String::from_utf8(plain).map_err(|_| wrong())
+        let plain = self.opened(&bound_to(content, name), sealed);
+        plain
+            .and_then(|plain| String::from_utf8(plain).ok())
+            .with_context(|| format!("variable {name} of content {content} was sealed with another key or is damaged"))
+    }
+
+    /// Seals secret `name` of `plugin`.
+    pub(crate) fn seal_secret(&self, plugin: &str, name: &str, value: &[u8]) -> anyhow::Result<Vec<u8>> {
+        self.sealed(&bound_to_plugin(plugin, name), value)
+            .with_context(|| format!("seal secret {name} of plugin {plugin}"))
+    }
+
+    /// Opens what [`Self::seal_secret`] made for the same plugin and name.
+    pub(crate) fn open_secret(&self, plugin: &str, name: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
+        self.opened(&bound_to_plugin(plugin, name), sealed)
+            .with_context(|| format!("secret {name} of plugin {plugin} was sealed with another key or is damaged"))
+    }
+
+    fn sealed(&self, aad: &[u8], value: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let mut nonce = [0u8; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(|error| anyhow::anyhow!("ask for random bytes: {error}"))?;
+        let sealed = self.cipher.encrypt(XNonce::from_slice(&nonce), Payload { msg: value, aad });
+        Ok([nonce.as_slice(), &sealed.map_err(|_| anyhow::anyhow!("the value is too long"))?].concat())
+    }
+
+    fn opened(&self, aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, body) = sealed.split_at_checked(NONCE_BYTES)?;
+        self.cipher.decrypt(XNonce::from_slice(nonce), Payload { msg: body, aad }).ok()
     }
 }
 
 fn bound_to(content: ContentGuid, name: &str) -> Vec<u8> {
     [content.0.as_bytes().as_slice(), name.as_bytes()].concat()
+}
+
+/// Never what [`bound_to`] gives: the ninth byte of a GUID is no ASCII. Neither name holds a NUL.
+fn bound_to_plugin(plugin: &str, name: &str) -> Vec<u8> {
+    ["lectern plugin secret", plugin, name].join("\0").into_bytes()
 }
 
 /// Makes the key file; when another server of the same directory was faster, its key is the one.

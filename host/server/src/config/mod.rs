@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(crate) use layers::Layers;
 pub(crate) use reader::Effective;
 
+use crate::plugins::Allowed;
+
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -25,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) r: Language,
     pub(crate) content: Content,
     pub(crate) sandbox: Sandbox,
+    pub(crate) gate: Gate,
     pub(crate) log: Log,
     /// Every key with its value as printed (secrets hidden) and its origin, in the order of the documentation.
     pub(crate) effective: Vec<Effective>,
@@ -113,6 +116,21 @@ pub(crate) struct Sandbox {
     pub(crate) first_uid: u32,
     /// The account that restores packages and runs the private database when Lectern runs as root.
     pub(crate) build_uid: u32,
+}
+
+/// `[gate]`: what plugins may reach, and whose are admitted.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate {
+    /// Addresses outside the public Internet that plugins may reach, where they are granted an origin there.
+    pub(crate) outbound_allow: Vec<Allowed>,
+    /// File with authorities that plugins' requests trust beside the system's.
+    pub(crate) outbound_ca_file: Option<PathBuf>,
+    /// Keys that packages may be signed with, as `ed25519:` and base64, beside those in the database.
+    pub(crate) trusted_keys: Vec<String>,
+    /// Whether packages need no signature.
+    pub(crate) allow_unsigned: bool,
+    /// Compiled components; made again when it is lost.
+    pub(crate) cache_dir: PathBuf,
 }
 
 /// How log lines are written.

@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::layers::Layers;
 use super::reader::{Mistake, Reader};
-use super::{Bootstrap, Config, Content, Data, Database, Language, Log, LogFormat, Sandbox, Secret, Server};
+use super::{Bootstrap, Config, Content, Data, Database, Gate, Language, Log, LogFormat, Sandbox, Secret, Server};
 
 /// Longest any time-out may be set to: 30 days, the most the clients know.
 const MONTH: u64 = 2_592_000;
@@ -36,13 +39,14 @@ impl Config {
         };
         let content = content(&mut read);
         let sandbox = sandbox(&mut read);
+        let gate = gate(&mut read, &data.dir);
         let log = log(&mut read);
         read.refuse_unknown();
         if !read.mistakes.is_empty() {
             return Err(read.mistakes);
         }
         let effective = read.effective;
-        Ok(Self { server, data, database, bootstrap, python, r, content, sandbox, log, effective })
+        Ok(Self { server, data, database, bootstrap, python, r, content, sandbox, gate, log, effective })
     }
 }
 
@@ -133,6 +137,30 @@ fn sandbox(read: &mut Reader) -> Sandbox {
     Sandbox { first_uid: u32::try_from(first).unwrap_or(200_000), build_uid: u32::try_from(build).unwrap_or(199_999) }
 }
 
+fn gate(read: &mut Reader, data_dir: &Path) -> Gate {
+    Gate {
+        outbound_allow: read.list(
+            "gate.outbound_allow",
+            "a list of addresses, with a port if only that is meant, or networks, like [\"127.0.0.1:8443\", \"10.1.0.0/16\"]",
+            |text| text.parse().ok(),
+        ),
+        outbound_ca_file: read.optional_path("gate.outbound_ca_file"),
+        trusted_keys: read.list(
+            "gate.trusted_keys",
+            "a list of public keys, each ed25519: and 44 characters of base64",
+            |text| is_public_key(text).then(|| text.to_owned()),
+        ),
+        allow_unsigned: read.switch("gate.allow_unsigned", false),
+        cache_dir: read.path("gate.cache_dir", data_dir.join("plugin-cache")),
+    }
+}
+
+/// The form of a key; whether it is one shows when it is used.
+fn is_public_key(text: &str) -> bool {
+    let key = text.strip_prefix("ed25519:").and_then(|base64| STANDARD.decode(base64).ok());
+    key.is_some_and(|key| key.len() == 32)
+}
+
 fn log(read: &mut Reader) -> Log {
     let format = read.text("log.format", "\"text\" or \"json\"", "text".to_owned(), |text| {
         ["text", "json"].contains(&text).then(|| text.to_owned())
@@ -179,6 +207,9 @@ mod tests {
         assert_eq!(config.data.shared_dir, Path::new("/srv/lectern-data/shared"));
         assert!(config.database.url.is_none());
         assert_eq!(config.content.init_timeout, Duration::from_secs(60));
+        assert!(config.gate.outbound_allow.is_empty() && config.gate.trusted_keys.is_empty());
+        assert!(!config.gate.allow_unsigned, "what anybody could have made is not admitted");
+        assert_eq!(config.gate.cache_dir, Path::new("/srv/lectern-data/plugin-cache"));
     }
 
     #[test]
@@ -193,17 +224,24 @@ mod tests {
             ("log.format", "xml"),
             ("sandbox.build_uid", "200001"),
             ("python.interpreters", "bin/python"),
+            ("gate.outbound_allow", "127.0.0.1:8443, localhost:8443"),
+            ("gate.trusted_keys", "ed25519:AAAA"),
+            ("gate.allow_unsigned", "maybe"),
+            ("gate.trusted_key", "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
         ])
         .unwrap_err();
         let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         let text = lines.join("\n");
-        assert_eq!(lines.len(), 9, "{text}");
+        assert_eq!(lines.len(), 13, "{text}");
         for expected in [
             "server.listen = \"nowhere\" (command line --set): must be an address and a port",
             "server.threads = \"0\"",
             "server.lisen = (hidden) (command line --set): no such key; did you mean server.listen?",
             "must lie outside the ids of content, 200000 to 265535",
             "log.format = \"xml\" (command line --set): must be \"text\" or \"json\"",
+            "gate.outbound_allow = \"127.0.0.1:8443, localhost:8443\" (command line --set): must be a list of addresses",
+            "gate.trusted_keys = \"ed25519:AAAA\" (command line --set): must be a list of public keys, each ed25519:",
+            "did you mean gate.trusted_keys?",
         ] {
             assert!(text.contains(expected), "{expected}\n--\n{text}");
         }
@@ -223,5 +261,17 @@ mod tests {
         let config = resolve(&[("server.trusted_proxies", "10.0.0.0/8, ::1")]).unwrap();
         assert_eq!(config.server.trusted_proxies.len(), 2);
         assert!(resolve(&[("server.trusted_proxies", "10.0.0.0/99")]).is_err());
+        let config = resolve(&[
+            ("gate.outbound_allow", "127.0.0.1:8443, [::1]:443, 10.1.2.3/16"),
+            ("gate.trusted_keys", "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
+            ("gate.outbound_ca_file", "ca.pem"),
+            ("gate.cache_dir", "/var/cache/lectern"),
+        ])
+        .unwrap();
+        let shown = |key: &str| config.effective.iter().find(|e| e.key == key).unwrap().value.clone();
+        assert_eq!(shown("gate.outbound_allow"), "[127.0.0.1:8443, [::1]:443, 10.1.0.0/16]");
+        assert_eq!(shown("gate.trusted_keys"), "[ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=]");
+        assert_eq!(shown("gate.outbound_ca_file"), "/srv/ca.pem");
+        assert_eq!(config.gate.cache_dir, Path::new("/var/cache/lectern"));
     }
 }
