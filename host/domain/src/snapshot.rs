@@ -152,6 +152,11 @@ impl Snapshot {
         self.principal(session.user, UserRole::Administrator, PrincipalVia::Session)
     }
 
+    /// The principal that a user is who was proved elsewhere: `None` when the user is gone or locked.
+    pub fn principal_of_user(&self, user: UserId) -> Option<Principal> {
+        self.principal(user, UserRole::Administrator, PrincipalVia::Session)
+    }
+
     fn principal(&self, user: UserId, cap: UserRole, via: PrincipalVia) -> Option<Principal> {
         let user = self.users.get(&user).filter(|user| !user.locked)?;
         Some(Principal {
@@ -221,6 +226,9 @@ mod tests {
         assert_eq!(open.principal_of_session(&[2; 32], now).map(|p| p.role), Some(UserRole::Publisher));
         assert_eq!(open.principal_of_session(&[2; 32], now + time::Duration::HOUR), None, "expired");
         assert_eq!(open.principal_of_key(&[9; 32]), None);
+        assert_eq!(open.principal_of_user(UserId(1)).map(|p| p.role), Some(UserRole::Publisher));
+        assert_eq!(open.principal_of_user(UserId(2)), None);
+        assert_eq!(view(true).principal_of_user(UserId(1)), None, "locked");
         assert_eq!(view(true).principal_of_key(&[1; 32]), None, "locked");
         assert_eq!(view(true).principal_of_session(&[2; 32], now), None, "locked");
     }

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use lectern_domain::access::PrincipalVia;
-use lectern_domain::{ContentGuid, Principal};
+use lectern_domain::snapshot::UserEntry;
+use lectern_domain::{ContentGuid, Principal, UserId};
 use lectern_gate::{Directory, PasswordRefusal};
 use lectern_metadata::{Database, users};
 use parking_lot::Mutex;
@@ -57,18 +59,55 @@ impl Throttle {
     }
 }
 
+/// Users by name in lower case. The snapshot keeps none: few ask, but a plugin may ask with each request.
+#[derive(Default)]
+struct Names(ArcSwapOption<Index>);
+
+struct Index {
+    /// Whose names they are: another map is another state.
+    of: Users,
+    by_name: HashMap<String, UserId>,
+}
+
+type Users = Arc<HashMap<UserId, Arc<UserEntry>>>;
+
+impl Names {
+    /// The user of this name; letter case does not matter. Names are ASCII.
+    fn find(&self, users: &Users, name: &str) -> Option<UserId> {
+        let name = name.to_ascii_lowercase();
+        if let Some(index) = self.0.load().as_deref()
+            && Arc::ptr_eq(&index.of, users)
+        {
+            return index.by_name.get(&name).copied();
+        }
+        let by_name = users.values().map(|user| (user.username.to_ascii_lowercase(), user.id)).collect();
+        let index = Index { of: Arc::clone(users), by_name };
+        let found = index.by_name.get(&name).copied();
+        self.0.store(Some(Arc::new(index)));
+        found
+    }
+}
+
 /// The directory of this server.
 pub(crate) struct ServerDirectory {
     view: Arc<View>,
     database: Database,
     throttle: Throttle,
+    names: Names,
     /// The runtime of the database's connections; calls come from threads with runtimes of their own.
     runtime: tokio::runtime::Handle,
 }
 
 impl ServerDirectory {
     pub(crate) fn new(view: Arc<View>, database: Database, runtime: tokio::runtime::Handle) -> Self {
-        Self { view, database, throttle: Throttle::default(), runtime }
+        Self { view, database, throttle: Throttle::default(), names: Names::default(), runtime }
+    }
+
+    /// The principal that the user of this name is; letter case does not matter. `None` when there is none, or it is locked.
+    #[expect(dead_code, reason = "the gate asks when its directory has names")]
+    pub(crate) fn find_user(&self, name: &str) -> Option<Principal> {
+        let snapshot = self.view.current();
+        snapshot.principal_of_user(self.names.find(&snapshot.users, name)?)
     }
 }
 
@@ -153,6 +192,35 @@ impl Directory for ServerDirectory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lectern_domain::{UserGuid, UserRole};
+    use uuid::Uuid;
+
+    #[test]
+    fn names_are_found_in_the_users_of_the_moment() {
+        let users = |names: &[(i64, &str)]| -> Users {
+            let user = |(id, name): &(i64, &str)| {
+                let (guid, role) = (UserGuid(Uuid::nil()), UserRole::Viewer);
+                let user = UserEntry { id: UserId(*id), guid, username: (*name).to_owned(), role, locked: false };
+                (UserId(*id), Arc::new(user))
+            };
+            Arc::new(names.iter().map(user).collect())
+        };
+        let (before, after) = (users(&[(1, "Ada"), (2, "bob")]), users(&[(1, "grace"), (2, "bob")]));
+        let names = Names::default();
+        for (of, name, expected) in [
+            (&before, "ada", Some(1)),
+            (&before, "ADA", Some(1)),
+            (&before, "Bob", Some(2)),
+            (&before, "grace", None),
+            (&before, "", None),
+            (&before, "ada ", None),
+            (&after, "ada", None),
+            (&after, "Grace", Some(1)),
+            (&before, "ada", Some(1)),
+        ] {
+            assert_eq!(names.find(of, name), expected.map(UserId), "{name}");
+        }
+    }
 
     #[test]
     fn many_failures_make_an_address_wait() {
