@@ -17,7 +17,6 @@ mod life;
 mod logging;
 mod moment;
 mod paths;
-#[expect(dead_code, reason = "the gate is given these when it takes a backend")]
 mod plugins;
 mod runtimes;
 mod seal;

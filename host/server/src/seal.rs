@@ -56,6 +56,7 @@ impl Sealer {
     }
 
     /// Seals secret `name` of `plugin`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no command sets secrets yet"))]
     pub(crate) fn seal_secret(&self, plugin: &str, name: &str, value: &[u8]) -> anyhow::Result<Vec<u8>> {
         self.sealed(&bound_to_plugin(plugin, name), value)
             .with_context(|| format!("seal secret {name} of plugin {plugin}"))
@@ -134,6 +135,10 @@ mod tests {
         *bent.last_mut().unwrap() ^= 1;
         assert!(again.open_value(here, "TOKEN", &bent).is_err(), "changed");
         assert_ne!(sealed, sealer.seal(here, "TOKEN", "hunter2").unwrap(), "nonces differ");
+        assert!(again.open_secret("plugin", "TOKEN", &sealed).is_err(), "a variable is no secret of a plugin");
+        let sealed = sealer.seal_secret("plugin", "TOKEN", b"hunter2").unwrap();
+        assert_eq!(again.open_secret("plugin", "TOKEN", &sealed).unwrap(), b"hunter2");
+        assert!(again.open_value(here, "TOKEN", &sealed).is_err(), "nor the other way round");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use lectern_bundles::{Cache, DEFAULT_CACHE_BYTES, Limits, Store, Trees};
 use lectern_domain::plugin::{Grant, Phase};
 use lectern_edge::{ContentTimeouts, EdgeConfig, Services};
-use lectern_gate::{Backend, Chain, Compiler, Gate, Spec};
-use lectern_metadata::{Database, listen};
+use lectern_gate::{Backend, Chain, Compiler, Directory, Gate, Spec};
+use lectern_metadata::{Database, Part, listen};
 use lectern_supervisor::Program;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ use crate::directory::ServerDirectory;
 use crate::fleet::{Crew, CrewSettings, Fleet, FleetWorkers, Launcher};
 use crate::health::ServerHealth;
 use crate::paths::Paths;
+use crate::plugins::Behind;
 use crate::runtimes::Runtimes;
 use crate::seal::Sealer;
 use crate::sessions::DatabaseSessions;
@@ -39,6 +40,7 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Parts {
     view: Arc<View>,
     gate: Arc<Gate>,
+    behind: Behind,
     fleet: Arc<Fleet>,
     files: BundleFiles,
     sessions: DatabaseSessions,
@@ -74,7 +76,10 @@ impl Parts {
         let sealer = Arc::new(Sealer::open(&config.data.key_file)?);
         let files = open_files(config, paths, runtime.clone()).await?;
         let runtimes = Arc::new(find_runtimes(config, paths).await?);
-        let gate = Arc::new(start_gate(view, database, runtime.clone()).await?);
+        let directory: Arc<dyn Directory> =
+            Arc::new(ServerDirectory::new(Arc::clone(view), database.clone(), runtime.clone()));
+        let behind = Behind::start(&config.gate, Arc::clone(&directory), view, database, &sealer).await?;
+        let gate = Arc::new(start_gate(directory).await?);
         let fleet = start_fleet(config, paths, metadata, view, address, server, &files, &runtimes, &sealer).await?;
 
         let (news, wake) = (Arc::new(News::default()), Arc::new(Notify::new()));
@@ -116,7 +121,18 @@ impl Parts {
         let sessions =
             DatabaseSessions { database: database.clone(), view: Arc::clone(view), runtime: runtime.clone() };
         let system = Arc::new(SystemParts { api, dashboard, lectern: axum::Router::new(), runtime });
-        Ok(Self { view: Arc::clone(view), gate, fleet, files, sessions, system, deployer, paths: paths.clone(), wake })
+        Ok(Self {
+            view: Arc::clone(view),
+            gate,
+            behind,
+            fleet,
+            files,
+            sessions,
+            system,
+            deployer,
+            paths: paths.clone(),
+            wake,
+        })
     }
 
     /// Starts what works in the background until `stop`.
@@ -134,11 +150,13 @@ impl Parts {
         }
         let changes = listen(database.config(), stop).context("listen for changes of the database")?;
         let (view, wake, stop_following) = (Arc::clone(&self.view), Arc::clone(&self.wake), stop.clone());
+        let gate_changed = Arc::new(Notify::new());
+        tasks.spawn(self.behind.clone().run(Arc::clone(&gate_changed), stop.clone()));
         tasks.spawn(async move {
-            let on_change = |part| {
-                if part == lectern_metadata::Part::Tasks {
-                    wake.notify_one();
-                }
+            let on_change = |part| match part {
+                Part::Tasks => wake.notify_one(),
+                Part::Gate | Part::Everything => gate_changed.notify_one(),
+                Part::Content | Part::Users | Part::Keys | Part::Sessions => {}
             };
             view.follow(changes, on_change, stop_following).await;
         });
@@ -220,9 +238,7 @@ pub(crate) async fn find_runtimes(config: &Config, paths: &Paths) -> anyhow::Res
 }
 
 /// Compiles the components that Lectern ships and puts them in force.
-async fn start_gate(view: &Arc<View>, database: &Database, runtime: tokio::runtime::Handle) -> anyhow::Result<Gate> {
-    let directory = ServerDirectory::new(Arc::clone(view), database.clone(), runtime);
-    let backend = Backend::with_directory(Arc::new(directory));
+async fn start_gate(backend: Backend) -> anyhow::Result<Gate> {
     let (gate, _) = Gate::start(backend, Compiler::InProcess).context("start the gate")?;
     let mut places = Vec::new();
     for (name, component) in lectern_shipped::SHIPPED {
