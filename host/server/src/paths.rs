@@ -58,6 +58,11 @@ impl Paths {
         self.shared.join("bundles")
     }
 
+    /// The packages of plugins, on the shared file system.
+    pub(crate) fn packages(&self) -> PathBuf {
+        self.shared.join("plugins")
+    }
+
     /// Verified copies of bundles on this node.
     pub(crate) fn bundle_cache(&self) -> PathBuf {
         self.dir.join("bundle-cache")

@@ -56,7 +56,6 @@ impl Sealer {
     }
 
     /// Seals secret `name` of `plugin`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no command sets secrets yet"))]
     pub(crate) fn seal_secret(&self, plugin: &str, name: &str, value: &[u8]) -> anyhow::Result<Vec<u8>> {
         self.sealed(&bound_to_plugin(plugin, name), value)
             .with_context(|| format!("seal secret {name} of plugin {plugin}"))

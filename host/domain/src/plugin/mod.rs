@@ -24,7 +24,7 @@ pub use deeds::{Action, Actor};
 pub use document::{BadDocument, Document};
 pub use grants::{BadGrant, Grant, GrantKind, Grants, GrantsRefused, Origin};
 pub use history::{HistoryEntry, HistoryEvent, HistoryHead};
-pub use names::{BadPluginName, BindingName, HistoryHash, PackageDigest, PluginName, ReleaseHash};
+pub use names::{BadDigest, BadPluginName, BindingName, HistoryHash, PackageDigest, PluginName, ReleaseHash};
 pub use release::ReleaseSpec;
 pub use shadow::{MOST_FINGERPRINTS, OTHER_FINGERPRINT, ShadowBatch, ShadowDifference, fold_differences};
 pub use state::{GateState, NodeReport, Package, Release, RunningRelease, SealedSecret, TrustedKey};

@@ -9,10 +9,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use lectern_domain::plugin::Actor;
 use lectern_domain::user::check_username;
 use lectern_domain::{KeyId, UserGuid, UserRole};
 use lectern_metadata::users::{NewUser, PasswordHash, ProfilePatch, UserFilter, UserRow};
@@ -25,6 +26,8 @@ use uuid::Uuid;
 
 use super::protocol::{AddUser, ChangeUser, CreateKey, CreatedKey, KeyView, ListKeys, RevokeKey, UserView};
 use crate::credentials;
+use crate::plugins::api::{Operator, operations};
+use crate::plugins::manage::Plugins;
 use crate::view::View;
 
 #[derive(Clone)]
@@ -86,6 +89,7 @@ pub(crate) async fn serve(
     path: &Path,
     database: Database,
     view: Arc<View>,
+    plugins: Arc<Plugins>,
     stop: CancellationToken,
 ) {
     let router = Router::new()
@@ -95,7 +99,8 @@ pub(crate) async fn serve(
         .route("/keys/create", post(create_key))
         .route("/keys/list", post(list_keys))
         .route("/keys/revoke", post(revoke_key))
-        .with_state(Admin { database, view });
+        .with_state(Admin { database, view })
+        .nest("/v1", operations(plugins).layer(Extension(Operator(Actor::AdminSocket))));
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {

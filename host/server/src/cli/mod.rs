@@ -30,6 +30,12 @@ enum Verb {
     /// Run the supervisor of content processes; `serve` starts it when none runs.
     #[command(hide = true)]
     Supervise(SuperviseArgs),
+    /// Compile a plugin from standard input to standard output; `serve` does it in a process of its own.
+    #[command(hide = true)]
+    CompileComponent {
+        /// light or heavy
+        class: String,
+    },
     /// Check the configuration and report every mistake at once.
     Check(check::CheckArgs),
     /// Say what this host gives and lacks, and what to do about it.
@@ -134,6 +140,7 @@ pub(crate) fn run() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Serve(args) => return serve::run(&args),
         Verb::Supervise(args) => supervise(&args),
+        Verb::CompileComponent { class } => return compile_component(&class),
         Verb::Check(args) => return check::run(&args),
         Verb::Doctor(args) => return doctor::run(&args),
         Verb::Migrate(args) => return migrate::run(&args),
@@ -143,6 +150,21 @@ pub(crate) fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
+    }
+}
+
+/// Compiles a component; what is wrong with it goes to standard error as it is.
+fn compile_component(class: &str) -> ExitCode {
+    let Some(class) = lectern_gate::Class::parse(class) else {
+        eprintln!("lectern: class {class:?} must be light or heavy");
+        return ExitCode::from(2);
+    };
+    match lectern_gate::compile_stdin(class) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

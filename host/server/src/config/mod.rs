@@ -126,13 +126,10 @@ pub(crate) struct Gate {
     /// File with authorities that plugins' requests trust beside the system's.
     pub(crate) outbound_ca_file: Option<PathBuf>,
     /// Keys that packages may be signed with, as `ed25519:` and base64, beside those in the database.
-    #[cfg_attr(not(test), expect(dead_code, reason = "packages are not admitted yet"))]
     pub(crate) trusted_keys: Vec<String>,
     /// Whether packages need no signature.
-    #[cfg_attr(not(test), expect(dead_code, reason = "packages are not admitted yet"))]
     pub(crate) allow_unsigned: bool,
     /// Compiled components; made again when it is lost.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the gate does not take it yet"))]
     pub(crate) cache_dir: PathBuf,
 }
 

@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use lectern_bundles::{Cache, DEFAULT_CACHE_BYTES, Limits, Store, Trees};
-use lectern_domain::plugin::{Grant, Phase};
 use lectern_edge::{ContentTimeouts, EdgeConfig, Services};
-use lectern_gate::{Backend, Chain, Compiler, Directory, Gate, Spec};
+use lectern_gate::{Backend, ChildCompiler, Compiler, Directory, Gate, GateEvent};
 use lectern_metadata::{Database, Part, listen};
 use lectern_supervisor::Program;
 use tokio::sync::Notify;
@@ -23,7 +22,8 @@ use crate::directory::ServerDirectory;
 use crate::fleet::{Crew, CrewSettings, Fleet, FleetWorkers, Launcher};
 use crate::health::ServerHealth;
 use crate::paths::Paths;
-use crate::plugins::Behind;
+use crate::plugins::manage::{Plugins, Shelf};
+use crate::plugins::{self, Behind};
 use crate::runtimes::Runtimes;
 use crate::seal::Sealer;
 use crate::sessions::DatabaseSessions;
@@ -41,6 +41,9 @@ pub(super) struct Parts {
     view: Arc<View>,
     gate: Arc<Gate>,
     behind: Behind,
+    plugins: Arc<Plugins>,
+    /// What the gate does by itself; taken by the task that writes it down.
+    events: std::sync::Mutex<Option<tokio::sync::mpsc::Receiver<GateEvent>>>,
     fleet: Arc<Fleet>,
     files: BundleFiles,
     sessions: DatabaseSessions,
@@ -79,7 +82,19 @@ impl Parts {
         let directory: Arc<dyn Directory> =
             Arc::new(ServerDirectory::new(Arc::clone(view), database.clone(), runtime.clone()));
         let behind = Behind::start(&config.gate, Arc::clone(&directory), view, database, &sealer).await?;
-        let gate = Arc::new(start_gate(directory).await?);
+        let (gate, events) = start_gate(config, behind.backend.clone())?;
+        let gate = Arc::new(gate);
+        let plugins = Arc::new(Plugins::new(
+            Arc::clone(&gate),
+            database.clone(),
+            Shelf::open(&paths.packages())?,
+            behind.clone(),
+            Arc::clone(&sealer),
+            config.gate.clone(),
+            server,
+            host::hostname(),
+        ));
+        plugins.start().await.context("start the plugins")?;
         let fleet = start_fleet(config, paths, metadata, view, address, server, &files, &runtimes, &sealer).await?;
 
         let (news, wake) = (Arc::new(News::default()), Arc::new(Notify::new()));
@@ -120,11 +135,14 @@ impl Parts {
         });
         let sessions =
             DatabaseSessions { database: database.clone(), view: Arc::clone(view), runtime: runtime.clone() };
-        let system = Arc::new(SystemParts { api, dashboard, lectern: axum::Router::new(), runtime });
+        let system =
+            Arc::new(SystemParts { api, dashboard, lectern: plugins::api::router(Arc::clone(&plugins)), runtime });
         Ok(Self {
             view: Arc::clone(view),
             gate,
             behind,
+            plugins,
+            events: std::sync::Mutex::new(Some(events)),
             fleet,
             files,
             sessions,
@@ -150,12 +168,20 @@ impl Parts {
         }
         let changes = listen(database.config(), stop).context("listen for changes of the database")?;
         let (view, wake, stop_following) = (Arc::clone(&self.view), Arc::clone(&self.wake), stop.clone());
-        let gate_changed = Arc::new(Notify::new());
-        tasks.spawn(self.behind.clone().run(Arc::clone(&gate_changed), stop.clone()));
+        let (gate_changed, secrets_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        tasks.spawn(self.behind.clone().run(Arc::clone(&secrets_changed), stop.clone()));
+        tasks.spawn(Arc::clone(&self.plugins).follow(Arc::clone(&gate_changed), stop.clone()));
+        let events = self.events.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(events) = events {
+            tasks.spawn(Arc::clone(&self.plugins).write_events(events, stop.clone()));
+        }
         tasks.spawn(async move {
             let on_change = |part| match part {
                 Part::Tasks => wake.notify_one(),
-                Part::Gate | Part::Everything => gate_changed.notify_one(),
+                Part::Gate | Part::Everything => {
+                    secrets_changed.notify_one();
+                    gate_changed.notify_one();
+                }
                 Part::Content | Part::Users | Part::Keys | Part::Sessions => {}
             };
             view.follow(changes, on_change, stop_following).await;
@@ -168,7 +194,8 @@ impl Parts {
         // Bound here: who has read `ready` may use it.
         let admin_listener = admin::bind(&socket).context("open the admin socket")?;
         let (view, database, stop) = (Arc::clone(&self.view), database.clone(), stop.clone());
-        tasks.spawn(async move { admin::serve(admin_listener, &socket, database, view, stop).await });
+        let plugins = Arc::clone(&self.plugins);
+        tasks.spawn(async move { admin::serve(admin_listener, &socket, database, view, plugins, stop).await });
         Ok(())
     }
 
@@ -237,24 +264,14 @@ pub(crate) async fn find_runtimes(config: &Config, paths: &Paths) -> anyhow::Res
     Ok(runtimes)
 }
 
-/// Compiles the components that Lectern ships and puts them in force.
-async fn start_gate(backend: Backend) -> anyhow::Result<Gate> {
-    let (gate, _) = Gate::start(backend, Compiler::InProcess).context("start the gate")?;
-    let mut places = Vec::new();
-    for (name, component) in lectern_shipped::SHIPPED {
-        let grants = ["content", "directory"].iter().filter_map(|grant| grant.parse::<Grant>().ok()).collect();
-        let spec = Spec::new(name, component).granting(grants);
-        let release = gate.load(spec).await.with_context(|| format!("load the plugin {name}"))?;
-        tracing::info!(plugin = name, release = %release.id(), "plugin loaded");
-        if release.routes() {
-            places.push((Phase::Route, Arc::clone(&release)));
-        }
-        if release.authenticates() {
-            places.push((Phase::Authenticate, release));
-        }
-    }
-    gate.swap(Chain::of(places).context("put the plugins in order")?);
-    Ok(gate)
+/// Starts the gate, with nothing in it. Components are compiled by this program in processes of their own.
+fn start_gate(config: &Config, backend: Backend) -> anyhow::Result<(Gate, tokio::sync::mpsc::Receiver<GateEvent>)> {
+    let compiler = Compiler::Child(ChildCompiler {
+        program: std::env::current_exe().context("find this program's own file")?,
+        args: vec!["compile-component".into()],
+        cache: config.gate.cache_dir.clone(),
+    });
+    Gate::start(backend, compiler).context("start the gate")
 }
 
 #[allow(clippy::too_many_arguments, reason = "called once; a struct for it would be this list again")]

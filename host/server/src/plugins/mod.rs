@@ -2,7 +2,10 @@
 
 mod accounts;
 mod address;
+pub(crate) mod api;
 mod connect;
+pub(crate) mod manage;
+mod metrics;
 mod outbound;
 mod secrets;
 mod values;

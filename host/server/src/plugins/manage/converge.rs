@@ -1,0 +1,276 @@
+//! Brings this server's gate to what the database says, one whole chain at a time.
+//!
+//! What cannot be loaded never opens the gate: a binding that runs goes on as it is, and one that does not stops the server's
+//! start. Each round is complete by itself and may be repeated at any time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lectern_domain::plugin::{
+    Binding, BindingName, CandidateMode, GateState, NodeReport, Phase, ReleaseHash, RunningRelease,
+};
+use lectern_gate::{BindingSpec, Bound, Candidate, Chain, Limits, Release, Spec, Trial};
+use lectern_metadata::plugins::{gate, nodes};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{Loaded, Plugins, Refused};
+
+/// Between tries while the database or the store is away.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often a server says that it is there.
+const REPORT: Duration = Duration::from_secs(30);
+/// Reports older than this are of servers that ended without a word.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
+
+/// How a round ended.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub(crate) struct Converged {
+    /// What the gate shows.
+    pub(crate) generation: i64,
+    /// From reading the database to the new chain, in microseconds.
+    pub(crate) micros: u64,
+}
+
+impl Plugins {
+    /// One round.
+    pub(crate) async fn converge(&self) -> anyhow::Result<Converged> {
+        let mut loaded = self.loaded.lock().await;
+        let began = Instant::now();
+        let state = gate::load_gate(&self.database).await?;
+        if self.state.load().generation == state.generation && self.gate.chain().generation() != 0 {
+            return Ok(Converged { generation: state.generation, micros: micros(began) });
+        }
+        let mut next = Loaded::default();
+        let mut places = Vec::new();
+        for binding in state.bindings.iter().filter(|binding| binding.spec.settings.enabled) {
+            let name = &binding.spec.name;
+            let bound = match self.bound(&state, binding, &loaded, &mut next).await {
+                Ok(bound) => bound,
+                // The running gate goes on.
+                Err(error) => match loaded.bound.get(name) {
+                    Some((_, running)) => {
+                        tracing::error!(binding = %name, error = crate::cli::chain(&error), "a binding stays as it is");
+                        keep(name, running, &loaded, &mut next);
+                        Arc::clone(running)
+                    }
+                    None => return Err(anyhow::Error::new(error).context(format!("load what is bound as {name}"))),
+                },
+            };
+            next.bound.insert(name.clone(), (binding.revision, Arc::clone(&bound)));
+            places.extend(binding.spec.settings.phases.iter().map(|phase| (*phase, Arc::clone(&bound))));
+        }
+        // Phases in the order of a request; within one, the order of the state.
+        places.sort_by_key(|(phase, _)| Phase::ALL.iter().position(|one| one == phase));
+        let generation = u64::try_from(state.generation).unwrap_or(0).max(1);
+        let before = self.gate.swap(Chain::new(generation, places)?);
+        let converged = Converged { generation: state.generation, micros: micros(began) };
+        self.state.store(Arc::new(state));
+        *loaded = next;
+        drop(loaded);
+        tracing::info!(generation, micros = converged.micros, "the gate shows a new state");
+        self.say_when_drained(&before);
+        self.report().await;
+        Ok(converged)
+    }
+
+    /// Puts one binding together, from what is loaded already as far as possible.
+    async fn bound(
+        &self,
+        state: &GateState,
+        binding: &Binding,
+        loaded: &Loaded,
+        next: &mut Loaded,
+    ) -> Result<Arc<Bound>, Refused> {
+        let name = &binding.spec.name;
+        if let Some((revision, running)) = loaded.bound.get(name)
+            && *revision == binding.revision
+        {
+            keep(name, running, loaded, next);
+            return Ok(Arc::clone(running));
+        }
+        let releases = &binding.releases;
+        let live = self.release(state, name, releases.live, loaded, next).await?;
+        let previous = match releases.previous.filter(|previous| !previous.given_up) {
+            Some(previous) => self.spare(state, name, previous.release, loaded, next).await,
+            None => None,
+        };
+        let candidate = match &releases.candidate {
+            Some(candidate) => match self.spare(state, name, candidate.release, loaded, next).await {
+                Some(release) => {
+                    let trial = match &candidate.mode {
+                        CandidateMode::Canary(share) => Trial::Canary(share.clone()),
+                        CandidateMode::Shadow => Trial::Shadow(self.shadow(name, candidate.release)),
+                    };
+                    Some(Candidate { release, trial })
+                }
+                None => None,
+            },
+            None => None,
+        };
+        let settings = &binding.spec.settings;
+        Ok(Arc::new(Bound::new(BindingSpec {
+            name: name.to_string(),
+            revision: binding.revision,
+            matcher: settings.matcher.clone(),
+            on_failure: settings.on_failure,
+            budget: settings.budget,
+            live,
+            previous,
+            candidate,
+        })))
+    }
+
+    /// A release that the binding can do without.
+    async fn spare(
+        &self,
+        state: &GateState,
+        name: &BindingName,
+        hash: ReleaseHash,
+        loaded: &Loaded,
+        next: &mut Loaded,
+    ) -> Option<Arc<Release>> {
+        match self.release(state, name, hash, loaded, next).await {
+            Ok(release) => Some(release),
+            Err(error) => {
+                let release = hash.short();
+                tracing::error!(binding = %name, release, error = crate::cli::chain(&error), "a release cannot be loaded");
+                None
+            }
+        }
+    }
+
+    async fn release(
+        &self,
+        state: &GateState,
+        name: &BindingName,
+        hash: ReleaseHash,
+        loaded: &Loaded,
+        next: &mut Loaded,
+    ) -> Result<Arc<Release>, Refused> {
+        let key = (name.clone(), hash);
+        let release = match next.releases.get(&key).or_else(|| loaded.releases.get(&key)) {
+            Some(release) => Arc::clone(release),
+            None => {
+                let row = state
+                    .releases
+                    .get(&hash)
+                    .ok_or_else(|| Refused::NotFound(format!("there is no release {hash}")))?;
+                self.load(name, &row.spec).await?
+            }
+        };
+        next.releases.insert(key, Arc::clone(&release));
+        Ok(release)
+    }
+
+    /// Loads a release as it is bound under this name.
+    pub(super) async fn load(
+        &self,
+        name: &BindingName,
+        spec: &lectern_domain::plugin::ReleaseSpec,
+    ) -> Result<Arc<Release>, Refused> {
+        let package = self.package(spec.package).await?;
+        let component: Arc<[u8]> = package.parts.component.into();
+        let limits = Limits::of(lectern_gate::Class::of(component.len()));
+        let spec = Spec {
+            name: name.to_string(),
+            component,
+            config: spec.config.to_object(),
+            grants: spec.grants.clone(),
+            limits,
+            instances: spec.instances,
+        };
+        Ok(self.gate.load(spec).await?)
+    }
+
+    /// Says when the last request of the chain before has ended.
+    fn say_when_drained(&self, before: &Arc<Chain>) {
+        let (generation, weak, began) = (before.generation(), Arc::downgrade(before), Instant::now());
+        self.tasks.spawn(async move {
+            // A call ends within its wall time; a connection may hold a chain for as long as its request lives.
+            while weak.strong_count() > 0 {
+                if began.elapsed() > Duration::from_secs(600) {
+                    tracing::warn!(generation, "requests of an old chain are still running after ten minutes");
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            tracing::info!(generation, drained_micros = micros(began), "the last request of an old chain has ended");
+        });
+    }
+
+    /// Says what runs here. The next report makes good for one that was lost.
+    pub(super) async fn report(&self) {
+        let report = self.node_report();
+        let told = async { nodes::report(&self.database.client().await?, &report).await };
+        if let Err(error) = told.await {
+            tracing::debug!(error = crate::cli::chain(&error), "report what the gate runs");
+        }
+    }
+
+    /// What runs here.
+    pub(crate) fn node_report(&self) -> NodeReport {
+        let (chain, state) = (self.gate.chain(), self.state.load());
+        let mut releases = std::collections::BTreeMap::new();
+        for binding in &state.bindings {
+            let Some(bound) = chain.binding(binding.spec.name.as_str()) else { continue };
+            let (release, word) = match &binding.releases.previous {
+                Some(previous) if bound.has_fallen() => (previous.release, "fallen"),
+                Some(_) | None => (binding.releases.live, "live"),
+            };
+            releases.insert(binding.spec.name.clone(), RunningRelease { release, state: word.to_owned() });
+        }
+        NodeReport { server: self.server, hostname: self.hostname.clone(), generation: state.generation, releases }
+    }
+
+    /// Follows the database until `stop`: a round whenever `changed`, a report now and then.
+    pub(crate) async fn follow(self: Arc<Self>, changed: Arc<Notify>, stop: CancellationToken) {
+        let mut report = tokio::time::interval(REPORT);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = report.tick() => {
+                    self.report().await;
+                    if let Ok(client) = self.database.client().await {
+                        // Tried again with the next report.
+                        let _ = nodes::sweep(&client, FORGOTTEN).await;
+                    }
+                }
+                () = changed.notified() => {
+                    while let Err(error) = self.converge().await {
+                        tracing::error!(error = crate::cli::chain(error.as_ref()), "the gate cannot follow; it goes on as it is");
+                        tokio::select! {
+                            () = stop.cancelled() => break,
+                            () = tokio::time::sleep(RETRY) => {}
+                        }
+                    }
+                }
+            }
+        }
+        if let Ok(client) = self.database.client().await {
+            // A server that ends is missed by its age otherwise.
+            let _ = nodes::forget(&client, self.server).await;
+        }
+        self.tasks.close();
+    }
+}
+
+/// Keeps the releases of a binding that stays.
+fn keep(name: &BindingName, running: &Arc<Bound>, loaded: &Loaded, next: &mut Loaded) {
+    let spec = running.spec();
+    let mut held: Vec<&Arc<Release>> = vec![&spec.live];
+    held.extend(spec.previous.as_ref());
+    held.extend(spec.candidate.as_ref().map(|candidate| &candidate.release));
+    let kept: HashMap<_, _> = loaded
+        .releases
+        .iter()
+        .filter(|((of, _), release)| of == name && held.iter().any(|one| Arc::ptr_eq(one, release)))
+        .map(|(key, release)| (key.clone(), Arc::clone(release)))
+        .collect();
+    next.releases.extend(kept);
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
