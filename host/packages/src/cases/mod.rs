@@ -15,6 +15,7 @@ use std::net::IpAddr;
 
 use lectern_domain::ids::{ContentGuid, UserGuid};
 use lectern_domain::plugin::Hook;
+use lectern_domain::user::UserRole;
 use serde_json::{Map, Value};
 
 pub use compare::{Difference, Line, compare};
@@ -84,7 +85,7 @@ pub struct Case {
     pub request: Request,
     /// Who is asking; only for [`CaseHook::Select`].
     pub visitor: Option<Identity>,
-    /// What the request was routed to; only and always for [`CaseHook::Select`].
+    /// What the request was routed to; always for [`CaseHook::Select`], and perhaps for [`CaseHook::Authenticate`].
     pub target: Option<Target>,
     /// What the plugin's other questions are answered from.
     pub world: World,
@@ -126,6 +127,8 @@ pub struct Request {
     pub client_ip: IpAddr,
     /// The address of the other end of the connection; the client's unless there is a proxy.
     pub peer_ip: IpAddr,
+    /// The certificate that the other end of the connection has proved to hold.
+    pub client_certificate: Option<Certificate>,
     /// Fields: names in lower case, values in order.
     pub headers: Vec<(String, String)>,
     /// The body; only pages see it.
@@ -144,10 +147,22 @@ impl Default for Request {
             scheme: Scheme::Https,
             client_ip: address,
             peer_ip: address,
+            client_certificate: None,
             headers: Vec::new(),
             body: Vec::new(),
         }
     }
+}
+
+/// A certificate of a client, verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// SHA-256 of its DER form, in lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Its subject as RFC 4514 text.
+    pub subject: String,
+    /// The DNS names it is for.
+    pub dns_names: Vec<String>,
 }
 
 /// What a request was routed to.
@@ -182,6 +197,8 @@ pub struct World {
     pub key_values: BTreeMap<String, String>,
     /// Key sets (RFC 7517) by their address, as JSON text.
     pub jwks: BTreeMap<String, String>,
+    /// Buckets of the limiter without a token, and the seconds until there is one. All others are full.
+    pub buckets_empty: BTreeMap<String, u32>,
     /// Answers of other servers.
     pub fetches: Vec<Fetch>,
 }
@@ -199,6 +216,7 @@ impl Default for World {
             secrets: BTreeMap::new(),
             key_values: BTreeMap::new(),
             jwks: BTreeMap::new(),
+            buckets_empty: BTreeMap::new(),
             fetches: Vec::new(),
         }
     }
@@ -227,6 +245,21 @@ pub struct User {
     pub display_name: Option<String>,
     /// The groups.
     pub groups: Vec<String>,
+    /// What the account may do.
+    pub role: UserRole,
+    /// Whether the account is locked: nobody signs in as it.
+    pub locked: bool,
+    /// The person of another directory to whom the account is linked; `None`: whoever is signed in under its name.
+    pub linked: Option<Linked>,
+}
+
+/// A person of another directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Linked {
+    /// The directory: for OpenID Connect, the issuer.
+    pub issuer: String,
+    /// The name that never changes there: for OpenID Connect, `sub`.
+    pub subject: String,
 }
 
 /// A call to another server and its answer.

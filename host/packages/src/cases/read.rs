@@ -8,7 +8,9 @@ use lectern_domain::plugin::Hook;
 use toml::{Table, Value};
 
 use super::forms::{guid, headers, method, texts};
-use super::{CASE_FILE_BYTES, Case, CaseHook, Expect, Identity, MAX_CASES, Request, Scheme, Target, expect, world};
+use super::{
+    CASE_FILE_BYTES, Case, CaseHook, Certificate, Expect, Identity, MAX_CASES, Request, Scheme, Target, expect, world,
+};
 use crate::fields::{self, Fields};
 use crate::manifest::one_line;
 use crate::mistake::Mistakes;
@@ -182,9 +184,13 @@ fn check_fit(fields: &mut Fields<'_>, hook: CaseHook, request: bool, visitor: bo
         (CaseHook::Select, false) => {
             fields.refuse("target", None, "missing: select is asked when the target is known");
         }
-        (CaseHook::Select, true) | (_, false) => {}
+        (CaseHook::Select | CaseHook::Authenticate, true) | (_, false) => {}
         (_, true) => {
-            fields.refuse("target", None, format!("no target is known in the hook {word}: only select knows it"));
+            fields.refuse(
+                "target",
+                None,
+                format!("no target is known in the hook {word}: only authenticate and select know it"),
+            );
         }
     }
 }
@@ -212,6 +218,7 @@ fn read_request(mut request: Fields<'_>) -> Request {
     });
     let client_ip = request.optional("client_ip", address).unwrap_or(usual.client_ip);
     let peer_ip = request.optional("peer_ip", address).unwrap_or(client_ip);
+    let client_certificate = request.table("client_certificate").and_then(read_certificate);
     let headers = headers(&mut request, "headers").unwrap_or_default();
     if headers.iter().any(|(name, _)| name == "host") {
         request.refuse("headers", None, "the host is given by request.host");
@@ -225,9 +232,25 @@ fn read_request(mut request: Fields<'_>) -> Request {
         scheme: scheme.unwrap_or(usual.scheme),
         client_ip,
         peer_ip,
+        client_certificate,
         headers,
         body,
     }
+}
+
+fn read_certificate(mut certificate: Fields<'_>) -> Option<Certificate> {
+    let sha256_form = "64 hexadecimal digits in lower case";
+    let sha256 = certificate.optional("sha256", |value| {
+        fields::word(value, sha256_form, |text| {
+            let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            (text.len() == 64 && text.bytes().all(is_digit)).then(|| text.to_owned())
+        })
+    });
+    let subject = certificate.required("subject", "the subject as RFC 4514 text, as \"CN=proxy\"", fields::text);
+    let dns_names = certificate.optional("dns_names", texts).unwrap_or_default();
+    certificate.finish();
+    // Which digits they are matters to few cases.
+    Some(Certificate { sha256: sha256.unwrap_or_else(|| "0".repeat(64)), subject: subject?, dns_names })
 }
 
 fn read_visitor(mut visitor: Fields<'_>) -> Option<Identity> {

@@ -1,12 +1,13 @@
 //! `[case.world]`: who and what there is besides the request.
 
 use lectern_domain::plugin::Origin;
+use lectern_domain::user::UserRole;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use toml::Value;
 
 use super::forms::{guid, headers, method, texts};
-use super::{Fetch, FetchAnswer, User, World};
+use super::{Fetch, FetchAnswer, Linked, User, World};
 use crate::fields::{self, Fields};
 
 /// Reads it; what is wrong is noted and left out.
@@ -56,6 +57,11 @@ pub(super) fn read(mut world: Fields<'_>) -> World {
             Some(_) => Ok(text),
         }
     });
+    let buckets_empty = world.map("buckets_empty", |_, value| {
+        let seconds = fields::number(value, 1, i64::from(u32::MAX))
+            .map_err(|_| "must be the seconds until the next token, at least 1".to_owned())?;
+        u32::try_from(seconds).map_err(|_| "must be fewer seconds".to_owned())
+    });
     let tables = world.tables("fetch");
     let fetches =
         tables.into_iter().enumerate().filter_map(|(n, table)| read_fetch(world.nth("fetch", n, table))).collect();
@@ -69,6 +75,7 @@ pub(super) fn read(mut world: Fields<'_>) -> World {
         secrets,
         key_values,
         jwks: jwks.unwrap_or_default(),
+        buckets_empty: buckets_empty.unwrap_or_default(),
         fetches,
         users,
     }
@@ -80,8 +87,28 @@ fn read_user(mut user: Fields<'_>) -> Option<User> {
     let guid = user.required("guid", form, |value| fields::word(value, form, |text| text.parse().ok()));
     let display_name = user.optional("display_name", fields::text);
     let groups = user.optional("groups", texts).unwrap_or_default();
+    let role = user.optional("role", |value| {
+        fields::word(value, "\"viewer\", \"publisher\" or \"administrator\"", UserRole::parse)
+    });
+    let locked = user.optional("locked", |value| value.as_bool().ok_or_else(|| "must be true or false".into()));
+    let linked = user.table("linked").and_then(read_linked);
     user.finish();
-    Some(User { name: name?, guid: guid?, display_name, groups })
+    Some(User {
+        name: name?,
+        guid: guid?,
+        display_name,
+        groups,
+        role: role.unwrap_or(UserRole::Viewer),
+        locked: locked.unwrap_or(false),
+        linked,
+    })
+}
+
+fn read_linked(mut linked: Fields<'_>) -> Option<Linked> {
+    let issuer = linked.required("issuer", "the other directory's name", |value| fields::line(value, 256));
+    let subject = linked.required("subject", "the person's name there", |value| fields::line(value, 256));
+    linked.finish();
+    Some(Linked { issuer: issuer?, subject: subject? })
 }
 
 fn read_fetch(mut fetch: Fields<'_>) -> Option<Fetch> {

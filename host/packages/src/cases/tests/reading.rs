@@ -22,6 +22,7 @@ client_ip = "198.51.100.1"
 peer_ip = "2001:db8::1"
 headers = { "X-Tenant" = "a", accept = ["text/html", "text/plain"] }
 body = "x=1"
+client_certificate = { subject = "CN=proxy", dns_names = ["proxy.example"] }
 [case.visitor]
 subject = "s"
 groups = ["beta"]
@@ -33,13 +34,14 @@ active = 2
 [case.world]
 now = "2026-01-01T00:00:00Z"
 vanities = { "/sales/" = "0f4b8f5e-3a6c-4a8e-9c2b-1d2e3f405162" }
-users = [{ name = "ada", guid = "0f4b8f5e-3a6c-4a8e-9c2b-1d2e3f405162", groups = ["g"] }]
+users = [{ name = "ada", guid = "0f4b8f5e-3a6c-4a8e-9c2b-1d2e3f405162", role = "publisher", locked = true, linked = { issuer = "https://idp.example", subject = "7" }, groups = ["g"] }]
 keys = { k1 = "ada" }
 passwords = { ada = "pw" }
 session = "ada"
 secrets = { client-secret = "s3" }
 key_values = { k = "v" }
 jwks = { "https://idp.example/jwks" = '{"keys": []}' }
+buckets_empty = { "all 192.0.2.7" = 7 }
 [[case.world.fetch]]
 method = "POST"
 url = "https://idp.example/token"
@@ -84,6 +86,11 @@ fn a_whole_case_is_read() {
             scheme: Scheme::Http,
             client_ip: "198.51.100.1".parse().unwrap(),
             peer_ip: "2001:db8::1".parse().unwrap(),
+            client_certificate: Some(Certificate {
+                sha256: "0".repeat(64),
+                subject: "CN=proxy".into(),
+                dns_names: vec!["proxy.example".into()],
+            }),
             headers: vec![
                 ("x-tenant".into(), "a".into()),
                 ("accept".into(), "text/html".into()),
@@ -106,6 +113,9 @@ fn a_whole_case_is_read() {
                 guid: GUID.parse().unwrap(),
                 display_name: None,
                 groups: vec!["g".into()],
+                role: UserRole::Publisher,
+                locked: true,
+                linked: Some(Linked { issuer: "https://idp.example".into(), subject: "7".into() }),
             }],
             keys: [("k1".into(), "ada".into())].into(),
             passwords: [("ada".into(), "pw".into())].into(),
@@ -113,6 +123,7 @@ fn a_whole_case_is_read() {
             secrets: [("client-secret".into(), "s3".into())].into(),
             key_values: [("k".into(), "v".into())].into(),
             jwks: [("https://idp.example/jwks".into(), text("{\"keys\": []}"))].into(),
+            buckets_empty: [("all 192.0.2.7".into(), 7)].into(),
             fetches: vec![
                 Fetch {
                     method: "POST".into(),
@@ -383,17 +394,50 @@ fn a_case_sets_only_what_its_hook_can_see() {
             "next",
             "visitor: nobody is known in the hook route: only select knows the visitor",
         ),
-        ("route", target.as_str(), "next", "target: no target is known in the hook route: only select knows it"),
         (
-            "authenticate",
+            "route",
             target.as_str(),
-            "abstain",
-            "target: no target is known in the hook authenticate: only select knows it",
+            "next",
+            "target: no target is known in the hook route: only authenticate and select know it",
+        ),
+        (
+            "page",
+            target.as_str(),
+            "respond",
+            "target: no target is known in the hook page: only authenticate and select know it",
         ),
         ("check", "[case.request]", "accepted", "request: there is no request when a configuration is checked"),
         ("select", "", "next", "target: missing: select is asked when the target is known"),
     ] {
         assert_eq!(of(hook, more, decision), format!("{case}{expected}"));
+    }
+}
+
+#[test]
+fn parts_of_the_world_have_forms() {
+    let user = format!("name = \"a\", guid = \"{GUID}\"");
+    let sha256 = "request.client_certificate = { subject = \"CN=a\", sha256 = \"AB\" }";
+    for (more, expected) in [
+        (
+            "world.buckets_empty = { b = 0 }".to_owned(),
+            "world.buckets_empty.b = 0: must be the seconds until the next token, at least 1",
+        ),
+        (
+            format!("world.users = [{{ {user}, role = \"root\" }}]"),
+            "world.users[1].role = \"root\": must be \"viewer\", \"publisher\" or \"administrator\"",
+        ),
+        (
+            format!("world.users = [{{ {user}, linked = {{ issuer = \"i\" }} }}]"),
+            "world.users[1].linked.subject: missing: must be the person's name there",
+        ),
+        (
+            "request.client_certificate = {}".into(),
+            "request.client_certificate.subject: missing: must be the subject as RFC 4514 text, as \"CN=proxy\"",
+        ),
+        (sha256.into(), "request.client_certificate.sha256 = \"AB\": must be 64 hexadecimal digits in lower case"),
+    ] {
+        let text = format!("[[case]]\nname = \"n\"\nhook = \"route\"\n{more}\nexpect.decision = \"next\"");
+        assert_eq!(told(&text), format!("cases/x.toml: case \"n\": {expected}"));
     }
 }
 
