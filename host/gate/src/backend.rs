@@ -31,7 +31,7 @@ pub struct Backend {
     /// Key sets for tokens; asks `outbound`.
     pub key_sets: Arc<KeySets>,
     /// Token buckets.
-    pub buckets: Arc<Buckets>,
+    pub buckets: Arc<dyn Limiter>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -72,6 +72,19 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn unix_millis(&self) -> u64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// The plugins' token buckets. Called on threads that serve requests: answers from memory.
+pub trait Limiter: Send + Sync {
+    /// Takes one token from a bucket that holds at most `burst` and gets `per_minute` a minute. `None`: taken. `Some`: the seconds
+    /// until there is one, at least 1.
+    fn take(&self, plugin: &str, bucket: &str, per_minute: u32, burst: u32, now_ms: u64) -> Option<u32>;
+}
+
+impl Limiter for Buckets {
+    fn take(&self, plugin: &str, bucket: &str, per_minute: u32, burst: u32, now_ms: u64) -> Option<u32> {
+        Self::take(self, plugin, bucket, per_minute, burst, now_ms)
     }
 }
 

@@ -49,6 +49,14 @@ impl Gate {
         Ok((gate, receiver))
     }
 
+    /// A gate with the same engines, other things behind the imports, and an empty chain: releases of one can be called by the
+    /// other. For tests and tools.
+    pub fn with_backend(&self, backend: Backend) -> (Self, mpsc::Receiver<GateEvent>) {
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let (light, heavy, compiler) = (self.light.clone(), self.heavy.clone(), self.compiler.clone());
+        (Self { light, heavy, compiler, backend, chain: ArcSwap::default(), events }, receiver)
+    }
+
     /// Compiles a component, links it with what it was granted and runs its check. It takes no traffic until a chain with it is
     /// swapped in.
     pub async fn load(&self, spec: Spec) -> Result<Arc<Release>, LoadError> {

@@ -42,8 +42,8 @@ pub use answer::{
     Authenticated, Challenge, Forward, Identity, Page, Reply, Rewrite, Routed, Selected, System, Target, Vouched,
 };
 pub use backend::{
-    Accounts, Backend, Clock, KeyValue, Outbound, OutboundError, OutboundRequest, OutboundResponse, Profile, Secret,
-    Secrets, SignInRefusal, StoreError, SystemClock,
+    Accounts, Backend, Clock, KeyValue, Limiter, Outbound, OutboundError, OutboundRequest, OutboundResponse, Profile,
+    Secret, Secrets, SignInRefusal, StoreError, SystemClock,
 };
 pub use bound::{BindingSpec, Bound, Candidate, Fare, GateEvent, Trial};
 pub use chain::{Chain, ChainError};
