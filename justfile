@@ -46,10 +46,10 @@ e2e file: (setup "test")
     cargo test --workspace --locked --no-run --test cli --test {{ file }}
     cargo test --workspace --locked --test {{ file }}
 
-# Compare with nginx on this machine: `just bench proxy`.
-bench what="proxy": (setup "bench") build
+# Compare with nginx on this machine: `just bench proxy`, `just bench proxy --contents 100`.
+bench what="proxy" *args: (setup "bench") build
     cargo build --release --locked -p lectern-tests --bin upstream
-    @/usr/bin/python3 tests/bench/{{ what }}.py
+    @/usr/bin/python3 tests/bench/{{ what }}.py {{ args }}
 
 # Run the server built last, in release if there is one: `just serve --listen 127.0.0.1:4000`.
 serve *args: build

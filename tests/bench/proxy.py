@@ -9,6 +9,9 @@ Contenders, all on loopback, all before `upstream` (tests/bench/upstream.rs: 100
 The upstream is reached through Lectern as published content is: a bundle whose Python module replaces itself by the
 upstream program. Nothing in Lectern knows of the benchmark.
 
+With `--contents N --keys M` the traffic is varied instead of one request repeated: 20,000 different requests for N content
+items by M keys, with long random paths and queries behind them, the same for every contender.
+
 The figure is requests per CPU-second of the proxy's processes (user and system time of the tree, the upstream not
 counted), because wrk and the upstream share the cores with it. Runs are interleaved, so that what else the machine does
 falls on all alike; the median of the rounds is printed. Each run is bounded in time and connections.
@@ -20,11 +23,13 @@ import io
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
 import socket
 import statistics
+import string
 import subprocess
 import sys
 import tarfile
@@ -120,15 +125,48 @@ def cpu_seconds(root, except_program):
     return ticks / TICKS
 
 
-def wrk(url, connections, seconds, key):
+def wrk(url, connections, seconds, key, script=None):
     """Runs wrk; returns the requests answered. Errors end the benchmark: a wrong answer is no throughput."""
     words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", url]
     if key:
         words[1:1] = ["-H", f"Authorization: Key {key}"]
+    if script:
+        words[1:1] = ["-s", script]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in said or "Socket errors" in said:
         raise SystemExit(f"{url}: {said}")
     return int(re.search(r"(\d+) requests in", said)[1])
+
+
+# Formats all requests once, before the clock runs, and sends them in turn.
+VARIED = """
+local requests, at = {{}}, 0
+init = function()
+    for line in io.lines("{list}") do
+        local path, key = line:match("^(%S+) (%S+)$")
+        requests[#requests + 1] = wrk.format("GET", path, {{["Authorization"] = "Key " .. key}})
+    end
+end
+request = function()
+    at = at % #requests + 1
+    return requests[at]
+end
+"""
+
+
+def varied(stack, paths, keys, count=20_000):
+    """A script for wrk with `count` different requests: paths and keys at random, long tails behind them."""
+    home = tempfile.mkdtemp(prefix="lectern-bench-", dir="/tmp")
+    stack.callback(shutil.rmtree, home, ignore_errors=True)
+    chance = random.Random(1)
+    tail = lambda size: "".join(chance.choices(string.ascii_lowercase + string.digits, k=size))
+    lines = (
+        f"{chance.choice(paths)}{tail(12)}/{tail(20)}/{tail(8)}?q={tail(24)}&page={tail(4)} {chance.choice(keys)}" for _ in range(count)
+    )
+    (pathlib.Path(home) / "requests").write_text("\n".join(lines) + "\n")
+    script = pathlib.Path(home) / "varied.lua"
+    script.write_text(VARIED.format(list=pathlib.Path(home) / "requests"))
+    return script
 
 
 class Lectern:
@@ -169,6 +207,16 @@ class Lectern:
         request.add_header("Authorization", f"Key {self.key}")
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120) as reply:
             return json.loads(reply.read() or b"null")
+
+    def many(self, contents, keys):
+        """Publishes the upstream `contents` times and makes `keys` keys; returns paths and keys."""
+        made = [json.loads(self.verb("key", "create", "--user", "bench", "--name", f"k{n}", "--json"))["key"] for n in range(keys)]
+        paths = []
+        for number in range(contents):
+            paths.append(self.publish(f"bench-{number}", None).removeprefix(self.url))
+            print(f"\rpublished {number + 1} of {contents}", end="", file=sys.stderr, flush=True)
+        print(file=sys.stderr)
+        return paths, made
 
     def publish(self, name, access):
         """Publishes the upstream; returns its address."""
@@ -241,6 +289,8 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--contents", type=int, default=0, help="content items of varied traffic; 0: one request repeated")
+    parser.add_argument("--keys", type=int, default=200, help="API keys of varied traffic")
     parser.add_argument("--connections", type=int, nargs="+", default=[64, 256])
     args = parser.parse_args()
     with contextlib.ExitStack() as stack:
@@ -252,14 +302,25 @@ def main():
             "lectern": (lectern.child.pid, lectern.private, lectern.key),
             "lectern anonymous": (lectern.child.pid, lectern.open, None),
         }
+        script = None
+        if args.contents:
+            script = varied(stack, *lectern.many(args.contents, args.keys))
+            contenders = {
+                "nginx": (nginx, plain, None),
+                "nginx auth_request": (nginx, auth, None),
+                "lectern": (lectern.child.pid, lectern.url, None),
+            }
+            print(f"varied: {args.contents} content items, {args.keys} keys, 20,000 different requests")
         print(f"nginx {version}, {os.cpu_count()} cores, {args.rounds} rounds of {args.seconds} s, wrk with one thread\n")
         for connections in args.connections:
             measured = {name: [] for name in contenders}
+            # Varied traffic sees each of its requests before the clock runs.
+            warm = 5 if script else 1
             for number in range(args.rounds + 1):
                 for name, (pid, url, key) in contenders.items():
                     before = cpu_seconds(pid, "upstream")
                     start = time.time()
-                    requests = wrk(url, connections, args.seconds if number else 1, key)
+                    requests = wrk(url, connections, args.seconds if number else warm, key, script)
                     took, used = time.time() - start, cpu_seconds(pid, "upstream") - before
                     if number:  # the first round warms up: connections, caches, learned decisions
                         measured[name].append((requests / used, requests / took))
