@@ -331,6 +331,8 @@ pub fn command(env: &[(String, String)]) -> Command {
         }
     }
     command.env("PATH", with_tools(&std::env::var("PATH").unwrap_or_default()));
+    // Compiled plugins are the same for all: an unoptimised compiler takes seconds for each.
+    command.env("LECTERN_GATE__CACHE_DIR", LECTERN.with_file_name("plugin-cache"));
     command.envs(env.iter().map(|(name, value)| (name, value)));
     command
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use lectern_gate::{GateError, Head, PAGE_BODY_BYTES, Page, Reply, RequestPath};
+use lectern_gate::{GateError, Head, PAGE_BODY_BYTES, Page, Reply, RequestPath, Routed};
 use tracing::{error, info};
 
 use crate::access_log::chain;
@@ -21,12 +21,20 @@ pub(crate) fn plugin_of(path: &RequestPath) -> Option<&str> {
 }
 
 /// Lets the plugin answer, and does to the session what it decided.
+///
+/// The plugins of the phase route are asked first: what they answer themselves (an address that is not let in, a site that is
+/// closed, a flood) holds for pages too. Where they would send the request does not matter: a page is its plugin's.
 pub(crate) async fn answer(
     visit: &mut Visit<'_>,
     head: &Arc<Head>,
     plugin: &str,
 ) -> Result<Response<EdgeBody>, Notice> {
     let services = &visit.connection.thread.services;
+    match services.gate.route(&visit.chain, head).await {
+        Ok(Routed::Respond { reply, .. }) => return Ok(reply.into_response(&head.method).map(EdgeBody::full)),
+        Ok(Routed::Forward(_) | Routed::NotMine) => {}
+        Err(error) => return Err(gate_failed(visit.id, &error)),
+    }
     let body = std::mem::replace(&mut visit.body, RequestBody::empty());
     let body = Limited::new(body, PAGE_BODY_BYTES).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
@@ -65,7 +73,7 @@ pub(crate) async fn answer(
                     "You proved who you are, but there is no open account of yours on this server. Ask its administrator.",
                 ));
             };
-            let made = services.sessions.create(user.guid).await.map_err(failed)?;
+            let made = services.sessions.create(user.guid, vouched.identity.groups, plugin).await.map_err(failed)?;
             info!(request.id = visit.id.as_str(), plugin, principal = user.username, "signed in");
             visit.ending.set_principal(&user.username);
             let mut response = respond(reply);

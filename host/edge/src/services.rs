@@ -64,8 +64,9 @@ impl std::fmt::Debug for NewSession {
 /// Who makes and ends browser sessions. When a call returns, the snapshot shows it.
 #[async_trait]
 pub trait Sessions: Send + Sync {
-    /// Starts a session of this user, who is known and not locked.
-    async fn create(&self, user: UserGuid) -> Result<NewSession, Unavailable>;
+    /// Starts a session of this user, who is known and not locked. `groups` are what `plugin` says of them; both are kept with
+    /// the session.
+    async fn create(&self, user: UserGuid, groups: Vec<String>, plugin: &str) -> Result<NewSession, Unavailable>;
 
     /// Ends the session of this token, if there is one.
     async fn end(&self, token: &str) -> Result<(), Unavailable>;

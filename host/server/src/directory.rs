@@ -102,13 +102,6 @@ impl ServerDirectory {
     pub(crate) fn new(view: Arc<View>, database: Database, runtime: tokio::runtime::Handle) -> Self {
         Self { view, database, throttle: Throttle::default(), names: Names::default(), runtime }
     }
-
-    /// The principal that the user of this name is; letter case does not matter. `None` when there is none, or it is locked.
-    #[expect(dead_code, reason = "the gate asks when its directory has names")]
-    pub(crate) fn find_user(&self, name: &str) -> Option<Principal> {
-        let snapshot = self.view.current();
-        snapshot.principal_of_user(self.names.find(&snapshot.users, name)?)
-    }
 }
 
 async fn check(database: Database, username: String, password: String) -> Result<Principal, PasswordRefusal> {
@@ -148,22 +141,16 @@ impl Directory for ServerDirectory {
     }
 
     fn find_user(&self, name: &str) -> Option<Principal> {
-        let view = self.view.current();
-        let user =
-            view.users.values().find(|user| user.username.eq_ignore_ascii_case(name)).filter(|user| !user.locked)?;
-        Some(Principal {
-            user: user.id,
-            guid: user.guid,
-            username: user.username.clone(),
-            role: user.role,
-            via: PrincipalVia::Session,
-        })
+        let snapshot = self.view.current();
+        snapshot.principal_of_user(self.names.find(&snapshot.users, name)?)
     }
 
     fn find_session(&self, token: &str) -> Option<(Principal, Arc<[String]>)> {
         let view = self.view.current();
-        let principal = view.principal_of_session(&credentials::secret_hash(token), OffsetDateTime::now_utc())?;
-        Some((principal, Arc::default()))
+        let hash = credentials::secret_hash(token);
+        let principal = view.principal_of_session(&hash, OffsetDateTime::now_utc())?;
+        let groups = view.sessions.get(&hash).map_or(Arc::default(), |session| Arc::clone(&session.groups));
+        Some((principal, groups))
     }
 
     async fn check_password(

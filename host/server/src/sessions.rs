@@ -43,7 +43,7 @@ impl DatabaseSessions {
         }
     }
 
-    async fn make(self, user: UserGuid) -> Result<NewSession, Unavailable> {
+    async fn make(self, user: UserGuid, groups: Vec<String>, plugin: String) -> Result<NewSession, Unavailable> {
         let failed = |cause: DbError| unavailable("make a session", cause);
         let token = credentials::new_secret()
             .map_err(|cause| Unavailable { what: "make a session".into(), cause: Some(cause.into()) })?;
@@ -52,7 +52,10 @@ impl DatabaseSessions {
             let client = self.database.client().await.map_err(failed)?;
             let user = users::get_by_guid(&client, user).await.map_err(failed)?;
             let user = user.ok_or_else(|| failed(DbError::NotFound("user")))?;
-            sessions::create(&client, &credentials::secret_hash(&token), user.id, expires_at, &[], None)
+            // What does not fit is left out: fewer groups give less.
+            let groups = groups.get(..sessions::MOST_GROUPS).unwrap_or(&groups);
+            let source = plugin.parse().ok();
+            sessions::create(&client, &credentials::secret_hash(&token), user.id, expires_at, groups, source.as_ref())
                 .await
                 .map_err(failed)?;
         }
@@ -80,8 +83,8 @@ fn ended(error: tokio::task::JoinError) -> Unavailable {
 
 #[async_trait]
 impl Sessions for DatabaseSessions {
-    async fn create(&self, user: UserGuid) -> Result<NewSession, Unavailable> {
-        self.runtime.spawn(self.clone().make(user)).await.map_err(ended)?
+    async fn create(&self, user: UserGuid, groups: Vec<String>, plugin: &str) -> Result<NewSession, Unavailable> {
+        self.runtime.spawn(self.clone().make(user, groups, plugin.to_owned())).await.map_err(ended)?
     }
 
     async fn end(&self, token: &str) -> Result<(), Unavailable> {

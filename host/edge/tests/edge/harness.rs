@@ -224,7 +224,7 @@ pub(crate) fn gate(first: Option<Vec<u8>>) -> Arc<Gate> {
 
 #[async_trait]
 impl Sessions for Accounts {
-    async fn create(&self, user: UserGuid) -> Result<NewSession, Unavailable> {
+    async fn create(&self, user: UserGuid, _: Vec<String>, _: &str) -> Result<NewSession, Unavailable> {
         let token = Uuid::new_v4().simple().to_string();
         self.sessions.lock().insert(token.clone(), user);
         Ok(NewSession { token, max_age: Duration::from_secs(3_600) })

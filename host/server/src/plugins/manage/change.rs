@@ -287,7 +287,7 @@ impl Plugins {
     async fn newest(&self, plugin: &PluginName) -> Result<lectern_domain::plugin::PackageDigest, Refused> {
         let all = packages::list(&self.database.client().await?).await?;
         // In the order in which they were installed.
-        let newest = all.into_iter().filter(|package| package.plugin == *plugin).next_back();
+        let newest = all.into_iter().rfind(|package| package.plugin == *plugin);
         newest.map(|package| package.digest).ok_or_else(|| {
             Refused::NotFound(format!("the plugin {plugin} is not installed: `lectern plugin list` shows what is"))
         })
