@@ -116,11 +116,26 @@ impl Breaker {
         }
     }
 
-    /// Counts a call. `true`: the budget for a rollback is used up.
-    pub fn count(&mut self, call: Call, now_ms: u64) -> bool {
+    /// Counts decisions that were given without a call since `since_ms`: as answered, and as far as they fall into the present
+    /// window, taking them to be evenly spread.
+    pub fn count_reused(&mut self, reused: u64, since_ms: u64, now_ms: u64) {
+        self.turn(now_ms);
+        let span = now_ms.saturating_sub(since_ms);
+        let within = now_ms.saturating_sub(since_ms.max(self.window_ms));
+        let share = u128::from(reused) * u128::from(within) / u128::from(span.max(1));
+        self.calls = self.calls.saturating_add(u32::try_from(share).unwrap_or(u32::MAX));
+    }
+
+    /// Begins a new window when the present one is over.
+    fn turn(&mut self, now_ms: u64) {
         if now_ms.saturating_sub(self.window_ms) >= WINDOW_MS {
             (self.window_ms, self.calls, self.failures) = (now_ms, 0, 0);
         }
+    }
+
+    /// Counts a call. `true`: the budget for a rollback is used up.
+    pub fn count(&mut self, call: Call, now_ms: u64) -> bool {
+        self.turn(now_ms);
         self.calls = self.calls.saturating_add(1);
         match (call, self.state) {
             (Call::Answered, BreakerState::Probing { .. }) => {
@@ -167,6 +182,22 @@ mod tests {
             assert!(!one.count(Call::Failed, n));
         }
         assert_eq!(one.ask(5), Passage::Go);
+    }
+
+    #[test]
+    fn decisions_without_a_call_count_as_answered() {
+        let mut one = breaker();
+        one.count(Call::Answered, 20_000);
+        // From 18 s to 22 s, of which the window has the second half.
+        one.count_reused(1_000, 18_000, 22_000);
+        assert_eq!(one.counts(), (501, 0));
+        assert!((0..10).all(|_| !one.count(Call::Failed, 22_000)), "10 of 511 are within 2 %");
+        assert!(one.count(Call::Failed, 22_000));
+        one.count_reused(1_000, 22_000, 40_000);
+        assert_eq!(one.counts(), (0, 0), "a window that begins now has none of them");
+        one.count_reused(5, 40_000, 40_000);
+        one.count_reused(u64::MAX, 40_000, 41_000);
+        assert_eq!(one.counts(), (u32::MAX, 0));
     }
 
     #[test]
