@@ -31,7 +31,7 @@ const TRIES: u32 = 2;
 pub(crate) async fn answer(
     visit: &mut Visit<'_>,
     head: Arc<Head>,
-    forward: Box<Forward>,
+    forward: Arc<Forward>,
     guid: ContentGuid,
 ) -> Result<Response<EdgeBody>, Notice> {
     // Also where a visitor would have to sign in: a GUID cannot be guessed, and clients tell the two apart.

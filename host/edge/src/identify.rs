@@ -17,7 +17,7 @@ pub(crate) enum Asking {
     /// A known user whose account is not locked, and what plugins of the phase select may know of them.
     User(Principal, Arc<Visitor>),
     /// Nobody in particular; the challenge is for targets that do not admit anonymous visitors.
-    Anonymous(Option<Box<Challenge>>),
+    Anonymous(Option<Arc<Challenge>>),
     /// Somebody with a bad credential, or whom a plugin knows and the server does not.
     Rejected,
 }
@@ -35,13 +35,12 @@ pub(crate) async fn identify(
             Some(principal) => {
                 visit.ending.set_principal(&principal.username);
                 // The account's name is the host's to say, whatever the plugin claims.
-                let mut claims = vouched.identity.claims;
-                claims.retain(|(claim, _)| claim != "username");
-                claims.push(("username".to_owned(), principal.username.clone()));
+                let stated = vouched.identity.claims.iter().filter(|(claim, _)| claim != "username").cloned();
+                let claims = stated.chain([("username".to_owned(), principal.username.clone())]).collect();
                 let visitor = Visitor {
                     subject: principal.guid.to_string(),
                     username: Some(principal.username.clone()),
-                    groups: vouched.identity.groups,
+                    groups: vouched.identity.groups.clone(),
                     claims,
                 };
                 Ok(Asking::User(principal, Arc::new(visitor)))
@@ -66,7 +65,7 @@ pub(crate) async fn select(
     head: &Arc<Head>,
     target: &Arc<TargetView>,
     visitor: Option<&Arc<Visitor>>,
-    forward: Box<Forward>,
+    forward: Arc<Forward>,
 ) -> Result<Selected, Notice> {
     let gate = &visit.connection.thread.services.gate;
     gate.select(&visit.chain, head, target, visitor, forward).await.map_err(|error| gate_failed(visit.id, &error))
@@ -100,7 +99,7 @@ pub(crate) fn rejected() -> Notice {
 }
 
 /// The answer to an anonymous visitor where none may enter: the way to sign in that a plugin offers, or a plain 401.
-pub(crate) fn sign_in(challenge: Option<Box<Challenge>>, head: &Head) -> Result<Response<EdgeBody>, Notice> {
+pub(crate) fn sign_in(challenge: Option<Arc<Challenge>>, head: &Head) -> Result<Response<EdgeBody>, Notice> {
     match challenge {
         Some(challenge) => Ok(challenge.reply_to(head).into_response(&head.method).map(EdgeBody::full)),
         None => Err(Notice::new(

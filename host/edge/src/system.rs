@@ -19,7 +19,7 @@ use crate::services::{Caller, SignIn};
 pub(crate) async fn answer(
     visit: &mut Visit<'_>,
     head: Arc<Head>,
-    forward: Box<Forward>,
+    forward: Arc<Forward>,
     target: System,
 ) -> Result<Response<EdgeBody>, Notice> {
     let view = Arc::new(TargetView { target: forward.target, content: None });

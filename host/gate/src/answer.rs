@@ -55,7 +55,7 @@ pub enum Rewrite {
 }
 
 /// A request that goes on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
     /// Who decided.
     pub plugin: Arc<str>,
@@ -100,8 +100,8 @@ impl Forward {
 /// What the routing plugins decided.
 #[derive(Debug, Clone)]
 pub enum Routed {
-    /// It goes on.
-    Forward(Box<Forward>),
+    /// It goes on. Shared with requests that were decided alike.
+    Forward(Arc<Forward>),
     /// The plugin answers it.
     Respond {
         /// Who decided.
@@ -117,7 +117,7 @@ pub enum Routed {
 #[derive(Debug, Clone)]
 pub enum Selected {
     /// It goes on, perhaps with more.
-    Forward(Box<Forward>),
+    Forward(Arc<Forward>),
     /// A plugin answers it.
     Respond {
         /// Who decided.
@@ -171,8 +171,8 @@ const MAX_HERE_BYTES: usize = 2048;
 
 impl Challenge {
     /// The reply to this request.
-    pub fn reply_to(self, head: &Head) -> Reply {
-        let mut reply = self.reply;
+    pub fn reply_to(&self, head: &Head) -> Reply {
+        let mut reply = self.reply.clone();
         let Some(location) = reply.headers.get(LOCATION).and_then(|value| value.to_str().ok()) else { return reply };
         if !location.contains(HERE) {
             return reply;
@@ -194,12 +194,12 @@ const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 /// What the authentication plugins decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authenticated {
-    /// This visitor.
-    Identity(Box<Vouched>),
+    /// This visitor. Shared with requests that were answered alike.
+    Identity(Arc<Vouched>),
     /// Nobody in particular.
     Anonymous {
         /// What to answer where anonymous visitors may not enter; the first plugin's that has one.
-        challenge: Option<Box<Challenge>>,
+        challenge: Option<Arc<Challenge>>,
     },
     /// A bad credential: 401, even where anonymous visitors may enter.
     Rejected {

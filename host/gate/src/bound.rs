@@ -13,6 +13,7 @@ use crate::error::{Call, GateError};
 use crate::head::Head;
 use crate::release::Release;
 use crate::shadow::Shadow;
+use crate::tally::Tally;
 use crate::visitor::Visitor;
 
 /// What to bind.
@@ -58,9 +59,20 @@ pub enum Trial {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) release: Arc<Release>,
-    breaker: Mutex<Breaker>,
+    breaker: Mutex<Judge>,
     calls: AtomicU64,
     failures: AtomicU64,
+    /// Decisions that were found without a call.
+    reused: Tally,
+}
+
+/// A breaker, and how far it knows of decisions that were found without a call. It is told when something fails: only then it
+/// asks for their share.
+#[derive(Debug)]
+struct Judge {
+    breaker: Breaker,
+    reused: u64,
+    at_ms: u64,
 }
 
 /// A binding in force.
@@ -116,10 +128,12 @@ pub enum GateEvent {
 pub struct Fare {
     /// The release.
     pub release: Arc<Release>,
-    /// Calls that it answered or failed at this binding.
+    /// Requests that it answered or failed at this binding, also without being called.
     pub calls: u64,
     /// Calls that failed.
     pub failures: u64,
+    /// Requests that it answered without being called.
+    pub reused: u64,
     /// Whether it is called, tried again or not called.
     pub breaker: &'static str,
 }
@@ -128,22 +142,34 @@ impl Slot {
     fn new(release: &Arc<Release>, budget: Budget) -> Self {
         Self {
             release: Arc::clone(release),
-            breaker: Mutex::new(Breaker::new(budget)),
+            breaker: Mutex::new(Judge { breaker: Breaker::new(budget), reused: 0, at_ms: 0 }),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            reused: Tally::default(),
         }
     }
 
+    /// Counts a decision that was found without a call. Takes no lock.
+    pub(crate) fn reuse(&self) {
+        self.reused.add();
+    }
+
+    /// Requests that it answered or failed.
+    fn asked(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed) + self.reused.sum()
+    }
+
     fn fare(&self) -> Fare {
-        let breaker = match self.breaker.lock().state() {
+        let breaker = match self.breaker.lock().breaker.state() {
             BreakerState::Closed => "closed",
             BreakerState::Open { .. } => "open",
             BreakerState::Probing { .. } => "probing",
         };
         Fare {
             release: Arc::clone(&self.release),
-            calls: self.calls.load(Ordering::Relaxed),
+            calls: self.asked(),
             failures: self.failures.load(Ordering::Relaxed),
+            reused: self.reused.sum(),
             breaker,
         }
     }
@@ -241,7 +267,7 @@ impl Bound {
 
     /// Whether a release may be called now.
     pub(crate) fn may_call(&self, slot: &Slot, call: Call) -> Result<(), GateError> {
-        match slot.breaker.lock().ask(self.now_ms()) {
+        match slot.breaker.lock().breaker.ask(self.now_ms()) {
             Passage::Go | Passage::Probe => Ok(()),
             Passage::Wait(ms) => {
                 let error = GateError::Broken {
@@ -266,9 +292,18 @@ impl Bound {
         if outcome == Outcome::Failed {
             slot.failures.fetch_add(1, Ordering::Relaxed);
         }
-        let over = slot.breaker.lock().count(outcome, self.now_ms());
+        let over = {
+            let (mut judge, now_ms) = (slot.breaker.lock(), self.now_ms());
+            if outcome == Outcome::Failed {
+                let reused = slot.reused.sum();
+                let (new, since_ms) = (reused.saturating_sub(judge.reused), judge.at_ms);
+                judge.breaker.count_reused(new, since_ms, now_ms);
+                (judge.reused, judge.at_ms) = (reused, now_ms);
+            }
+            judge.breaker.count(outcome, now_ms)
+        };
         let because = failure.filter(|_| over)?.to_string();
-        let (calls, failures) = (slot.calls.load(Ordering::Relaxed), slot.failures.load(Ordering::Relaxed));
+        let (calls, failures) = (slot.asked(), slot.failures.load(Ordering::Relaxed));
         let binding = self.spec.name.clone();
         if self.canary.as_ref().is_some_and(|(canary, _)| std::ptr::eq(canary, slot)) {
             let first = !self.given_up.swap(true, Ordering::AcqRel);

@@ -148,7 +148,7 @@ pub(crate) fn forward(plugin: &Arc<str>, raw: guest_routing::Forward, head: &Hea
 
 /// Adds what a plugin of the phase select answered to what was decided: fields, a version, a sticky key. Never another target, and
 /// never another path.
-pub(crate) fn select(decided: &mut Forward, answered: Forward) -> Result<(), BadAnswer> {
+pub(crate) fn select(decided: &mut Forward, answered: &Forward) -> Result<(), BadAnswer> {
     if answered.target != decided.target {
         return Err(BadAnswer::OtherTarget(answered.target.to_string()));
     }
@@ -161,13 +161,17 @@ pub(crate) fn select(decided: &mut Forward, answered: Forward) -> Result<(), Bad
     for name in answered.set_headers.keys() {
         decided.set_headers.remove(name);
     }
-    decided.set_headers.extend(answered.set_headers);
+    for (name, value) in &answered.set_headers {
+        decided.set_headers.append(name, value.clone());
+    }
     // A version that was asked for by its own address stays the one that is shown.
     if decided.bundle.is_none() {
         decided.selected = answered.bundle.or(decided.selected);
     }
-    decided.sticky_key = answered.sticky_key.or(decided.sticky_key.take());
-    decided.hints.extend(answered.hints);
+    if answered.sticky_key.is_some() {
+        decided.sticky_key.clone_from(&answered.sticky_key);
+    }
+    decided.hints.extend_from_slice(&answered.hints);
     decided.hints.truncate(MAX_HINTS);
     Ok(())
 }
@@ -347,12 +351,12 @@ mod tests {
             hints: vec![("bundle".into(), "7".into())],
             ..raw_forward("system:api")
         });
-        select(&mut decided, answered).unwrap();
+        select(&mut decided, &answered).unwrap();
         assert_eq!(decided.set_headers.get("x-a").unwrap(), "2");
         assert!(decided.set_headers.get("x-b").is_none() && decided.remove_headers.iter().any(|name| name == "x-b"));
         assert_eq!((decided.selected, decided.bundle), (Some(BundleId(7)), None));
         let elsewhere = go(raw_forward("system:dashboard"));
-        assert_eq!(select(&mut decided, elsewhere), Err(BadAnswer::OtherTarget("system:dashboard".into())));
+        assert_eq!(select(&mut decided, &elsewhere), Err(BadAnswer::OtherTarget("system:dashboard".into())));
     }
 
     fn none() -> Grants {

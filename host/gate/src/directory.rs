@@ -27,8 +27,11 @@ pub trait Directory: Send + Sync {
     /// that vanity path takes.
     fn find_vanity(&self, path: &str) -> Option<(ContentGuid, usize)>;
 
-    /// The principal behind an API key; `None` when it is unknown or revoked, or its user is locked.
-    fn find_key(&self, key: &str) -> Option<Principal>;
+    /// What an API key is known by. The gate remembers this in place of the key, so nobody may be able to compute the key from it.
+    fn key_digest(&self, key: &str) -> [u8; 32];
+
+    /// The principal behind the API key with this digest; `None` when it is unknown or revoked, or its user is locked.
+    fn find_key_by_digest(&self, digest: &[u8; 32]) -> Option<Principal>;
 
     /// The user of this name, whatever the case of its letters; `None` when there is none, or the account is locked.
     fn find_user(&self, name: &str) -> Option<Principal>;

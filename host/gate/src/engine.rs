@@ -7,7 +7,7 @@ use std::thread;
 
 use lectern_domain::plugin::GrantKind;
 use tokio::sync::Semaphore;
-use wasmtime::component::Linker;
+use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::imports;
@@ -193,7 +193,7 @@ pub(crate) fn config(class: Class) -> Config {
 /// What every plugin may import.
 fn open(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     use wasmtime_wasi::cli::{WasiCli, WasiCliView};
-    use wasmtime_wasi::p2::bindings::{cli, random};
+    use wasmtime_wasi::p2::bindings::{cli, clocks, random};
     use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 
     let mut linker = Linker::<State>::new(engine);
@@ -201,6 +201,9 @@ fn open(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     imports::add_open(l)?;
     // Clocks, streams, standard streams and randomness, then the rest of bindings::WASI_INTERFACES.
     wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(l)?;
+    l.allow_shadowing(true);
+    clocks::monotonic_clock::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
+    l.allow_shadowing(false);
     random::insecure::add_to_linker::<State, WasiRandom>(l, WasiRandomView::random)?;
     random::insecure_seed::add_to_linker::<State, WasiRandom>(l, WasiRandomView::random)?;
     cli::environment::add_to_linker::<State, WasiCli>(l, WasiCliView::cli)?;

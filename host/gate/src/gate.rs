@@ -15,11 +15,15 @@ use crate::bound::{Bound, GateEvent, Slot};
 use crate::chain::Chain;
 use crate::check::{self, shown};
 use crate::compile::Compiler;
+use crate::decision::{Answered, Decided};
 use crate::engine::{Class, Engine, EngineError};
 use crate::error::{BadAnswer, Call, GateError, LoadError};
+use crate::evaluate::Evaluator;
 use crate::head::Head;
+use crate::learn::{Learned, Recorder};
 use crate::limits::PAGE_BODY_BYTES;
 use crate::release::{Release, Spec};
+use crate::reuse::{self, Found};
 use crate::run::{self, AuthenticateCall, PageCall, RouteCall, Seen};
 use crate::shadow::{Copy, decision_words, outcome_words};
 use crate::state::{Effects, Subject};
@@ -98,10 +102,13 @@ impl Gate {
             if !bound.concerns(head, None) {
                 continue;
             }
-            match self.decide(bound, head, None, None).await? {
+            match self.decide(Visit { bound, phase: Phase::Route, head, target: None, visitor: None }).await? {
                 Decided::Next => {}
                 Decided::Forward(forward) => return Ok(Routed::Forward(forward)),
-                Decided::Respond(reply) => return Ok(Routed::Respond { plugin: bound.name().into(), reply }),
+                Decided::Respond(reply) => {
+                    let plugin = Arc::clone(bound.spec().live.name());
+                    return Ok(Routed::Respond { plugin, reply: Arc::unwrap_or_clone(reply) });
+                }
             }
         }
         Ok(Routed::NotMine)
@@ -114,17 +121,17 @@ impl Gate {
         head: &Arc<Head>,
         target: &Arc<TargetView>,
         visitor: Option<&Arc<Visitor>>,
-        mut forward: Box<Forward>,
+        mut forward: Arc<Forward>,
     ) -> Result<Selected, GateError> {
         let content = target.content.as_ref().map(|content| content.guid);
         for bound in chain.phase(Phase::Select) {
             if !bound.concerns(head, content) {
                 continue;
             }
-            match self.decide(bound, head, Some(target), visitor).await? {
+            match self.decide(Visit { bound, phase: Phase::Select, head, target: Some(target), visitor }).await? {
                 Decided::Next => {}
                 Decided::Forward(answered) => {
-                    if let Err(reason) = check::select(&mut forward, *answered) {
+                    if let Err(reason) = check::select(Arc::make_mut(&mut forward), &answered) {
                         let error = GateError::Invalid { plugin: bound.name().into(), call: Call::Route, reason };
                         if bound.on_failure() == OnFailure::Fail {
                             return Err(error);
@@ -132,32 +139,29 @@ impl Gate {
                         told(&error);
                     }
                 }
-                Decided::Respond(reply) => return Ok(Selected::Respond { plugin: bound.name().into(), reply }),
+                Decided::Respond(reply) => {
+                    let plugin = Arc::clone(bound.spec().live.name());
+                    return Ok(Selected::Respond { plugin, reply: Arc::unwrap_or_clone(reply) });
+                }
             }
         }
         Ok(Selected::Forward(forward))
     }
 
-    /// Asks one routing plugin, and does with its failure what the binding says.
-    async fn decide(
-        &self,
-        bound: &Bound,
-        head: &Arc<Head>,
-        target: Option<&Arc<TargetView>>,
-        visitor: Option<&Arc<Visitor>>,
-    ) -> Result<Decided, GateError> {
+    /// Asks one routing plugin, and does with its failure what the binding says. A decision that is found without a call is there at
+    /// once: no turn is waited for, no timer set, nothing allocated.
+    async fn decide(&self, visit: Visit<'_>) -> Result<Decided, GateError> {
+        let Visit { bound, phase, head, visitor, .. } = visit;
         let slot = bound.slot(head, visitor.map(Arc::as_ref));
-        let subject = self.subject(head, target, visitor);
-        let decided = async {
-            bound.may_call(slot, Call::Route)?;
-            let (decision, _) = run::call(&slot.release, subject.clone(), RouteCall).await?;
-            let words = bound.shadow().map(|_| decision_words(&decision));
-            let decided = decided(&slot.release, decision, head)?;
-            self.copy(bound, &subject, Call::Route, words);
-            Ok(decided)
-        }
-        .await;
-        self.ended(bound, slot, decided.as_ref().err());
+        let tree = learned(bound, slot.release.trees.deciding(phase));
+        let decided = match reuse::find(tree, &mut self.evaluator(slot, &visit)) {
+            Found::Answer(decided) => self.reused(bound, slot, decided, head),
+            Found::Call { recorder, known } => {
+                let called = Box::pin(self.call_route(visit, slot, tree, recorder)).await;
+                self.ended(bound, slot, called.as_ref().err());
+                or_known(called, known)
+            }
+        };
         match decided {
             Err(error) if bound.on_failure() == OnFailure::Skip => {
                 told(&error);
@@ -165,6 +169,40 @@ impl Gate {
             }
             decided => decided,
         }
+    }
+
+    /// A decision that was made about another request: what of its check depends on the request is checked again.
+    fn reused(&self, bound: &Bound, slot: &Slot, decided: Decided, head: &Head) -> Result<Decided, GateError> {
+        match decided.fits(head).map_err(invalid(&slot.release, Call::Route)) {
+            Ok(()) => {
+                slot.reuse();
+                Ok(decided)
+            }
+            Err(error) => {
+                self.ended(bound, slot, Some(&error));
+                Err(error)
+            }
+        }
+    }
+
+    async fn call_route(
+        &self,
+        visit: Visit<'_>,
+        slot: &Slot,
+        tree: Option<&Learned<Decided>>,
+        recorder: Recorder,
+    ) -> Result<Decided, GateError> {
+        let Visit { bound, phase, head, target, visitor } = visit;
+        bound.may_call(slot, Call::Route)?;
+        let subject = self.subject(head, target, visitor);
+        let (decision, seen) = run::call(&slot.release, subject.clone(), recorder, RouteCall).await?;
+        let words = bound.shadow().map(|_| decision_words(&decision));
+        let decided = decided(&slot.release, decision, head)?;
+        self.copy(bound, &subject, Call::Route, words);
+        let (learnable, now_ms) =
+            (reuse::learnable(phase, &decided, visitor.is_some()), self.backend.clock.unix_millis());
+        reuse::keep(tree, slot.release.name(), seen.recorder, &decided, learnable, now_ms);
+        Ok(decided)
     }
 
     /// Asks the authenticators in order who is asking for this target. An error is never "nobody": answer it with 503.
@@ -180,49 +218,68 @@ impl Gate {
             if !bound.concerns(head, content) {
                 continue;
             }
-            let slot = bound.slot(head, None);
-            let answered = self.identify(bound, slot, head, target).await;
-            self.ended(bound, slot, answered.as_ref().err());
-            match answered? {
+            let visit = Visit { bound, phase: Phase::Authenticate, head, target: Some(target), visitor: None };
+            match self.identify(visit).await? {
                 Answered::Abstain => {}
                 Answered::Vouched(vouched) => return Ok(Authenticated::Identity(vouched)),
                 Answered::Challenge(asked) => {
                     challenge.get_or_insert(asked);
                 }
                 Answered::Rejected(reason) => {
-                    return Ok(Authenticated::Rejected { plugin: bound.name().into(), reason });
+                    return Ok(Authenticated::Rejected { plugin: bound.name().into(), reason: (*reason).into() });
                 }
             }
         }
         Ok(Authenticated::Anonymous { challenge })
     }
 
-    async fn identify(
+    /// Asks one authenticator. As in [`Gate::decide`], an answer that is found is there at once.
+    async fn identify(&self, visit: Visit<'_>) -> Result<Answered, GateError> {
+        let Visit { bound, head, .. } = visit;
+        let slot = bound.slot(head, None);
+        let tree = learned(bound, slot.release.trees.identifying());
+        match reuse::find(tree, &mut self.evaluator(slot, &visit)) {
+            Found::Answer(answered) => {
+                slot.reuse();
+                Ok(answered)
+            }
+            Found::Call { recorder, known } => {
+                let called = Box::pin(self.call_authenticate(visit, slot, tree, recorder)).await;
+                self.ended(bound, slot, called.as_ref().err());
+                or_known(called, known)
+            }
+        }
+    }
+
+    async fn call_authenticate(
         &self,
-        bound: &Bound,
+        visit: Visit<'_>,
         slot: &Slot,
-        head: &Arc<Head>,
-        target: &Arc<TargetView>,
+        tree: Option<&Learned<Answered>>,
+        recorder: Recorder,
     ) -> Result<Answered, GateError> {
+        let Visit { bound, head, target, .. } = visit;
         bound.may_call(slot, Call::Authenticate)?;
         let release = &slot.release;
-        let subject = self.subject(head, Some(target), None);
-        let (outcome, seen) = run::call(release, subject.clone(), AuthenticateCall).await?;
+        let subject = self.subject(head, target, None);
+        let (outcome, seen) = run::call(release, subject.clone(), recorder, AuthenticateCall).await?;
         let words = bound.shadow().map(|_| outcome_words(&outcome));
         let invalid = invalid(release, Call::Authenticate);
         let answered = match outcome {
             auth::Outcome::Abstain => Answered::Abstain,
             auth::Outcome::Authenticated(identity) => {
-                Answered::Vouched(Box::new(vouched(release, &seen, identity).map_err(invalid)?))
+                Answered::Vouched(Arc::new(vouched(release, &seen, identity).map_err(invalid)?))
             }
             // Checked even when an earlier plugin's is kept: a broken plugin should be noticed.
             auth::Outcome::Challenge(reply) => {
                 let reply = check::reply(reply, release.grants()).map_err(invalid)?;
-                Answered::Challenge(Box::new(Challenge { plugin: Arc::clone(release.name()), reply }))
+                Answered::Challenge(Arc::new(Challenge { plugin: Arc::clone(release.name()), reply }))
             }
-            auth::Outcome::Rejected(reason) => Answered::Rejected(shown(&reason)),
+            auth::Outcome::Rejected(reason) => Answered::Rejected(shown(&reason).into()),
         };
         self.copy(bound, &subject, Call::Authenticate, words);
+        let (learnable, now_ms) = (reuse::learnable_answer(&answered), self.backend.clock.unix_millis());
+        reuse::keep(tree, release.name(), seen.recorder, &answered, learnable, now_ms);
         Ok(answered)
     }
 
@@ -245,7 +302,8 @@ impl Gate {
     async fn handle(&self, bound: &Bound, slot: &Slot, head: &Arc<Head>, body: Bytes) -> Result<Page, GateError> {
         bound.may_call(slot, Call::Page)?;
         let release = &slot.release;
-        let (handled, seen) = run::call(release, self.subject(head, None, None), PageCall(body.into())).await?;
+        let (handled, seen) =
+            run::call(release, self.subject(head, None, None), Recorder::idle(), PageCall(body.into())).await?;
         let reply = |reply| check::reply(reply, release.grants());
         let page = match handled {
             pages::Handled::Reply(answer) => reply(answer).map(Page::Reply),
@@ -254,6 +312,17 @@ impl Gate {
                 .and_then(|vouched| Ok(Page::SignedIn { vouched: Box::new(vouched), reply: reply(answer)? })),
         };
         page.map_err(invalid(release, Call::Page))
+    }
+
+    fn evaluator<'a>(&'a self, slot: &'a Slot, visit: &Visit<'a>) -> Evaluator<'a> {
+        Evaluator {
+            plugin: slot.release.name(),
+            head: Some(visit.head),
+            visitor: visit.visitor.map(Arc::as_ref),
+            target: visit.target.map(Arc::as_ref),
+            backend: &self.backend,
+            effects: Effects::Real,
+        }
     }
 
     fn subject(&self, head: &Arc<Head>, target: Option<&Arc<TargetView>>, visitor: Option<&Arc<Visitor>>) -> Subject {
@@ -290,19 +359,31 @@ impl std::fmt::Debug for Gate {
     }
 }
 
-/// A checked answer of a routing plugin.
-enum Decided {
-    Next,
-    Forward(Box<Forward>),
-    Respond(crate::answer::Reply),
+/// One request at one binding.
+#[derive(Clone, Copy)]
+struct Visit<'a> {
+    bound: &'a Bound,
+    phase: Phase,
+    head: &'a Arc<Head>,
+    target: Option<&'a Arc<TargetView>>,
+    visitor: Option<&'a Arc<Visitor>>,
 }
 
-/// A checked answer of an authenticator.
-enum Answered {
-    Abstain,
-    Vouched(Box<Vouched>),
-    Challenge(Box<Challenge>),
-    Rejected(String),
+/// The tree to look in. A shadow is to see every request, so a binding with one makes a call for each.
+fn learned<'a, D>(bound: &Bound, tree: Option<&'a Learned<D>>) -> Option<&'a Learned<D>> {
+    tree.filter(|_| bound.shadow().is_none())
+}
+
+/// What to answer after a call: when one that was made only to compare fails, that is counted and told, and the request has its
+/// decision all the same.
+fn or_known<D>(called: Result<D, GateError>, known: Option<D>) -> Result<D, GateError> {
+    match (called, known) {
+        (Err(error), Some(known)) => {
+            tracing::warn!(%error, error.kind = error.kind(), "a plugin failed where its decision is known");
+            Ok(known)
+        }
+        (called, _) => called,
+    }
 }
 
 fn decided(release: &Release, decision: routing::Decision, head: &Head) -> Result<Decided, GateError> {
@@ -310,9 +391,11 @@ fn decided(release: &Release, decision: routing::Decision, head: &Head) -> Resul
     Ok(match decision {
         routing::Decision::Next => Decided::Next,
         routing::Decision::Forward(forward) => {
-            Decided::Forward(Box::new(check::forward(release.name(), forward, head).map_err(invalid)?))
+            Decided::Forward(Arc::new(check::forward(release.name(), forward, head).map_err(invalid)?))
         }
-        routing::Decision::Respond(reply) => Decided::Respond(check::reply(reply, release.grants()).map_err(invalid)?),
+        routing::Decision::Respond(reply) => {
+            Decided::Respond(Arc::new(check::reply(reply, release.grants()).map_err(invalid)?))
+        }
     })
 }
 

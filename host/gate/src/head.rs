@@ -1,12 +1,13 @@
 //! The head of a request, and the answers to what plugins ask about it.
 //!
-//! Every getter of `lectern:plugin/request` is one plain method here: the guest's calls and anything that answers for a
-//! guest later evaluate the same code.
+//! Every getter of `lectern:plugin/request` is one plain method here: a guest's calls and the search for a learned decision
+//! evaluate the same code. What is asked often allocates nothing.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{COOKIE, HeaderMap, HeaderValue};
 use http::{Method, uri::Authority};
 use percent_encoding::percent_decode_str;
 
@@ -77,12 +78,13 @@ impl Head {
     }
 
     /// The authority in lower case without its port; empty when none was sent.
-    pub fn host(&self) -> String {
-        self.authority.as_ref().map_or(String::new(), |authority| authority.host().to_ascii_lowercase())
+    pub fn host(&self) -> Cow<'_, str> {
+        let host = self.authority.as_ref().map_or("", Authority::host);
+        if host.bytes().any(|byte| byte.is_ascii_uppercase()) { host.to_ascii_lowercase().into() } else { host.into() }
     }
 
     /// The first value of a query parameter, decoded as a form field (`+` is a space; bytes that are no UTF-8 become U+FFFD).
-    pub fn query_param(&self, name: &str) -> Option<String> {
+    pub fn query_param(&self, name: &str) -> Option<Cow<'_, str>> {
         self.query.as_deref()?.split('&').find_map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (form_decode(key) == name).then(|| form_decode(value))
@@ -110,34 +112,34 @@ impl Head {
     }
 
     /// What a plugin sees as the values of a field.
-    pub(crate) fn guest_header(&self, name: &str) -> Vec<Vec<u8>> {
-        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { return Vec::new() };
-        self.headers.get_all(&name).iter().filter_map(|value| guest_value(&name, value)).collect()
+    pub(crate) fn guest_header(&self, name: &str) -> impl Iterator<Item = Cow<'_, [u8]>> {
+        let is_cookie = name.eq_ignore_ascii_case(COOKIE.as_str());
+        self.headers.get_all(name).iter().filter_map(move |value| guest_value(is_cookie, value))
     }
 
     /// What a plugin sees as all fields.
-    pub(crate) fn guest_headers(&self) -> Vec<(String, Vec<u8>)> {
-        self.headers
-            .iter()
-            .filter_map(|(name, value)| Some((name.as_str().to_owned(), guest_value(name, value)?)))
-            .collect()
+    pub(crate) fn guest_headers(&self) -> impl Iterator<Item = (&str, Cow<'_, [u8]>)> {
+        self.headers.iter().filter_map(|(name, value)| Some((name.as_str(), guest_value(*name == COOKIE, value)?)))
     }
 }
 
-fn guest_value(name: &HeaderName, value: &HeaderValue) -> Option<Vec<u8>> {
-    if name == COOKIE {
-        without_session_cookie(value).map(|v| v.as_bytes().to_vec())
+fn guest_value(is_cookie: bool, value: &HeaderValue) -> Option<Cow<'_, [u8]>> {
+    if is_cookie && names_session_cookie(value) {
+        without_session_cookie(value).map(|kept| Cow::Owned(kept.as_bytes().to_vec()))
     } else {
-        Some(value.as_bytes().into())
+        Some(Cow::Borrowed(value.as_bytes()))
     }
+}
+
+fn names_session_cookie(value: &HeaderValue) -> bool {
+    value.as_bytes().windows(SESSION_COOKIE.len()).any(|window| window == SESSION_COOKIE.as_bytes())
 }
 
 /// A `Cookie` field without the session cookie; `None` when nothing is left. Neither plugins nor content may see the token.
 ///
 /// A field that is not ASCII text is kept as it is unless the cookie's name occurs in it, and dropped then.
 pub fn without_session_cookie(value: &HeaderValue) -> Option<HeaderValue> {
-    let bytes = value.as_bytes();
-    if !bytes.windows(SESSION_COOKIE.len()).any(|window| window == SESSION_COOKIE.as_bytes()) {
+    if !names_session_cookie(value) {
         return Some(value.clone());
     }
     let kept: Vec<&str> = cookie_pairs(value.to_str().ok()?)
@@ -150,14 +152,19 @@ fn cookie_pairs(field: &str) -> impl Iterator<Item = &str> {
     field.split(';').map(str::trim).filter(|pair| !pair.is_empty())
 }
 
-fn form_decode(text: &str) -> String {
-    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+fn form_decode(text: &str) -> Cow<'_, str> {
+    if text.contains('+') {
+        percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned().into()
+    } else {
+        percent_decode_str(text).decode_utf8_lossy()
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use http::HeaderName;
 
     /// A GET of `target` with these fields.
     pub(crate) fn head(target: &str, fields: &[(&str, &str)]) -> Head {
@@ -187,7 +194,7 @@ pub(crate) mod tests {
         assert_eq!(head.authority(), "Apps.example.org:8443");
         let param = |name| head.query_param(name);
         assert_eq!(
-            [param("x"), param("y"), param("z"), param("w")],
+            [param("x"), param("y"), param("z"), param("w")].map(|value| value.map(Cow::into_owned)),
             [Some("1".into()), Some("a b&".into()), Some(String::new()), None]
         );
         assert_eq!([head.cookie("a"), head.cookie("b"), head.cookie("c")], [Some("1"), Some("q"), Some("3")]);
@@ -199,11 +206,9 @@ pub(crate) mod tests {
         let head = head("/", &[("cookie", "a=1; lectern=tok; b=2"), ("cookie", "lectern=tok"), ("x-a", "1")]);
         assert_eq!(head.guest_cookie(SESSION_COOKIE), None);
         assert_eq!(head.guest_cookie("b"), Some("2"));
-        assert_eq!(head.guest_header("Cookie"), [b"a=1; b=2".to_vec()]);
-        assert_eq!(
-            head.guest_headers(),
-            [("cookie".to_owned(), b"a=1; b=2".to_vec()), ("x-a".to_owned(), b"1".to_vec())]
-        );
+        assert_eq!(head.guest_header("Cookie").collect::<Vec<_>>(), [b"a=1; b=2".as_slice()]);
+        let fields: Vec<_> = head.guest_headers().map(|(name, value)| (name, value.into_owned())).collect();
+        assert_eq!(fields, [("cookie", b"a=1; b=2".to_vec()), ("x-a", b"1".to_vec())]);
         let odd = HeaderValue::from_bytes(b"lectern=tok; x=\xff").unwrap();
         assert_eq!(without_session_cookie(&odd), None);
         let other = HeaderValue::from_static("lectern2=x; notlectern=y");

@@ -4,7 +4,8 @@
 //! is a release where it applies, with the one to go back to and the one being tried; a [`Chain`] puts them in order and
 //! [`Gate::swap`] puts it in force. A request takes the chain once and asks [`Gate::route`], [`Gate::authenticate`],
 //! [`Gate::select`] and [`Gate::page`]. Every call runs under [`Limits`], on a fresh instance unless the plugin asked otherwise;
-//! every answer is checked before anyone acts on it. A failed call is a [`GateError`], which is never a decision.
+//! every answer is checked before anyone acts on it. A failed call is a [`GateError`], which is never a decision. Decisions are
+//! found again without a call where all that the plugin asked is answered as before ([`learn`]).
 //!
 //! This room knows no tables and no HTTP server: what stands behind the imports comes through [`Backend`], the request as a
 //! [`Head`].
@@ -16,23 +17,29 @@ mod bound;
 mod chain;
 mod check;
 mod compile;
+mod decision;
 mod directory;
 mod engine;
 mod error;
+mod evaluate;
 mod gate;
 mod head;
 mod imports;
 pub mod learn;
 mod limiter;
 mod limits;
+mod literals;
+mod log;
 mod path;
 mod release;
+mod reuse;
 mod run;
 mod settings;
 mod shadow;
 mod state;
 mod stats;
 mod stderr;
+mod tally;
 mod tokens;
 mod visitor;
 mod warm;
@@ -59,6 +66,6 @@ pub use limits::{COMPONENT_BYTES, Limits, PAGE_BODY_BYTES, TICK};
 pub use path::{MAX_PATH_BYTES, PathError, RequestPath, path_and_query};
 pub use release::{Release, Spec};
 pub use shadow::{Compared, Shadow, ShadowRunner};
-pub use stats::{Counts, Stats};
+pub use stats::{Counts, Reuse, Stats};
 pub use tokens::{Expectations, KeySets, Keys, TOKEN_BYTES, TokenRefusal, Verified};
 pub use visitor::{TargetView, Visitor};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::engine::Class;
+use crate::learn::Settings;
 
 /// How often the engine's clock ticks: the unit of [`Limits::cpu_ticks`].
 pub const TICK: Duration = Duration::from_millis(5);
@@ -46,6 +47,9 @@ pub struct Limits {
     pub warm_instances: usize,
     /// Calls that one warm instance serves: what it leaks is bounded.
     pub warm_calls: u32,
+    /// What is remembered of its decisions for each thread and phase; `None`: nothing, and every request is a call. Warm instances
+    /// are never learned from.
+    pub learned: Option<Settings>,
 }
 
 impl Limits {
@@ -86,6 +90,7 @@ impl Limits {
             queue: Duration::from_secs(1),
             warm_instances: 4,
             warm_calls: 500,
+            learned: Some(Settings::default()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use lectern_domain::plugin::{GrantKind, Grants, Hook, Instances, ReleaseHash};
+use lectern_domain::plugin::{GrantKind, Grants, Hook, Instances, Phase, ReleaseHash};
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre};
@@ -16,7 +16,10 @@ use crate::bindings::{INTERFACES, VERSION, WASI_INTERFACES};
 use crate::compile::{CompileError, Compiler};
 use crate::engine::{Class, Engine};
 use crate::error::LoadError;
+use crate::learn::{Recorder, Report};
 use crate::limits::{COMPONENT_BYTES, Limits};
+use crate::literals::Literals;
+use crate::reuse::Trees;
 use crate::run::{self, CheckCall};
 use crate::settings::Settings;
 use crate::state::{Effects, State, Subject};
@@ -114,6 +117,9 @@ pub struct Release {
     pub(crate) pages: Option<pages::GuestIndices>,
     /// Used instances, where the plugin asks for that.
     pub(crate) pool: Option<Pool>,
+    /// What it decided before.
+    pub(crate) trees: Arc<Trees>,
+    literals: Literals,
     stats: Arc<Stats>,
 }
 
@@ -158,10 +164,16 @@ impl Release {
         }
         let pages = pages::GuestIndices::new(&pre).ok();
         let pool = (spec.instances == Instances::Warm).then(|| Pool::new(spec.limits.warm_instances));
+        let trees = Arc::new(match &spec.limits.learned {
+            Some(learned) if pool.is_none() => Trees::new(learned, routing.is_some(), auth.is_some()),
+            Some(_) | None => Trees::default(),
+        });
+        let settings = Settings::new(&spec.config);
         Ok(Self {
             id: spec.release(),
+            literals: Literals::new(&spec.component, settings.document()),
             name: spec.name.into(),
-            settings: Arc::new(Settings::new(&spec.config)),
+            settings: Arc::new(settings),
             grants: Arc::new(spec.grants),
             permits: Semaphore::new(spec.limits.concurrency),
             page_permits: Semaphore::new(spec.limits.page_concurrency),
@@ -173,7 +185,8 @@ impl Release {
             auth,
             pages,
             pool,
-            stats: Arc::default(),
+            stats: Arc::new(Stats::new(Arc::clone(&trees))),
+            trees,
         })
     }
 
@@ -182,7 +195,7 @@ impl Release {
         let backend = backend.clone();
         let subject = Subject { head: None, visitor: None, target: None, backend, effects: Effects::Real };
         let plugin = || self.name.to_string();
-        match run::call(self, subject, CheckCall).await {
+        match run::call(self, subject, Recorder::idle(), CheckCall).await {
             Ok((None, _)) => Ok(()),
             Ok((Some(detail), _)) => Err(LoadError::Mismatch { plugin: plugin(), offered: VERSION, detail }),
             Err(cause) => Err(LoadError::Check { plugin: plugin(), cause }),
@@ -237,6 +250,20 @@ impl Release {
     /// What its calls did so far.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.stats
+    }
+
+    /// What was learned of it in a phase, as operators may see it; `None`: nothing is learned there. `now_ms` is the time of the
+    /// backend's clock.
+    ///
+    /// Takes some milliseconds, and up to half a second for a component that names hundreds of things: not for a thread that
+    /// serves requests.
+    pub fn explain(&self, phase: Phase, now_ms: u64) -> Option<Report> {
+        self.trees.explain(phase, now_ms, &self.literals.lookup())
+    }
+
+    /// Why nothing is learned of it in a phase any more: it was found not to be deterministic.
+    pub fn learning_off(&self, phase: Phase) -> Option<String> {
+        self.trees.off(phase)
     }
 
     /// The first half of its name as a number: the seed of the guests' hash maps.

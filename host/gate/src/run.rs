@@ -14,6 +14,7 @@ use crate::bindings::exports::lectern::plugin::{auth, pages, routing};
 use crate::bindings::lectern::plugin::types;
 use crate::check::shown;
 use crate::error::{Call, Exceeded, Failure, GateError};
+use crate::learn::Recorder;
 use crate::limits::{Limits, TICK};
 use crate::release::{Release, first_lines};
 use crate::state::{State, Subject};
@@ -97,9 +98,10 @@ fn exported<T>(indices: &Option<T>) -> wasmtime::Result<&T> {
 pub(crate) async fn call<I: Invocation>(
     release: &Release,
     subject: Subject,
+    recorder: Recorder,
     invocation: I,
 ) -> Result<(I::Answer, Seen), GateError> {
-    let outcome = called(release, subject, invocation).await;
+    let outcome = called(release, subject, recorder, invocation).await;
     if let Err(error) = &outcome {
         release.stats().ended(error);
     }
@@ -109,6 +111,8 @@ pub(crate) async fn call<I: Invocation>(
 /// What the host remembers of a call that ended well.
 pub(crate) struct Seen {
     vouched: Vec<Principal>,
+    /// What the guest asked and was told.
+    pub(crate) recorder: Recorder,
 }
 
 impl Seen {
@@ -121,6 +125,7 @@ impl Seen {
 async fn called<I: Invocation>(
     release: &Release,
     subject: Subject,
+    recorder: Recorder,
     invocation: I,
 ) -> Result<(I::Answer, Seen), GateError> {
     let (plugin, call, limits) = (release.name(), I::CALL, &release.limits);
@@ -135,11 +140,11 @@ async fn called<I: Invocation>(
     release.stats().called(call, kept.is_some());
     let (mut store, used) = match kept {
         Some(mut kept) => {
-            kept.store.data_mut().begin(release, subject);
+            kept.store.data_mut().begin(release, subject, recorder);
             (kept.store, Some((kept.instance, kept.calls, kept.first_bytes)))
         }
         None => {
-            let mut store = Store::new(&release.engine.wasm, State::new(release, subject));
+            let mut store = Store::new(&release.engine.wasm, State::new(release, subject, recorder));
             store.limiter(|state| &mut state.limiter);
             store.set_max_component_handles(limits.handles);
             (store, None)
@@ -169,7 +174,7 @@ async fn called<I: Invocation>(
             Err(GateError::Failed { plugin: Arc::clone(plugin), call, failure })
         }
         Ok(Ok((instance, Ok(answer)))) => {
-            let seen = Seen { vouched: store.data_mut().take_vouched() };
+            let seen = Seen { vouched: store.data_mut().take_vouched(), recorder: store.data_mut().take_recorder() };
             if let Some(pool) = release.pool.as_ref().filter(|_| call != Call::Check) {
                 let (calls, first_bytes) = used.map_or((0, 0), |(_, calls, bytes)| (calls, bytes));
                 pool.keep(Kept { store, instance, calls, first_bytes }, limits.warm_calls);

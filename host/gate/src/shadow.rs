@@ -12,6 +12,7 @@ use crate::bindings::exports::lectern::plugin::{auth, routing};
 use crate::check;
 use crate::error::{Call, GateError};
 use crate::head::Head;
+use crate::learn::Recorder;
 use crate::release::Release;
 use crate::run::{self, AuthenticateCall, RouteCall};
 use crate::state::{Effects, Subject};
@@ -90,11 +91,11 @@ impl ShadowRunner {
         let request = subject.head.as_deref().map_or(String::new(), request_words);
         let head = subject.head.clone();
         let answered = match call {
-            Call::Authenticate => {
-                run::call(&candidate, subject, AuthenticateCall).await.map(|(outcome, _)| outcome_words(&outcome))
-            }
+            Call::Authenticate => run::call(&candidate, subject, Recorder::idle(), AuthenticateCall)
+                .await
+                .map(|(outcome, _)| outcome_words(&outcome)),
             Call::Route | Call::Check | Call::Page => {
-                let decided = run::call(&candidate, subject, RouteCall).await;
+                let decided = run::call(&candidate, subject, Recorder::idle(), RouteCall).await;
                 decided.and_then(|(decision, _)| match head.as_deref() {
                     Some(head) => valid(&candidate, decision, head),
                     None => Ok(decision_words(&decision)),

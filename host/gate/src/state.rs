@@ -9,10 +9,12 @@ use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 
 use crate::backend::Backend;
 use crate::bindings::lectern::plugin::types;
-use crate::check::shown;
 use crate::error::Exceeded;
+use crate::evaluate::Evaluator;
 use crate::head::Head;
+use crate::learn::{Kept, Question, Recorder, Taint, Take};
 use crate::limits::Limits;
+use crate::log::{self, LogBudget};
 use crate::release::Release;
 use crate::settings::Settings;
 use crate::stats::Stats;
@@ -59,6 +61,8 @@ pub(crate) struct State {
     grants: Arc<Grants>,
     stats: Arc<Stats>,
     subject: Subject,
+    /// What was asked and answered, where the decision may be learned.
+    recorder: Recorder,
     used: Used,
     /// Principals that the directory answered with during this call, with their groups.
     vouched: Vec<Principal>,
@@ -71,6 +75,17 @@ pub(crate) struct State {
     seed: u128,
 }
 
+fn evaluator<'a>(plugin: &'a str, subject: &'a Subject) -> Evaluator<'a> {
+    Evaluator {
+        plugin,
+        head: subject.head.as_deref(),
+        visitor: subject.visitor.as_deref(),
+        target: subject.target.as_deref(),
+        backend: &subject.backend,
+        effects: subject.effects,
+    }
+}
+
 /// Counts one use; ends the guest at the bound, because a guest that does not stop by itself would go on being refused.
 fn count(used: &mut u32, limit: u32, what: &str) -> wasmtime::Result<()> {
     *used += 1;
@@ -78,13 +93,14 @@ fn count(used: &mut u32, limit: u32, what: &str) -> wasmtime::Result<()> {
 }
 
 impl State {
-    pub(crate) fn new(release: &Release, subject: Subject) -> Self {
+    pub(crate) fn new(release: &Release, subject: Subject, recorder: Recorder) -> Self {
         Self {
             plugin: Arc::clone(release.name()),
             settings: Arc::clone(&release.settings),
             grants: Arc::clone(&release.grants),
             stats: Arc::clone(release.stats()),
             subject,
+            recorder,
             used: Used::default(),
             vouched: Vec::new(),
             limiter: Limiter::new(&release.limits),
@@ -97,9 +113,10 @@ impl State {
     }
 
     /// Makes a used state ready for another call: nothing of the call before is left but what the guest itself kept in memory.
-    pub(crate) fn begin(&mut self, release: &Release, subject: Subject) {
+    pub(crate) fn begin(&mut self, release: &Release, subject: Subject, recorder: Recorder) {
         self.tell_dropped();
         self.subject = subject;
+        self.recorder = recorder;
         self.used = Used::default();
         self.vouched.clear();
         self.limiter.refused = None;
@@ -113,20 +130,44 @@ impl State {
         std::mem::take(&mut self.vouched)
     }
 
+    /// What was recorded of this call.
+    pub(crate) fn take_recorder(&mut self) -> Recorder {
+        let mut recorder = std::mem::replace(&mut self.recorder, Recorder::idle());
+        if self.touched.clock() {
+            recorder.taint(Taint::WasiClock);
+        }
+        if self.touched.random() {
+            recorder.taint(Taint::WasiRandom);
+        }
+        recorder
+    }
+
+    /// Answers a question of the guest. What the guest gets is what was recorded.
+    pub(crate) fn ask(&mut self, question: Question) -> Kept {
+        self.recorder.ask(question, &mut evaluator(&self.plugin, &self.subject))
+    }
+
+    /// Takes one from a bucket for the guest, unless the search for a learned decision did.
+    pub(crate) fn take(&mut self, take: Take) -> Option<u32> {
+        self.recorder.take(take, &mut evaluator(&self.plugin, &self.subject))
+    }
+
+    /// Notes that the guest uses something that is not the same when asked again.
+    pub(crate) fn taint(&mut self, taint: Taint) {
+        self.recorder.taint(taint);
+    }
+
+    /// Notes that what the guest was told holds until then and no longer.
+    pub(crate) fn holds_until(&mut self, at_ms: u64) {
+        self.recorder.holds_until(at_ms);
+    }
+
     pub(crate) fn plugin(&self) -> &str {
         &self.plugin
     }
 
     pub(crate) fn head(&self) -> Option<&Head> {
         self.subject.head.as_deref()
-    }
-
-    pub(crate) fn visitor(&self) -> Option<&Visitor> {
-        self.subject.visitor.as_deref()
-    }
-
-    pub(crate) fn target(&self) -> Option<&TargetView> {
-        self.subject.target.as_deref()
     }
 
     pub(crate) fn backend(&self) -> &Backend {
@@ -179,19 +220,8 @@ impl State {
     /// Writes one line to the operator's log, within the bounds of the call.
     pub(crate) fn write_log(&mut self, level: tracing::Level, message: &str, fields: &[(String, String)]) {
         let Some(line) = self.log.line(message, fields) else { return };
-        let (plugin, id) = (&*self.plugin, self.head().map_or("", |head| head.id.as_str()));
-        macro_rules! write {
-            ($level:ident) => {
-                tracing::event!(target: "lectern::plugin", tracing::Level::$level, { plugin.name = plugin, request.id = id }, "{line}")
-            };
-        }
-        match level {
-            tracing::Level::TRACE => write!(TRACE),
-            tracing::Level::DEBUG => write!(DEBUG),
-            tracing::Level::INFO => write!(INFO),
-            tracing::Level::WARN => write!(WARN),
-            tracing::Level::ERROR => write!(ERROR),
-        }
+        self.recorder.log(level, &line);
+        log::write(level, &self.plugin, self.head().map_or("", |head| head.id.as_str()), &line);
     }
 
     fn tell_dropped(&self) {
@@ -269,68 +299,5 @@ impl ResourceLimiter for Limiter {
     }
     fn memories(&self) -> usize {
         self.instances
-    }
-}
-
-struct LogBudget {
-    lines: u32,
-    line_bytes: usize,
-    dropped: u32,
-}
-
-impl LogBudget {
-    fn new(limits: &Limits) -> Self {
-        Self { lines: limits.log_lines, line_bytes: limits.log_line_bytes, dropped: 0 }
-    }
-
-    /// One line with its fields, cut to size and without control characters; `None` when the call has written enough.
-    fn line(&mut self, message: &str, fields: &[(String, String)]) -> Option<String> {
-        let Some(left) = self.lines.checked_sub(1) else {
-            self.dropped = self.dropped.saturating_add(1);
-            return None;
-        };
-        self.lines = left;
-        let mut line = String::new();
-        let texts =
-            std::iter::once(("", message)).chain(fields.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        for (name, value) in texts {
-            let separator = if line.is_empty() { "" } else { " " };
-            let equals = if name.is_empty() { "" } else { "=" };
-            let room = self.line_bytes.saturating_sub(line.len());
-            let part = format!("{separator}{}{equals}{}", shown(name), cut(value, room));
-            line.push_str(&part);
-            if line.len() >= self.line_bytes {
-                break;
-            }
-        }
-        Some(cut(&line, self.line_bytes))
-    }
-}
-
-/// The first `limit` bytes, whole characters only, control characters replaced.
-fn cut(text: &str, limit: usize) -> String {
-    let mut cut = String::new();
-    for c in text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }) {
-        if cut.len() + c.len_utf8() > limit {
-            break;
-        }
-        cut.push(c);
-    }
-    cut
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn log_lines_are_bounded_and_single() {
-        let mut budget = LogBudget { lines: 2, line_bytes: 20, dropped: 0 };
-        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(budget.line("a\nb", &[field("k", "v"), field("long", &"x".repeat(99))]).unwrap().len(), 20);
-        assert_eq!(budget.line("ä", &[]).unwrap(), "ä");
-        assert_eq!(budget.line("more", &[]), None);
-        assert_eq!(budget.dropped, 1);
     }
 }

@@ -1,10 +1,12 @@
 //! What the calls of a release did: counters for metrics and for whoever asks how a plugin fares.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
 use crate::error::{Call, Exceeded, GateError};
+use crate::reuse::Trees;
 
 /// Counters that only grow. Read them together with [`Stats::read`].
 #[derive(Debug, Default)]
@@ -24,6 +26,7 @@ pub struct Stats {
     broken: AtomicU64,
     host: AtomicU64,
     log_dropped: AtomicU64,
+    trees: Arc<Trees>,
 }
 
 /// The counters at one moment.
@@ -65,6 +68,31 @@ pub struct Counts {
     pub host: u64,
     /// Log lines that were not written.
     pub log_dropped: u64,
+    /// What was learned.
+    pub learned: Reuse,
+}
+
+/// What became of requests whose decisions may be learned, and what is learned at present. All phases and threads together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Reuse {
+    /// Decisions that were found without a call.
+    pub hits: u64,
+    /// Decisions that were not: calls.
+    pub misses: u64,
+    /// Requests that found learning resting or off: calls.
+    pub rested: u64,
+    /// Decisions learned.
+    pub inserts: u64,
+    /// Decisions given up for want of room.
+    pub evictions: u64,
+    /// Hits for which the plugin was called all the same, to compare.
+    pub reruns: u64,
+    /// Comparisons that showed another decision. One is enough to switch learning off.
+    pub differences: u64,
+    /// Decisions held.
+    pub leaves: u64,
+    /// Bytes held.
+    pub bytes: u64,
 }
 
 fn add(counter: &AtomicU64) {
@@ -72,6 +100,10 @@ fn add(counter: &AtomicU64) {
 }
 
 impl Stats {
+    pub(crate) fn new(trees: Arc<Trees>) -> Self {
+        Self { trees, ..Self::default() }
+    }
+
     pub(crate) fn called(&self, call: Call, warm: bool) {
         add(&self.calls[match call {
             Call::Check => 0,
@@ -109,6 +141,7 @@ impl Stats {
     /// All of them now.
     pub fn read(&self) -> Counts {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let learned = self.trees.counters();
         Counts {
             checks: of(&self.calls[0]),
             routes: of(&self.calls[1]),
@@ -128,6 +161,17 @@ impl Stats {
             broken: of(&self.broken),
             host: of(&self.host),
             log_dropped: of(&self.log_dropped),
+            learned: Reuse {
+                hits: learned.hits,
+                misses: learned.misses,
+                rested: learned.rested,
+                inserts: learned.inserts,
+                evictions: learned.evictions,
+                reruns: learned.reruns,
+                differences: learned.differences,
+                leaves: learned.leaves,
+                bytes: learned.bytes,
+            },
         }
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! Languages link WASI in whether a plugin uses it or not, so its interfaces are there; what they answer must not be a way around
 //! the contract. Without a grant the clocks stand at zero and randomness is a fixed sequence of the release: a component is then
-//! a function of what it asks through `lectern:plugin`. The seed of hash maps is always one number per release.
+//! a function of what it asks through `lectern:plugin`. The seed of hash maps is always one number per release. Waiting for a
+//! time is reading a clock: which of two waits ends first, and how often one was polled before it did, tell the time.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,9 +13,14 @@ use std::time::{Duration, Instant};
 
 use lectern_domain::plugin::{GrantKind, Grants};
 use rand_core::TryRng;
+use wasmtime::component::Resource;
+use wasmtime_wasi::clocks::WasiClocksView as _;
+use wasmtime_wasi::p2::DynPollable;
+use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx};
 
 use crate::backend::Clock;
+use crate::state::State;
 use crate::stderr::Stderr;
 
 /// Whether a call has read the time or randomness through WASI.
@@ -25,7 +31,7 @@ pub(crate) struct Touched {
 }
 
 impl Touched {
-    /// Whether it has read a clock that moves.
+    /// Whether it has read a clock that moves, or waited.
     pub(crate) fn clock(&self) -> bool {
         self.clock.load(Ordering::Relaxed)
     }
@@ -65,6 +71,24 @@ pub(crate) fn context(
         builder.secure_random(Sequence::new(seed)).insecure_random(Sequence::new(seed));
     }
     (builder.build(), ResourceTable::new())
+}
+
+/// Timers, noted.
+impl monotonic_clock::Host for State {
+    fn now(&mut self) -> wasmtime::Result<u64> {
+        monotonic_clock::Host::now(&mut self.clocks())
+    }
+    fn resolution(&mut self) -> wasmtime::Result<u64> {
+        monotonic_clock::Host::resolution(&mut self.clocks())
+    }
+    fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        self.touched.clock.store(true, Ordering::Relaxed);
+        monotonic_clock::Host::subscribe_instant(&mut self.clocks(), when)
+    }
+    fn subscribe_duration(&mut self, duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        self.touched.clock.store(true, Ordering::Relaxed);
+        monotonic_clock::Host::subscribe_duration(&mut self.clocks(), duration)
+    }
 }
 
 struct Wall {

@@ -136,8 +136,12 @@ impl Directory for ServerDirectory {
         self.view.current().find_vanity(path)
     }
 
-    fn find_key(&self, key: &str) -> Option<Principal> {
-        self.view.current().principal_of_key(&credentials::secret_hash(key))
+    fn key_digest(&self, key: &str) -> [u8; 32] {
+        credentials::secret_hash(key)
+    }
+
+    fn find_key_by_digest(&self, digest: &[u8; 32]) -> Option<Principal> {
+        self.view.current().principal_of_key(digest)
     }
 
     fn find_user(&self, name: &str) -> Option<Principal> {

@@ -156,8 +156,12 @@ impl Directory for Accounts {
         self.view.find_vanity(path)
     }
 
-    fn find_key(&self, key: &str) -> Option<Principal> {
-        self.view.principal_of_key(blake3::hash(key.as_bytes()).as_bytes())
+    fn key_digest(&self, key: &str) -> [u8; 32] {
+        *blake3::hash(key.as_bytes()).as_bytes()
+    }
+
+    fn find_key_by_digest(&self, digest: &[u8; 32]) -> Option<Principal> {
+        self.view.principal_of_key(digest)
     }
 
     fn find_user(&self, name: &str) -> Option<Principal> {

@@ -4,6 +4,7 @@ use lectern_domain::UserRole;
 
 use crate::backend::{Profile, SignInRefusal};
 use crate::bindings::lectern::plugin::{accounts, types};
+use crate::learn::Taint;
 use crate::state::State;
 
 /// Bytes of one text of a profile. Names and issuers of real directories are shorter.
@@ -19,6 +20,7 @@ impl accounts::Host for State {
         profile: accounts::Profile,
     ) -> wasmtime::Result<Result<types::Identity, accounts::Refusal>> {
         self.count_sign_in(MAX_SIGN_INS)?;
+        self.taint(Taint::SignIn);
         let groups = profile.groups.clone();
         let checked = match check(profile) {
             Ok(checked) => checked,

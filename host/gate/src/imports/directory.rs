@@ -2,32 +2,44 @@
 
 use crate::bindings::lectern::plugin::{content, directory, types};
 use crate::directory::PasswordRefusal;
+use crate::evaluate::read_someone;
+use crate::learn::{Kept, Part, Question, Taint};
 use crate::state::State;
 
 impl content::Host for State {
     fn vanity(&mut self) -> Option<content::Mount> {
-        let head = self.head()?;
-        let (guid, segments) = self.backend().directory.find_vanity(head.path.decoded())?;
-        let path = format!("{}/", head.path.prefix(segments));
-        Some(content::Mount { content: guid.to_string(), path, segments: u32::try_from(segments).ok()? })
+        let mut parts = self.ask(Question::Vanity).into_parts().into_iter();
+        let (Part::Open, Part::Text(content), Part::Text(path), Part::Number(segments)) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?)
+        else {
+            return None;
+        };
+        Some(content::Mount { content, path: format!("{path}/"), segments: u32::try_from(segments).ok()? })
+    }
+}
+
+impl State {
+    fn vouch_as(&mut self, answer: Kept) -> Option<types::Identity> {
+        let (principal, groups) = read_someone(answer)?;
+        Some(self.vouch(principal, &groups))
     }
 }
 
 impl directory::Host for State {
     fn find_key(&mut self, key: String) -> Option<types::Identity> {
-        let principal = self.backend().directory.find_key(&key)?;
-        Some(self.vouch(principal, &[]))
+        let digest = self.backend().directory.key_digest(&key);
+        let answer = self.ask(Question::FindKey(Box::new(digest)));
+        self.vouch_as(answer)
     }
 
     fn find_user(&mut self, name: String) -> Option<types::Identity> {
-        let principal = self.backend().directory.find_user(&name)?;
-        Some(self.vouch(principal, &[]))
+        let answer = self.ask(Question::FindUser(name.into()));
+        self.vouch_as(answer)
     }
 
     fn session(&mut self) -> Option<types::Identity> {
-        let token = self.head()?.session_token()?;
-        let (principal, groups) = self.backend().directory.find_session(token)?;
-        Some(self.vouch(principal, &groups))
+        let answer = self.ask(Question::Session);
+        self.vouch_as(answer)
     }
 
     async fn check_password(
@@ -35,6 +47,7 @@ impl directory::Host for State {
         username: String,
         password: String,
     ) -> Result<types::Identity, directory::Refusal> {
+        self.taint(Taint::Password);
         // Outside a request there is nobody whose password it could be, and a shadow must not use up anybody's tries.
         let Some(client) = self.head().map(|head| head.client_ip) else { return Err(directory::Refusal::Wrong) };
         if !self.has_effects() {

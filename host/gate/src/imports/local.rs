@@ -1,6 +1,7 @@
 //! What a plugin reads without anybody else: its log, its settings, the time, randomness.
 
 use crate::bindings::lectern::plugin::{clock, config, logging, random};
+use crate::learn::Taint;
 use crate::state::State;
 
 /// Random bytes that one call of `random.bytes` may ask for.
@@ -36,12 +37,14 @@ impl config::Host for State {
 
 impl clock::Host for State {
     fn unix_millis(&mut self) -> u64 {
+        self.taint(Taint::Clock);
         self.backend().clock.unix_millis()
     }
 }
 
 impl random::Host for State {
     fn bytes(&mut self, len: u32) -> wasmtime::Result<Vec<u8>> {
+        self.taint(Taint::Random);
         if len > MAX_RANDOM_BYTES {
             wasmtime::bail!("asked for {len} random bytes, more than {MAX_RANDOM_BYTES}");
         }

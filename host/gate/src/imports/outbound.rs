@@ -11,6 +11,7 @@ use url::Url;
 
 use crate::backend::{OutboundError, OutboundRequest};
 use crate::bindings::lectern::plugin::outbound;
+use crate::learn::Taint;
 use crate::state::State;
 
 /// Requests of one call.
@@ -45,6 +46,7 @@ impl outbound::Host for State {
         request: outbound::Request,
     ) -> wasmtime::Result<Result<outbound::Response, outbound::Error>> {
         self.count_fetch(MAX_FETCHES)?;
+        self.taint(Taint::Outbound);
         let request = match self.checked(request) {
             Ok(request) => request,
             Err(error) => return Ok(Err(error)),
@@ -118,7 +120,7 @@ impl State {
         basic: Option<(String, String)>,
     ) -> Result<Option<HeaderValue>, outbound::Error> {
         let secret = |name: &str| {
-            let secret = self.secret(GrantKind::Secret, name);
+            let secret = self.granted_secret(GrantKind::Secret, name);
             secret.ok_or_else(|| {
                 outbound::Error::Forbidden(format!("secret:{name} is not granted, or there is no such secret"))
             })

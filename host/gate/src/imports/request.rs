@@ -1,100 +1,95 @@
-//! The request, its connection, who asks and where it goes.
-
-use lectern_domain::BundleId;
+//! The request, its connection, who asks and where it goes. All of it is answered by the evaluator, and recorded.
 
 use crate::bindings::lectern::plugin::{connection, request, target, types, visitor};
-use crate::head::Head;
+use crate::learn::{Part, Question, Taint};
 use crate::state::State;
 
 impl types::Host for State {}
 
 impl request::Host for State {
     fn id(&mut self) -> String {
+        self.taint(Taint::RequestId);
         self.head().map_or(String::new(), |head| head.id.clone())
     }
     fn method(&mut self) -> String {
-        self.head().map_or(String::new(), |head| head.method.as_str().to_owned())
+        self.ask(Question::Method).text()
     }
     fn scheme(&mut self) -> String {
-        self.head().map_or(String::new(), |head| head.scheme.as_str().to_owned())
+        self.ask(Question::Scheme).text()
     }
     fn authority(&mut self) -> String {
-        self.head().map_or(String::new(), |head| head.authority().to_owned())
+        self.ask(Question::Authority).text()
     }
     fn host(&mut self) -> String {
-        self.head().map_or(String::new(), Head::host)
+        self.ask(Question::Host).text()
     }
     fn client_ip(&mut self) -> String {
-        self.head().map_or(String::new(), |head| head.client_ip.to_string())
+        self.ask(Question::ClientIp).text()
     }
     fn path(&mut self) -> String {
-        self.head().map_or(String::new(), |head| head.path.decoded().to_owned())
+        self.ask(Question::Path).text()
     }
     fn path_prefix(&mut self, segments: u32) -> String {
-        let segments = usize::try_from(segments).unwrap_or(usize::MAX);
-        self.head().map_or(String::new(), |head| head.path.prefix(segments).to_owned())
+        self.ask(Question::PathPrefix(segments)).text()
     }
     fn path_has_prefix(&mut self, prefix: String) -> bool {
-        self.head().is_some_and(|head| head.path.decoded().starts_with(&prefix))
+        self.ask(Question::PathHasPrefix(prefix.into())).flag()
     }
     fn query(&mut self) -> Option<String> {
-        self.head()?.query.clone()
+        self.ask(Question::Query).maybe_text()
     }
     fn query_param(&mut self, name: String) -> Option<String> {
-        self.head()?.query_param(&name)
+        self.ask(Question::QueryParam(name.into())).maybe_text()
     }
     fn header(&mut self, name: String) -> Vec<Vec<u8>> {
-        self.head().map_or(Vec::new(), |head| head.guest_header(&name))
+        self.ask(Question::header(&name)).list()
     }
     fn cookie(&mut self, name: String) -> Option<String> {
-        self.head()?.guest_cookie(&name).map(str::to_owned)
+        self.ask(Question::Cookie(name.into())).maybe_text()
     }
     fn headers(&mut self) -> Vec<types::Field> {
-        self.head().map_or(Vec::new(), Head::guest_headers)
+        self.ask(Question::Headers).fields()
     }
 }
 
 impl connection::Host for State {
     fn peer_ip(&mut self) -> String {
-        self.head().map_or(String::new(), |head| head.peer_ip.to_string())
+        self.ask(Question::PeerIp).text()
     }
     fn client_certificate(&mut self) -> Option<connection::Certificate> {
-        let certificate = self.head()?.certificate.as_ref()?;
-        Some(connection::Certificate {
-            sha256: certificate.sha256.clone(),
-            subject: certificate.subject.clone(),
-            dns_names: certificate.dns_names.clone(),
-        })
+        let parts = self.ask(Question::ClientCertificate).into_parts().into_iter();
+        let mut texts = parts.filter_map(|part| if let Part::Text(text) = part { Some(text) } else { None });
+        let (sha256, subject) = (texts.next()?, texts.next()?);
+        Some(connection::Certificate { sha256, subject, dns_names: texts.collect() })
     }
 }
 
 impl visitor::Host for State {
     fn present(&mut self) -> bool {
-        self.visitor().is_some()
+        self.ask(Question::VisitorPresent).flag()
     }
     fn subject(&mut self) -> Option<String> {
-        Some(self.visitor()?.subject.clone())
+        self.ask(Question::VisitorSubject).maybe_text()
     }
     fn in_group(&mut self, name: String) -> bool {
-        self.visitor().is_some_and(|visitor| visitor.groups.contains(&name))
+        self.ask(Question::InGroup(name.into())).flag()
     }
     fn claim(&mut self, name: String) -> Option<String> {
-        self.visitor()?.claims.iter().find(|(claim, _)| *claim == name).map(|(_, value)| value.clone())
+        self.ask(Question::Claim(name.into())).maybe_text()
     }
 }
 
 impl target::Host for State {
     fn name(&mut self) -> String {
-        self.target().map_or(String::new(), |view| view.target.to_string())
+        self.ask(Question::TargetName).text()
     }
     fn content(&mut self) -> Option<String> {
-        Some(self.target()?.content.as_ref()?.guid.to_string())
+        self.ask(Question::TargetContent).maybe_text()
     }
     fn active_bundle(&mut self) -> Option<String> {
-        Some(self.target()?.content.as_ref()?.active?.to_string())
+        self.ask(Question::ActiveBundle).maybe_text()
     }
     fn has_bundle(&mut self, number: String) -> bool {
-        let bundles = self.target().and_then(|view| view.content.as_ref()).map(|content| &content.bundles);
-        number.parse::<BundleId>().is_ok_and(|id| bundles.is_some_and(|bundles| bundles.contains_key(&id)))
+        self.ask(Question::HasBundle(number.into())).flag()
     }
 }

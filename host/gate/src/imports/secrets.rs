@@ -7,15 +7,31 @@ use subtle::ConstantTimeEq as _;
 
 use crate::backend::Secret;
 use crate::bindings::lectern::plugin::{secret_values, secrets};
+use crate::evaluate::mark;
+use crate::learn::{Question, Taint};
 use crate::state::State;
 
 impl State {
     /// The secret of this name, if a grant of this kind names it.
-    pub(crate) fn secret(&self, kind: GrantKind, name: &str) -> Option<Secret> {
+    pub(crate) fn granted_secret(&self, kind: GrantKind, name: &str) -> Option<Secret> {
         if !self.grants().allows_secret(kind, name) {
             return None;
         }
         self.backend().secrets.secret(self.plugin(), name)
+    }
+
+    /// The same, for answers to the guest that follow from it: what was decided by one secret is not reused under another.
+    pub(crate) fn secret(&mut self, kind: GrantKind, name: &str) -> Option<Secret> {
+        if !self.grants().allows_secret(kind, name) {
+            return None;
+        }
+        let secret = self.granted_secret(kind, name);
+        let recorded = self.ask(Question::Secret(name.into())).maybe_bytes();
+        if recorded.as_deref() != secret.as_ref().map(mark).as_ref().map(<[u8; 32]>::as_slice) {
+            // It was changed in between.
+            self.taint(Taint::AnswerChanged);
+        }
+        secret
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::backend::StoreError;
 use crate::bindings::lectern::plugin::{key_value, limiter};
+use crate::learn::{Taint, Take};
 use crate::state::State;
 
 /// Longest key, in bytes.
@@ -37,6 +38,7 @@ fn seconds(ttl: Option<u32>) -> Option<Duration> {
 impl key_value::Host for State {
     async fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
         self.count_store_operation(MAX_OPERATIONS)?;
+        self.taint(Taint::StoreRead);
         if let Err(error) = fits(&key, None) {
             return Ok(Err(error));
         }
@@ -46,6 +48,7 @@ impl key_value::Host for State {
 
     async fn set(&mut self, key: String, value: Vec<u8>, ttl_seconds: Option<u32>) -> Answer<()> {
         self.count_store_operation(MAX_OPERATIONS)?;
+        self.taint(Taint::StoreWrite);
         if let Err(error) = fits(&key, Some(&value)) {
             return Ok(Err(error));
         }
@@ -58,6 +61,7 @@ impl key_value::Host for State {
 
     async fn delete(&mut self, key: String) -> Answer<()> {
         self.count_store_operation(MAX_OPERATIONS)?;
+        self.taint(Taint::StoreWrite);
         if let Err(error) = fits(&key, None) {
             return Ok(Err(error));
         }
@@ -76,6 +80,7 @@ impl key_value::Host for State {
         ttl_seconds: Option<u32>,
     ) -> Answer<bool> {
         self.count_store_operation(MAX_OPERATIONS)?;
+        self.taint(Taint::StoreWrite);
         if let Err(error) = fits(&key, value.as_deref()) {
             return Ok(Err(error));
         }
@@ -91,8 +96,6 @@ impl key_value::Host for State {
 impl limiter::Host for State {
     fn take(&mut self, bucket: String, per_minute: u32, burst: u32) -> Option<u32> {
         let end = (0..=MAX_BUCKET_BYTES.min(bucket.len())).rev().find(|&at| bucket.is_char_boundary(at)).unwrap_or(0);
-        // A shadow takes from buckets of its own.
-        let plugin = if self.has_effects() { self.plugin().to_owned() } else { format!("{} (shadow)", self.plugin()) };
-        self.backend().buckets.take(&plugin, &bucket[..end], per_minute, burst, self.backend().clock.unix_millis())
+        self.take(Take { bucket: bucket[..end].into(), per_minute, burst })
     }
 }

@@ -4,6 +4,7 @@ use lectern_domain::plugin::{GrantKind, Origin};
 
 use crate::backend::Secret;
 use crate::bindings::lectern::plugin::tokens;
+use crate::learn::{Question, Taint};
 use crate::state::State;
 use crate::tokens::{Expectations, Keys, TokenRefusal};
 
@@ -31,10 +32,28 @@ impl tokens::Host for State {
         };
         let backend = self.backend().clone();
         let now = backend.clock.unix_millis();
+        let set = keys.name_of_set(&token);
+        let before = set.as_deref().and_then(|name| backend.key_sets.version(name, now));
         let verified = backend
             .key_sets
             .verify(&token, &keys, &expectations, secret.as_ref(), backend.outbound.as_ref(), now)
             .await;
+        if let Some(name) = set {
+            let after = self.ask(Question::KeySet(name.into())).number();
+            // The answer is the version that the token was verified with only if it was the same all the while.
+            if before.is_none() || before != after {
+                self.taint(Taint::AnswerChanged);
+            }
+        }
+        match &verified {
+            Ok(verified) => self.holds_until(
+                verified.valid_seconds.map_or(u64::MAX, |seconds| now.saturating_add(u64::from(seconds) * 1_000)),
+            ),
+            // Follows from the token and the keys alone.
+            Err(TokenRefusal::Malformed(_)) => {}
+            // May follow from the time, or from keys that cannot be had at present.
+            Err(_) => self.taint(Taint::Clock),
+        }
         Ok(match verified {
             Ok(verified) => Ok(tokens::Verified {
                 header: verified.header,
@@ -59,7 +78,7 @@ impl tokens::Host for State {
 
 impl State {
     /// The keys to verify with, if the grants give them; an error says what is missing.
-    fn keys(&self, keys: tokens::Keys) -> Result<(Keys, Option<Secret>), String> {
+    fn keys(&mut self, keys: tokens::Keys) -> Result<(Keys, Option<Secret>), String> {
         let origin = |url: &str| match Origin::of_url(url) {
             Some(origin) if self.grants().allows_origin(GrantKind::Outbound, &origin) => Ok(()),
             Some(origin) => Err(format!("outbound:{origin} is not granted")),

@@ -63,6 +63,14 @@ impl Kept {
         }
     }
 
+    /// Octets, where there are some.
+    pub fn maybe_bytes(self) -> Option<Vec<u8>> {
+        match self.0.into_iter().next() {
+            Some(Part::Bytes(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
     /// The octets in a list.
     pub fn list(self) -> Vec<Vec<u8>> {
         let octets = |part| if let Part::Bytes(bytes) = part { Some(bytes) } else { None };
@@ -154,6 +162,7 @@ mod tests {
         assert_eq!(kept(&[]).text(), "");
         assert!(kept(&[Part::Flag(true)]).flag() && !kept(&[]).flag());
         assert_eq!(kept(&[Part::Number(7)]).number(), Some(7));
+        assert_eq!(kept(&[Part::Bytes(b"a".to_vec())]).maybe_bytes(), Some(b"a".to_vec()));
         let list = [Part::Open, Part::Bytes(b"a".to_vec()), Part::Bytes(b"".to_vec()), Part::Close];
         assert_eq!(kept(&list).list(), [b"a".to_vec(), b"".to_vec()]);
         let fields = [Part::Open, Part::Text("n".into()), Part::Bytes(b"v".to_vec()), Part::Close];

@@ -28,7 +28,7 @@ thread_local! {
 }
 
 /// This thread's number: the first thread that asks has 0.
-fn seat() -> usize {
+pub(crate) fn seat() -> usize {
     SEAT.with(|seat| {
         let number = seat.get().unwrap_or_else(|| NEXT_SEAT.fetch_add(1, Ordering::Relaxed));
         seat.set(Some(number));

@@ -31,6 +31,7 @@ pub use encode::{Ask, Encoder, Key};
 pub use explain::{Answered, Asked, Branch, Decided, Report};
 pub use kept::{Kept, Part};
 pub use learned::Learned;
+pub(crate) use learned::seat;
 pub use question::{Question, Take};
 pub use record::{Line, Recorder};
 pub use taint::{NotLearned, Taint};

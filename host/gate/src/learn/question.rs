@@ -1,7 +1,7 @@
 //! The questions a plugin can ask whose answers may change from request to request. Each is a node of the tree.
 //!
-//! What is the same for all calls of a release (configuration, secrets, the bytes of the component) is no question here: the
-//! tree dies with the release.
+//! What is the same for all calls of a release (configuration, grants, the bytes of the component) is no question here: the
+//! tree dies with the release. A secret is one: it may be changed under a release that stays.
 
 use std::fmt;
 
@@ -71,6 +71,8 @@ pub enum Question {
     /// A key set that the host keeps for `tokens.verify`, by its address. The answer is its version; none: the host has none
     /// that is young enough.
     KeySet(Box<str>),
+    /// A secret that the host uses for the plugin or hands to it. The answer stands for its bytes: a changed secret is another.
+    Secret(Box<str>),
     /// `limiter.take`: an effect, evaluated exactly once for each time that a plugin asks.
     Take(Box<Take>),
 }
@@ -123,6 +125,7 @@ impl Question {
             Self::FindUser(_) => "find-user",
             Self::Session => "session",
             Self::KeySet(_) => "key-set",
+            Self::Secret(_) => "secret",
             Self::Take(_) => "take",
         }
     }
@@ -139,7 +142,8 @@ impl Question {
             | Self::InGroup(text)
             | Self::Claim(text)
             | Self::HasBundle(text)
-            | Self::KeySet(text) => Some(shown(text)),
+            | Self::KeySet(text)
+            | Self::Secret(text) => Some(shown(text)),
             Self::Take(take) => Some(shown(&take.bucket)),
             Self::Method
             | Self::Scheme
@@ -195,7 +199,8 @@ impl Question {
             | Self::FindKey(_)
             | Self::FindUser(_)
             | Self::Session
-            | Self::KeySet(_) => false,
+            | Self::KeySet(_)
+            | Self::Secret(_) => false,
         }
     }
 
@@ -215,7 +220,8 @@ impl Question {
             | Self::Claim(text)
             | Self::HasBundle(text)
             | Self::FindUser(text)
-            | Self::KeySet(text) => text.len(),
+            | Self::KeySet(text)
+            | Self::Secret(text) => text.len(),
             Self::FindKey(digest) => digest.len(),
             Self::Take(take) => size_of::<Take>() + take.bucket.len(),
             _ => 0,

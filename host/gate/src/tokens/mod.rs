@@ -130,6 +130,16 @@ impl Keys {
             Self::Jwks(_) | Self::Secret => Ok(None),
         }
     }
+
+    /// The set that this token is verified with, for [`KeySets::version`]; `None`: one that does not change, or none.
+    pub fn name_of_set(&self, token: &str) -> Option<String> {
+        match self {
+            Self::JwksUrl(url) => Some(url.clone()),
+            // No address of keys has a fragment, so the two kinds are told apart.
+            Self::PemUrl(template) => Some(format!("{template}#{}", Token::parse(token).ok()?.kid.unwrap_or_default())),
+            Self::Jwks(_) | Self::Secret => None,
+        }
+    }
 }
 
 impl KeySets {
@@ -174,6 +184,21 @@ impl KeySets {
         }
         let valid_seconds = claims::check(&token.claims, expected, now_ms)?;
         Ok(Verified { header: token.header, claims: token.payload, valid_seconds })
+    }
+
+    /// The version of a set that is kept and fresh: another number whenever its keys are others. `None`: there is none, or it has
+    /// to be asked for again.
+    pub fn version(&self, name: &str, now_ms: u64) -> Option<u64> {
+        let slot = match name.split_once('#') {
+            None => self.sets.lock().get(name)?,
+            Some((template, kid)) => {
+                let url = pem_address(template, Some(kid).filter(|kid| !kid.is_empty())).ok()?;
+                let source = self.pems.lock().get(template)?;
+                let slot = source.by_kid.lock().get(url.as_str())?;
+                slot
+            }
+        };
+        slot.version(now_ms)
     }
 
     async fn find(

@@ -4,6 +4,7 @@
 //! does not wait for it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderValue};
@@ -105,9 +106,13 @@ struct State {
     failure: Option<Failure>,
 }
 
+/// The next version of any set: no two sets that differ have the same.
+static VERSIONS: AtomicU64 = AtomicU64::new(1);
+
 #[derive(Debug, Clone)]
 struct Kept {
     set: Arc<KeySet>,
+    version: u64,
     fetched_at_ms: u64,
     fresh_ms: u64,
 }
@@ -159,7 +164,11 @@ impl State {
         self.tried_at_ms = Some(now_ms);
         match fetched {
             Ok((set, fresh_ms)) => {
-                self.kept = Some(Kept { set: Arc::new(set), fetched_at_ms: now_ms, fresh_ms });
+                let version = match &self.kept {
+                    Some(before) if *before.set == set => before.version,
+                    _ => VERSIONS.fetch_add(1, Ordering::Relaxed),
+                };
+                self.kept = Some(Kept { set: Arc::new(set), version, fetched_at_ms: now_ms, fresh_ms });
                 self.failure = None;
             }
             Err(failure) => {
@@ -197,6 +206,13 @@ impl Slot {
     /// Whether no key is kept.
     pub(super) fn is_empty(&self) -> bool {
         self.state.lock().kept.is_none()
+    }
+
+    /// The version of the keys, while they are fresh.
+    pub(super) fn version(&self, now_ms: u64) -> Option<u64> {
+        let state = self.state.lock();
+        let kept = state.kept.as_ref()?;
+        (now_ms.abs_diff(kept.fetched_at_ms) < kept.fresh_ms).then_some(kept.version)
     }
 
     fn judge(&self, search: Search<'_>) -> Verdict {

@@ -243,8 +243,8 @@ async fn a_failing_authenticator_never_makes_anybody_anonymous() {
     // A key keeps its own role: the principal is the directory's, not the plugin's word.
     match ask(&[("x-do", "key"), ("x-key", "k1")]).await.unwrap() {
         Authenticated::Identity(vouched) => {
-            let principal = vouched.principal.unwrap();
-            assert_eq!((principal.role, principal.via), (UserRole::Viewer, PrincipalVia::Key(KeyId(7))));
+            let principal = vouched.principal.as_ref().unwrap();
+            assert_eq!((principal.role, principal.via.clone()), (UserRole::Viewer, PrincipalVia::Key(KeyId(7))));
             assert_eq!(vouched.identity.subject, ada(PrincipalVia::Session).guid.to_string());
         }
         other => panic!("{other:?}"),

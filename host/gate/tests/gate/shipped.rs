@@ -58,9 +58,9 @@ async fn visitors() {
         Authenticated::Identity(vouched) => {
             format!(
                 "{} by {} {:?}",
-                vouched.identity.display_name.unwrap(),
+                vouched.identity.display_name.as_ref().unwrap(),
                 vouched.plugin,
-                vouched.principal.unwrap().via
+                vouched.principal.as_ref().unwrap().via
             )
         }
         Authenticated::Rejected { plugin, .. } => format!("rejected by {plugin}"),
