@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use lectern_domain::ContentGuid;
 use lectern_domain::plugin::{Budget, Matcher, OnFailure, Phase};
 
 use crate::bound::{BindingSpec, Bound};
+use crate::head::Head;
 use crate::release::Release;
 
 /// A chain that cannot be.
@@ -32,6 +34,18 @@ pub struct Chain {
     route: Vec<Arc<Bound>>,
     authenticate: Vec<Arc<Bound>>,
     select: Vec<Arc<Bound>>,
+    closed: Vec<Closed>,
+}
+
+/// A binding that should be in force and cannot be: what it guards is closed.
+#[derive(Debug, Clone)]
+pub struct Closed {
+    /// Its name.
+    pub name: String,
+    /// The phases that it stands in.
+    pub phases: Vec<Phase>,
+    /// Which requests it concerns.
+    pub matcher: Matcher,
 }
 
 impl Chain {
@@ -61,6 +75,31 @@ impl Chain {
             list.push(bound);
         }
         Ok(chain)
+    }
+
+    /// With bindings that could not be loaded: requests that they concern fail, because nobody else may decide them.
+    #[must_use]
+    pub fn closing(mut self, closed: Vec<Closed>) -> Self {
+        self.closed = closed;
+        self
+    }
+
+    /// The binding that keeps a request from this phase, if one does.
+    pub(crate) fn closed(&self, phase: Phase, head: &Head, content: Option<ContentGuid>) -> Option<&str> {
+        self.closed
+            .iter()
+            .find(|one| one.phases.contains(&phase) && one.matcher.matches(&head.host(), head.path.decoded(), content))
+            .map(|one| one.name.as_str())
+    }
+
+    /// Whether the pages of this name are those of a binding that could not be loaded.
+    pub(crate) fn has_closed(&self, name: &str) -> bool {
+        self.closed.iter().any(|one| one.name == name)
+    }
+
+    /// The bindings that could not be loaded.
+    pub fn closed_bindings(&self) -> &[Closed] {
+        &self.closed
     }
 
     /// A chain of releases that concern everything, have nothing to go back to and may fail as often as they like: for tests and

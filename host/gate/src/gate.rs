@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use lectern_domain::ContentGuid;
 use lectern_domain::plugin::{OnFailure, Phase};
 use tokio::sync::mpsc;
 
@@ -98,6 +99,7 @@ impl Gate {
 
     /// Asks the plugins of the phase route in order where the request goes.
     pub async fn route(&self, chain: &Chain, head: &Arc<Head>) -> Result<Routed, GateError> {
+        open(chain, Phase::Route, head, None)?;
         for bound in chain.phase(Phase::Route) {
             if !bound.concerns(head, None) {
                 continue;
@@ -124,6 +126,7 @@ impl Gate {
         mut forward: Arc<Forward>,
     ) -> Result<Selected, GateError> {
         let content = target.content.as_ref().map(|content| content.guid);
+        open(chain, Phase::Select, head, content)?;
         for bound in chain.phase(Phase::Select) {
             if !bound.concerns(head, content) {
                 continue;
@@ -213,6 +216,7 @@ impl Gate {
         target: &Arc<TargetView>,
     ) -> Result<Authenticated, GateError> {
         let content = target.content.as_ref().map(|content| content.guid);
+        open(chain, Phase::Authenticate, head, content)?;
         let mut challenge = None;
         for bound in chain.phase(Phase::Authenticate) {
             if !bound.concerns(head, content) {
@@ -286,6 +290,9 @@ impl Gate {
     /// Lets the plugin bound as `name` handle a request to a path below `/__plugin__/<name>/`. The caller bounds the body while it
     /// reads it; [`PAGE_BODY_BYTES`] is the limit.
     pub async fn page(&self, chain: &Chain, name: &str, head: &Arc<Head>, body: Bytes) -> Result<Page, GateError> {
+        if chain.has_closed(name) {
+            return Err(not_loaded(name, Call::Page));
+        }
         let Some(bound) = chain.binding(name) else { return Ok(Page::NoSuchPlugin) };
         let slot = bound.slot(head, None);
         if slot.release.pages.is_none() {
@@ -412,6 +419,16 @@ fn invalid(release: &Release, call: Call) -> impl FnOnce(BadAnswer) -> GateError
         release.stats().ended(&error);
         error
     }
+}
+
+/// Refuses a request that a binding concerns which should be in force and could not be loaded.
+fn open(chain: &Chain, phase: Phase, head: &Head, content: Option<ContentGuid>) -> Result<(), GateError> {
+    let call = if phase == Phase::Authenticate { Call::Authenticate } else { Call::Route };
+    chain.closed(phase, head, content).map_or(Ok(()), |name| Err(not_loaded(name, call)))
+}
+
+fn not_loaded(name: &str, call: Call) -> GateError {
+    GateError::Host { plugin: name.into(), call, detail: "it could not be loaded; the server tries again".into() }
 }
 
 /// A failure that the operator chose to pass over.

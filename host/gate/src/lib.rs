@@ -53,7 +53,7 @@ pub use backend::{
     Secret, Secrets, SignInRefusal, StoreError, SystemClock,
 };
 pub use bound::{BindingSpec, Bound, Candidate, Fare, GateEvent, Trial};
-pub use chain::{Chain, ChainError};
+pub use chain::{Chain, ChainError, Closed};
 pub use check::stays_on_this_origin;
 pub use compile::{ChildCompiler, CompileError, Compiler, compile_stdin};
 pub use directory::{Directory, PasswordRefusal};

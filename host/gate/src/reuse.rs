@@ -103,6 +103,7 @@ fn tree<D: Decision>(threads: NonZeroUsize, settings: &Settings) -> Option<Learn
 }
 
 /// What is known before a plugin is called.
+#[allow(clippy::large_enum_variant, reason = "one at a time, on the stack of its request")]
 pub(crate) enum Found<D> {
     /// The decision.
     Answer(D),

@@ -84,7 +84,8 @@ mod tests {
             create: true,
         };
         assert_eq!(check(good()).map(|profile| profile.role), Ok(Some(UserRole::Publisher)));
-        let cases: [(&str, fn(&mut accounts::Profile)); 6] = [
+        type Spoil = fn(&mut accounts::Profile);
+        let cases: [(&str, Spoil); 6] = [
             ("issuer", |p| p.issuer.clear()),
             ("subject", |p| p.subject = "x".repeat(257)),
             ("username", |p| p.username = "a\nb".into()),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lectern_domain::{BundleId, PrincipalVia};
-use lectern_gate::{Authenticated, Page, Routed};
+use lectern_gate::{Authenticated, Challenge, Page, Routed};
 
 use crate::support::{CONTENT, ada, api, gate, request, shipped};
 
@@ -50,23 +50,23 @@ async fn visitors() {
     let gate = gate();
     gate.swap(shipped(&gate).await);
     let chain = gate.chain();
-    let line = async |target: &str, fields: &[(&str, &str)]| match gate
-        .authenticate(&chain, &request("GET", target, fields), &api())
-        .await
-        .unwrap()
-    {
-        Authenticated::Identity(vouched) => {
-            format!(
-                "{} by {} {:?}",
-                vouched.identity.display_name.as_ref().unwrap(),
-                vouched.plugin,
-                vouched.principal.as_ref().unwrap().via
-            )
-        }
-        Authenticated::Rejected { plugin, .. } => format!("rejected by {plugin}"),
-        Authenticated::Anonymous { challenge: None } => "anonymous".into(),
-        Authenticated::Anonymous { challenge: Some(challenge) } => {
-            format!("sign in at {}", challenge.reply.headers["location"].to_str().unwrap())
+    let line = async |target: &str, fields: &[(&str, &str)]| {
+        let head = request("GET", target, fields);
+        match gate.authenticate(&chain, &head, &api()).await.unwrap() {
+            Authenticated::Identity(vouched) => {
+                format!(
+                    "{} by {} {:?}",
+                    vouched.identity.display_name.as_ref().unwrap(),
+                    vouched.plugin,
+                    vouched.principal.as_ref().unwrap().via
+                )
+            }
+            Authenticated::Rejected { plugin, .. } => format!("rejected by {plugin}"),
+            Authenticated::Anonymous { challenge: None } => "anonymous".into(),
+            Authenticated::Anonymous { challenge: Some(challenge) } => {
+                let reply = Challenge::clone(&challenge).reply_to(&head);
+                format!("sign in at {}", reply.headers["location"].to_str().unwrap())
+            }
         }
     };
     const HTML: (&str, &str) = ("accept", "text/html");

@@ -13,7 +13,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
-use lectern_domain::plugin::{Actor, BindingName, PackageDigest, PluginName};
+use lectern_domain::plugin::{Actor, BindingName, PackageDigest, Phase, PluginName};
 use lectern_domain::{Principal, PrincipalVia, UserRole};
 use lectern_metadata::plugins::{Note, history, nodes, packages, shadow, trusted_keys};
 use lectern_packages::PACKAGE_BYTES;
@@ -71,6 +71,7 @@ pub(crate) fn operations(plugins: Arc<Plugins>) -> Router {
         .route("/bindings/{name}/swap", post(swap))
         .route("/bindings/{name}/rollback", post(roll_back))
         .route("/bindings/{name}/shadow", get(shadow_report).post(offer_shadow))
+        .route("/bindings/{name}/explain", get(explain))
         .route("/bindings/{name}/canary", post(offer_canary))
         .route("/bindings/{name}/promote", post(promote))
         .route("/bindings/{name}/withdraw", post(withdraw))
@@ -310,6 +311,45 @@ async fn shadow_report(State(plugins): State<Arc<Plugins>>, Path(name): Path<Bin
         "dropped_here": dropped.unwrap_or(0),
         "differences": differences,
     }))
+}
+
+/// Which phase.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct InPhase {
+    phase: Option<Phase>,
+}
+
+/// What was learned of the release that answers at a binding, as data and as text.
+async fn explain(
+    State(plugins): State<Arc<Plugins>>,
+    Path(name): Path<BindingName>,
+    Query(which): Query<InPhase>,
+) -> Answer {
+    let chain = plugins.gate().chain();
+    let Some(bound) = chain.binding(name.as_str()) else {
+        return Err(Refused::NotFound(format!("nothing is bound as {name}: `lectern plugin list` shows what is")));
+    };
+    let stands: Vec<Phase> =
+        chain.bindings().filter(|(_, other)| other.name() == bound.name()).map(|(phase, _)| phase).collect();
+    let (release, now_ms) = (Arc::clone(bound.answering()), plugins.gate().backend().clock.unix_millis());
+    // Some milliseconds of computing, away from what waits for others.
+    let explaining = tokio::task::spawn_blocking(move || {
+        let phases = stands.into_iter().filter(|phase| which.phase.is_none_or(|wanted| wanted == *phase));
+        phases
+            .map(|phase| {
+                let report = release.explain(phase, now_ms);
+                json!({
+                    "phase": phase.as_str(),
+                    "release": release.id(),
+                    "off": release.learning_off(phase),
+                    "text": report.as_ref().map(ToString::to_string),
+                    "report": report,
+                })
+            })
+            .collect::<Vec<Value>>()
+    });
+    shown(explaining.await.map_err(|error| Refused::Unavailable(error.to_string()))?)
 }
 
 async fn list_secrets(State(plugins): State<Arc<Plugins>>, Path(name): Path<BindingName>) -> Answer {

@@ -32,7 +32,23 @@ const COUNTERS: &[Counter] = &[
     ("lectern_plugin_busy_total", "Calls that waited too long for their turn", |counts| counts.busy),
     ("lectern_plugin_broken_total", "Calls not made because the plugin failed too often", |counts| counts.broken),
     ("lectern_plugin_host_faults_total", "Calls that the host could not run", |counts| counts.host),
+    ("lectern_plugin_learned_hits_total", "Decisions found without a call", |counts| counts.learned.hits),
+    ("lectern_plugin_learned_misses_total", "Decisions looked for and not found", |counts| counts.learned.misses),
+    ("lectern_plugin_learned_inserts_total", "Decisions learned", |counts| counts.learned.inserts),
+    ("lectern_plugin_learned_evictions_total", "Decisions forgotten for lack of room", |counts| {
+        counts.learned.evictions
+    }),
+    ("lectern_plugin_learned_reruns_total", "Decisions found and compared with a call", |counts| counts.learned.reruns),
+    ("lectern_plugin_learned_differences_total", "Comparisons that differed: not deterministic", |counts| {
+        counts.learned.differences
+    }),
     ("lectern_plugin_log_dropped_total", "Log lines that were not written", |counts| counts.log_dropped),
+];
+
+/// What there is of learned decisions.
+const LEARNED: &[Counter] = &[
+    ("lectern_plugin_learned_decisions", "Decisions that are known", |counts| counts.learned.leaves),
+    ("lectern_plugin_learned_bytes", "Memory of the decisions that are known", |counts| counts.learned.bytes),
 ];
 
 /// All of them.
@@ -56,6 +72,14 @@ pub(super) async fn answer(State(plugins): State<Arc<Plugins>>) -> impl IntoResp
     for (name, help, read) in COUNTERS {
         // Writing to a String does not fail.
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
+        for (binding, place, fare) in &seen {
+            let release = fare.release.id().short();
+            let value = read(&fare.release.stats().read());
+            let _ = writeln!(text, "{name}{{binding=\"{binding}\",place=\"{place}\",release=\"{release}\"}} {value}");
+        }
+    }
+    for (name, help, read) in LEARNED {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
         for (binding, place, fare) in &seen {
             let release = fare.release.id().short();
             let value = read(&fare.release.stats().read());

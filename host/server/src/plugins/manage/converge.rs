@@ -1,7 +1,7 @@
 //! Brings this server's gate to what the database says, one whole chain at a time.
 //!
-//! What cannot be loaded never opens the gate: a binding that runs goes on as it is, and one that does not stops the server's
-//! start. Each round is complete by itself and may be repeated at any time.
+//! What cannot be loaded never opens the gate: a binding that runs goes on as it is, and for one that does not, what it guards
+//! is closed (503) until it can be loaded. Each round is complete by itself and may be repeated at any time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use lectern_domain::plugin::{
     Binding, BindingName, CandidateMode, GateState, NodeReport, Phase, ReleaseHash, RunningRelease,
 };
-use lectern_gate::{BindingSpec, Bound, Candidate, Chain, Limits, Release, Spec, Trial};
+use lectern_gate::{BindingSpec, Bound, Candidate, Chain, Closed, Limits, Release, Spec, Trial};
 use lectern_metadata::plugins::{gate, nodes};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -19,8 +19,8 @@ use super::{Loaded, Plugins, Refused};
 
 /// Between tries while the database or the store is away.
 const RETRY: Duration = Duration::from_secs(2);
-/// How often a server says that it is there.
-const REPORT: Duration = Duration::from_secs(30);
+/// How often a server says that it is there, and tries again to load what it could not.
+const REPORT: Duration = Duration::from_secs(10);
 /// Reports older than this are of servers that ended without a word.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
@@ -39,11 +39,12 @@ impl Plugins {
         let mut loaded = self.loaded.lock().await;
         let began = Instant::now();
         let state = gate::load_gate(&self.database).await?;
-        if self.state.load().generation == state.generation && self.gate.chain().generation() != 0 {
+        let (chain, shown) = (self.gate.chain(), self.state.load().generation);
+        if shown == state.generation && chain.generation() != 0 && chain.closed_bindings().is_empty() {
             return Ok(Converged { generation: state.generation, micros: micros(began) });
         }
         let mut next = Loaded::default();
-        let mut places = Vec::new();
+        let (mut places, mut closed) = (Vec::new(), Vec::new());
         for binding in state.bindings.iter().filter(|binding| binding.spec.settings.enabled) {
             let name = &binding.spec.name;
             let bound = match self.bound(&state, binding, &loaded, &mut next).await {
@@ -55,7 +56,15 @@ impl Plugins {
                         keep(name, running, &loaded, &mut next);
                         Arc::clone(running)
                     }
-                    None => return Err(anyhow::Error::new(error).context(format!("load what is bound as {name}"))),
+                    None => {
+                        tracing::error!(binding = %name, error = crate::cli::chain(&error), "a binding cannot be loaded: what it guards is closed");
+                        closed.push(Closed {
+                            name: name.to_string(),
+                            phases: binding.spec.settings.phases.iter().copied().collect(),
+                            matcher: binding.spec.settings.matcher.clone(),
+                        });
+                        continue;
+                    }
                 },
             };
             next.bound.insert(name.clone(), (binding.revision, Arc::clone(&bound)));
@@ -64,7 +73,7 @@ impl Plugins {
         // Phases in the order of a request; within one, the order of the state.
         places.sort_by_key(|(phase, _)| Phase::ALL.iter().position(|one| one == phase));
         let generation = u64::try_from(state.generation).unwrap_or(0).max(1);
-        let before = self.gate.swap(Chain::new(generation, places)?);
+        let before = self.gate.swap(Chain::new(generation, places)?.closing(closed));
         let converged = Converged { generation: state.generation, micros: micros(began) };
         self.state.store(Arc::new(state));
         *loaded = next;
@@ -231,6 +240,10 @@ impl Plugins {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = report.tick() => {
+                    if !self.gate.chain().closed_bindings().is_empty() {
+                        // Whatever kept it may have passed.
+                        changed.notify_one();
+                    }
                     self.report().await;
                     if let Ok(client) = self.database.client().await {
                         // Tried again with the next report.
