@@ -194,8 +194,7 @@ impl KeySets {
             Some((template, kid)) => {
                 let url = pem_address(template, Some(kid).filter(|kid| !kid.is_empty())).ok()?;
                 let source = self.pems.lock().get(template)?;
-                let slot = source.by_kid.lock().get(url.as_str())?;
-                slot
+                source.by_kid.lock().get(url.as_str())?
             }
         };
         slot.version(now_ms)
