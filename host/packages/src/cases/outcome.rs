@@ -11,14 +11,15 @@ pub struct Outcome {
     pub outbound: Vec<String>,
     /// Those of them for which the case has no answer. Each fails the case.
     pub unanswered: Vec<String>,
-    /// The questions it asked, in order: the function's name and its arguments, secrets left out (`path-prefix 1`).
-    pub asked: Vec<String>,
+    /// The questions it asked, in order: the function's name and its arguments, secrets left out (`path-prefix 1`). `None`: whoever
+    /// ran the case does not know them, and nothing is compared.
+    pub asked: Option<Vec<String>>,
 }
 
 impl Outcome {
     /// An answer that took no questions.
     pub fn of(answer: Answer) -> Self {
-        Self { answer, logs: Vec::new(), outbound: Vec::new(), unanswered: Vec::new(), asked: Vec::new() }
+        Self { answer, logs: Vec::new(), outbound: Vec::new(), unanswered: Vec::new(), asked: Some(Vec::new()) }
     }
 }
 

@@ -191,7 +191,7 @@ fn what_a_plugin_did_on_the_way_counts_too() {
         logs: texts(&["it chose 1"]),
         outbound: texts(&["GET https://a/", "GET https://b/"]),
         unanswered: texts(&["GET https://b/"]),
-        asked: texts(&["path-prefix 1", "headers", "host"]),
+        asked: Some(texts(&["path-prefix 1", "headers", "host"])),
         ..Outcome::of(Answer::Next)
     };
     assert_eq!(
@@ -204,7 +204,7 @@ fn what_a_plugin_did_on_the_way_counts_too() {
     outcome = Outcome {
         logs: texts(&["chose", "gone"]),
         outbound: texts(&["GET https://a/"]),
-        asked: texts(&["path-prefix 1", "header x-tenant", "host"]),
+        asked: Some(texts(&["path-prefix 1", "header x-tenant", "host"])),
         ..Outcome::of(Answer::Next)
     };
     assert_eq!(told(&expect, &outcome), "");
@@ -222,7 +222,7 @@ fn long_things_are_cut() {
         "{told}"
     );
     let asked = expect("route", "decision = \"next\"\nasked = []");
-    let outcome = Outcome { asked: vec!["path".into(); 10_000], ..Outcome::of(Answer::Next) };
+    let outcome = Outcome { asked: Some(vec!["path".into(); 10_000]), ..Outcome::of(Answer::Next) };
     let told = compare(&asked, &outcome)[0].to_string();
     assert!(told.lines().count() == 202 && told.ends_with("… and 9800 more lines"), "{told}");
 }
@@ -236,7 +236,7 @@ proptest! {
     ) {
         let list = expected.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", ");
         let expect = expect("route", &format!("decision = \"next\"\nasked = [{list}]"));
-        let found = compare(&expect, &Outcome { asked: got.clone(), ..Outcome::of(Answer::Next) });
+        let found = compare(&expect, &Outcome { asked: Some(got.clone()), ..Outcome::of(Answer::Next) });
         prop_assert_eq!(found.is_empty(), expected == got);
         for difference in found {
             let (mut left, mut right) = (Vec::new(), Vec::new());
