@@ -103,11 +103,7 @@ fn tree<D: Decision>(threads: NonZeroUsize, settings: &Settings) -> Option<Learn
 }
 
 /// What is known before a plugin is called.
-<<<<<<< HEAD
-#[allow(clippy::large_enum_variant, reason = "one at a time, on the stack of its request")]
-=======
 #[expect(clippy::large_enum_variant, reason = "moved once, before a call that costs a thousand times as much")]
->>>>>>> d4f43d5 (gate: Satisfy the lints in what was just added)
 pub(crate) enum Found<D> {
     /// The decision.
     Answer(D),

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use lectern_bundles::{Cache, DEFAULT_CACHE_BYTES, Limits, Store, Trees};
 use lectern_edge::{ContentTimeouts, EdgeConfig, Services};
-use lectern_gate::{Backend, ChildCompiler, Compiler, Directory, Gate, GateEvent};
+use lectern_gate::{ChildCompiler, Compiler, Directory, Gate, GateEvent};
 use lectern_metadata::{Database, Part, listen};
 use lectern_supervisor::Program;
 use tokio::sync::Notify;
@@ -82,7 +82,8 @@ impl Parts {
         let directory: Arc<dyn Directory> =
             Arc::new(ServerDirectory::new(Arc::clone(view), database.clone(), runtime.clone()));
         let behind = Behind::start(&config.gate, Arc::clone(&directory), view, database, &sealer).await?;
-        let (gate, events) = start_gate(config, behind.backend.clone())?;
+        let compiler = compiler(config)?;
+        let (gate, events) = Gate::start(behind.backend.clone(), compiler.clone()).context("start the gate")?;
         let gate = Arc::new(gate);
         let plugins = Arc::new(Plugins::new(
             Arc::clone(&gate),
@@ -91,6 +92,7 @@ impl Parts {
             behind.clone(),
             Arc::clone(&sealer),
             config.gate.clone(),
+            compiler,
             server,
             host::hostname(),
         ));
@@ -264,14 +266,13 @@ pub(crate) async fn find_runtimes(config: &Config, paths: &Paths) -> anyhow::Res
     Ok(runtimes)
 }
 
-/// Starts the gate, with nothing in it. Components are compiled by this program in processes of their own.
-fn start_gate(config: &Config, backend: Backend) -> anyhow::Result<(Gate, tokio::sync::mpsc::Receiver<GateEvent>)> {
-    let compiler = Compiler::Child(ChildCompiler {
+/// Components are compiled by this program in processes of their own.
+fn compiler(config: &Config) -> anyhow::Result<Compiler> {
+    Ok(Compiler::Child(ChildCompiler {
         program: std::env::current_exe().context("find this program's own file")?,
         args: vec!["compile-component".into()],
         cache: config.gate.cache_dir.clone(),
-    });
-    Gate::start(backend, compiler).context("start the gate")
+    }))
 }
 
 #[allow(clippy::too_many_arguments, reason = "called once; a struct for it would be this list again")]

@@ -142,9 +142,19 @@ impl Plugins {
         Ok(hooks)
     }
 
-    /// Runs the package's own tests; answers how many there are.
+    /// Runs the package's own tests in a gate of their own; answers how many there are.
     async fn self_test(&self, package: &Package) -> Result<usize, Refused> {
-        Ok(package.cases.len())
+        if package.cases.is_empty() {
+            return Ok(0);
+        }
+        let results = lectern_trials::run_cases(self.compiler.clone(), package, |_| true).await;
+        let results = results.map_err(|error| Refused::Package(crate::cli::chain(&error)))?;
+        let failed: Vec<String> = results
+            .iter()
+            .filter(|result| !result.passed())
+            .map(|result| format!("{} in {}: {}", result.name, result.file, one_line(&result.verdict.to_string())))
+            .collect();
+        if failed.is_empty() { Ok(results.len()) } else { Err(Refused::Cases { total: results.len(), failed }) }
     }
 
     /// Reads an admitted package again.
@@ -239,6 +249,11 @@ pub(super) fn manifest_document(package: &Package) -> Result<Document, Refused> 
         |error: &dyn std::error::Error| Refused::Package(format!("plugin.toml: {}", crate::cli::chain(error)));
     let table: toml::Table = toml::from_str(&package.parts.manifest).map_err(|error| unreadable(&error))?;
     Document::of(&table).map_err(|error| unreadable(&error))
+}
+
+/// The beginning of a report of several lines.
+fn one_line(report: &str) -> String {
+    report.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
 }
 
 /// Grants that open what a plugin asks for without giving anything in particular.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use lectern_domain::plugin::{BindingName, GateState, ReleaseHash};
-use lectern_gate::{Bound, Gate, Release};
+use lectern_gate::{Bound, Compiler, Gate, Release};
 use lectern_metadata::Database;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
@@ -40,6 +40,8 @@ pub(crate) struct Plugins {
     pub(super) behind: Behind,
     pub(super) sealer: Arc<Sealer>,
     pub(super) config: config::Gate,
+    /// Compiles for trials, like the gate.
+    pub(super) compiler: Compiler,
     /// One id per start of this process.
     pub(super) server: Uuid,
     pub(super) hostname: String,
@@ -68,6 +70,7 @@ impl Plugins {
         behind: Behind,
         sealer: Arc<Sealer>,
         config: config::Gate,
+        compiler: Compiler,
         server: Uuid,
         hostname: String,
     ) -> Self {
@@ -78,6 +81,7 @@ impl Plugins {
             behind,
             sealer,
             config,
+            compiler,
             server,
             hostname,
             state: ArcSwap::default(),
