@@ -11,6 +11,7 @@
 //! [`Head`].
 
 mod answer;
+mod asked;
 mod backend;
 mod bindings;
 mod bound;

@@ -7,6 +7,7 @@ use lectern_domain::plugin::Grants;
 use wasmtime::ResourceLimiter;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 
+use crate::asked::{self, tell};
 use crate::backend::Backend;
 use crate::bindings::lectern::plugin::types;
 use crate::error::Exceeded;
@@ -144,11 +145,13 @@ impl State {
 
     /// Answers a question of the guest. What the guest gets is what was recorded.
     pub(crate) fn ask(&mut self, question: Question) -> Kept {
+        asked::question(&question);
         self.recorder.ask(question, &mut evaluator(&self.plugin, &self.subject))
     }
 
     /// Takes one from a bucket for the guest, unless the search for a learned decision did.
     pub(crate) fn take(&mut self, take: Take) -> Option<u32> {
+        tell!("take {} {} {}", take.bucket, take.per_minute, take.burst);
         self.recorder.take(take, &mut evaluator(&self.plugin, &self.subject))
     }
 

@@ -43,7 +43,8 @@ impl<'a> Candidate<'a> {
             component: Arc::clone(&self.component),
             config,
             grants,
-            limits: Limits::of(Class::of(self.component.len())),
+            // Nothing is learned: each case is a call.
+            limits: Limits { learned: None, ..Limits::of(Class::of(self.component.len())) },
             instances: Instances::Fresh,
         }
     }

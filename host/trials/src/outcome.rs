@@ -11,7 +11,7 @@ pub(crate) fn routed(routed: Result<Routed, GateError>) -> Answered {
     Ok(match routed {
         Ok(Routed::NotMine) => Answer::Next,
         Ok(Routed::Respond { reply: answer, .. }) => Answer::Respond(reply(answer)),
-        Ok(Routed::Forward(forward)) => forwarded(*forward),
+        Ok(Routed::Forward(forward)) => forwarded(&forward),
         Err(error) => return failed(&error),
     })
 }
@@ -26,7 +26,7 @@ pub(crate) fn selected(selected: Result<Selected, GateError>) -> Answered {
                 || !forward.set_headers.is_empty()
                 || !forward.remove_headers.is_empty()
                 || !forward.hints.is_empty();
-            if changes { forwarded(*forward) } else { Answer::Next }
+            if changes { forwarded(&forward) } else { Answer::Next }
         }
         Err(error) => return failed(&error),
     })
@@ -34,9 +34,9 @@ pub(crate) fn selected(selected: Result<Selected, GateError>) -> Answered {
 
 pub(crate) fn authenticated(authenticated: Result<Authenticated, GateError>) -> Answered {
     Ok(match authenticated {
-        Ok(Authenticated::Identity(vouched)) => Answer::Authenticated(identity(vouched.identity)),
+        Ok(Authenticated::Identity(vouched)) => Answer::Authenticated(identity(vouched.identity.clone())),
         Ok(Authenticated::Anonymous { challenge: None }) => Answer::Abstain,
-        Ok(Authenticated::Anonymous { challenge: Some(challenge) }) => Answer::Challenge(reply(challenge.reply)),
+        Ok(Authenticated::Anonymous { challenge: Some(challenge) }) => Answer::Challenge(reply(challenge.reply.clone())),
         Ok(Authenticated::Rejected { reason, .. }) => Answer::Rejected(reason),
         Err(error) => return failed(&error),
     })
@@ -68,18 +68,18 @@ pub(crate) fn failed(error: &GateError) -> Answered {
     Ok(Answer::Failed(kind, text))
 }
 
-fn forwarded(forward: Forward) -> Answer {
+fn forwarded(forward: &Forward) -> Answer {
     Answer::Forward {
         target: forward.target.to_string(),
-        rewrite: match forward.rewrite {
+        rewrite: match &forward.rewrite {
             Rewrite::Keep | Rewrite::StripSegments(0) => Rewritten::Keep,
-            Rewrite::StripSegments(segments) => Rewritten::StripSegments(u32::try_from(segments).unwrap_or(u32::MAX)),
+            Rewrite::StripSegments(segments) => Rewritten::StripSegments(u32::try_from(*segments).unwrap_or(u32::MAX)),
             Rewrite::Replace(path) => Rewritten::Replace(path.decoded().to_owned()),
         },
         set_headers: fields(&forward.set_headers),
         remove_headers: forward.remove_headers.iter().map(|name| name.as_str().to_owned()).collect(),
-        sticky_key: forward.sticky_key,
-        hints: forward.hints,
+        sticky_key: forward.sticky_key.clone(),
+        hints: forward.hints.clone(),
     }
 }
 

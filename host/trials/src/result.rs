@@ -16,6 +16,8 @@ pub struct CaseResult {
     pub verdict: Verdict,
     /// The lines that the plugin logged.
     pub logs: Vec<String>,
+    /// The questions that it asked.
+    pub asked: Vec<String>,
     /// How long it took, instantiation included.
     pub took: Duration,
 }

@@ -94,17 +94,17 @@ impl Trials {
         let (backend, network) = stage::set(&world);
         let lines = Lines::default();
         let answered = self.answer(candidate, case, backend).with_subscriber(lines.subscriber()).await?;
-        let logs = lines.taken();
+        let (logs, asked) = lines.taken();
         let verdict = match answered {
             Err(why) => Verdict::NotRun(why),
             Ok(answer) => {
                 let Calls { made: outbound, unanswered } = network.calls();
-                let outcome = Outcome { answer, logs: logs.clone(), outbound, unanswered, asked: None };
+                let outcome = Outcome { answer, logs: logs.clone(), outbound, unanswered, asked: Some(asked.clone()) };
                 let differences = compare(&case.expect, &outcome);
                 if differences.is_empty() { Verdict::Passed } else { Verdict::Differs(differences) }
             }
         };
-        Ok(CaseResult { file: case.file.clone(), name: case.name.clone(), verdict, logs, took: began.elapsed() })
+        Ok(CaseResult { file: case.file.clone(), name: case.name.clone(), verdict, logs, asked, took: began.elapsed() })
     }
 
     /// Asks the component.
@@ -151,7 +151,7 @@ async fn ask(gate: &Gate, release: &Arc<Release>, case: &Case) -> Answered {
         CaseHook::Route => outcome::routed(gate.route(&chain, &head).await),
         CaseHook::Select => {
             let visitor = request::visitor(case).map(Arc::new);
-            let forward = Box::new(untouched(&target));
+            let forward = Arc::new(untouched(&target));
             outcome::selected(gate.select(&chain, &head, &target, visitor.as_ref(), forward).await)
         }
         CaseHook::Authenticate => outcome::authenticated(gate.authenticate(&chain, &head, &target).await),

@@ -2,6 +2,7 @@
 
 use lectern_domain::UserRole;
 
+use crate::asked::tell;
 use crate::backend::{Profile, SignInRefusal};
 use crate::bindings::lectern::plugin::{accounts, types};
 use crate::learn::Taint;
@@ -20,6 +21,7 @@ impl accounts::Host for State {
         profile: accounts::Profile,
     ) -> wasmtime::Result<Result<types::Identity, accounts::Refusal>> {
         self.count_sign_in(MAX_SIGN_INS)?;
+        tell!("sign-in {}", profile.username);
         self.taint(Taint::SignIn);
         let groups = profile.groups.clone();
         let checked = match check(profile) {

@@ -1,5 +1,6 @@
 //! What is published, and who has an account.
 
+use crate::asked::tell;
 use crate::bindings::lectern::plugin::{content, directory, types};
 use crate::directory::PasswordRefusal;
 use crate::evaluate::read_someone;
@@ -47,6 +48,7 @@ impl directory::Host for State {
         username: String,
         password: String,
     ) -> Result<types::Identity, directory::Refusal> {
+        tell!("check-password {username}");
         self.taint(Taint::Password);
         // Outside a request there is nobody whose password it could be, and a shadow must not use up anybody's tries.
         let Some(client) = self.head().map(|head| head.client_ip) else { return Err(directory::Refusal::Wrong) };

@@ -1,5 +1,6 @@
 //! What a plugin reads without anybody else: its log, its settings, the time, randomness.
 
+use crate::asked::tell;
 use crate::bindings::lectern::plugin::{clock, config, logging, random};
 use crate::learn::Taint;
 use crate::state::State;
@@ -37,6 +38,7 @@ impl config::Host for State {
 
 impl clock::Host for State {
     fn unix_millis(&mut self) -> u64 {
+        tell!("unix-millis");
         self.taint(Taint::Clock);
         self.backend().clock.unix_millis()
     }
@@ -44,6 +46,7 @@ impl clock::Host for State {
 
 impl random::Host for State {
     fn bytes(&mut self, len: u32) -> wasmtime::Result<Vec<u8>> {
+        tell!("random {len}");
         self.taint(Taint::Random);
         if len > MAX_RANDOM_BYTES {
             wasmtime::bail!("asked for {len} random bytes, more than {MAX_RANDOM_BYTES}");

@@ -9,6 +9,7 @@ use lectern_domain::plugin::{GrantKind, Origin};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
+use crate::asked::tell;
 use crate::backend::{OutboundError, OutboundRequest};
 use crate::bindings::lectern::plugin::outbound;
 use crate::learn::Taint;
@@ -46,6 +47,7 @@ impl outbound::Host for State {
         request: outbound::Request,
     ) -> wasmtime::Result<Result<outbound::Response, outbound::Error>> {
         self.count_fetch(MAX_FETCHES)?;
+        tell!("fetch {} {}", request.method, request.url);
         self.taint(Taint::Outbound);
         let request = match self.checked(request) {
             Ok(request) => request,

@@ -1,5 +1,6 @@
 //! The request, its connection, who asks and where it goes. All of it is answered by the evaluator, and recorded.
 
+use crate::asked::tell;
 use crate::bindings::lectern::plugin::{connection, request, target, types, visitor};
 use crate::learn::{Part, Question, Taint};
 use crate::state::State;
@@ -8,6 +9,7 @@ impl types::Host for State {}
 
 impl request::Host for State {
     fn id(&mut self) -> String {
+        tell!("id");
         self.taint(Taint::RequestId);
         self.head().map_or(String::new(), |head| head.id.clone())
     }

@@ -5,6 +5,7 @@ use lectern_domain::plugin::GrantKind;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
+use crate::asked::tell;
 use crate::backend::Secret;
 use crate::bindings::lectern::plugin::{secret_values, secrets};
 use crate::evaluate::mark;
@@ -37,6 +38,7 @@ impl State {
 
 impl secrets::Host for State {
     fn hmac_sha256(&mut self, name: String, data: Vec<u8>) -> Option<Vec<u8>> {
+        tell!("hmac-sha256 {name}");
         let secret = self.secret(GrantKind::Secret, &name)?;
         // HMAC takes keys of any length (RFC 2104 §2), so this is never `Err`.
         let mut mac = <Hmac<Sha256> as hmac::Mac>::new_from_slice(secret.reveal()).ok()?;
@@ -45,6 +47,7 @@ impl secrets::Host for State {
     }
 
     fn matches(&mut self, name: String, candidate: Vec<u8>) -> Option<bool> {
+        tell!("matches {name}");
         let secret = self.secret(GrantKind::Secret, &name)?;
         // Hashes first: slices of different lengths would be told apart in no time.
         let (one, other) = (blake3::hash(secret.reveal()), blake3::hash(&candidate));
@@ -54,6 +57,7 @@ impl secrets::Host for State {
 
 impl secret_values::Host for State {
     fn reveal(&mut self, name: String) -> Option<Vec<u8>> {
+        tell!("reveal {name}");
         Some(self.secret(GrantKind::SecretValue, &name)?.reveal().to_vec())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::asked::tell;
 use crate::backend::StoreError;
 use crate::bindings::lectern::plugin::{key_value, limiter};
 use crate::learn::{Taint, Take};
@@ -37,6 +38,7 @@ fn seconds(ttl: Option<u32>) -> Option<Duration> {
 
 impl key_value::Host for State {
     async fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
+        tell!("get {key}");
         self.count_store_operation(MAX_OPERATIONS)?;
         self.taint(Taint::StoreRead);
         if let Err(error) = fits(&key, None) {
@@ -47,6 +49,7 @@ impl key_value::Host for State {
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>, ttl_seconds: Option<u32>) -> Answer<()> {
+        tell!("set {key}");
         self.count_store_operation(MAX_OPERATIONS)?;
         self.taint(Taint::StoreWrite);
         if let Err(error) = fits(&key, Some(&value)) {
@@ -60,6 +63,7 @@ impl key_value::Host for State {
     }
 
     async fn delete(&mut self, key: String) -> Answer<()> {
+        tell!("delete {key}");
         self.count_store_operation(MAX_OPERATIONS)?;
         self.taint(Taint::StoreWrite);
         if let Err(error) = fits(&key, None) {
@@ -79,6 +83,7 @@ impl key_value::Host for State {
         value: Option<Vec<u8>>,
         ttl_seconds: Option<u32>,
     ) -> Answer<bool> {
+        tell!("swap {key}");
         self.count_store_operation(MAX_OPERATIONS)?;
         self.taint(Taint::StoreWrite);
         if let Err(error) = fits(&key, value.as_deref()) {

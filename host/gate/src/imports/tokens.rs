@@ -2,6 +2,7 @@
 
 use lectern_domain::plugin::{GrantKind, Origin};
 
+use crate::asked::tell;
 use crate::backend::Secret;
 use crate::bindings::lectern::plugin::tokens;
 use crate::learn::{Question, Taint};
@@ -18,6 +19,7 @@ impl tokens::Host for State {
         keys: tokens::Keys,
         expectations: tokens::Expectations,
     ) -> wasmtime::Result<Result<tokens::Verified, tokens::Refusal>> {
+        tell!("verify");
         self.count_verification(MAX_VERIFICATIONS)?;
         let (keys, secret) = match self.keys(keys) {
             Ok(found) => found,
