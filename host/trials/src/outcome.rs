@@ -36,7 +36,9 @@ pub(crate) fn authenticated(authenticated: Result<Authenticated, GateError>) -> 
     Ok(match authenticated {
         Ok(Authenticated::Identity(vouched)) => Answer::Authenticated(identity(vouched.identity.clone())),
         Ok(Authenticated::Anonymous { challenge: None }) => Answer::Abstain,
-        Ok(Authenticated::Anonymous { challenge: Some(challenge) }) => Answer::Challenge(reply(challenge.reply.clone())),
+        Ok(Authenticated::Anonymous { challenge: Some(challenge) }) => {
+            Answer::Challenge(reply(challenge.reply.clone()))
+        }
         Ok(Authenticated::Rejected { reason, .. }) => Answer::Rejected(reason),
         Err(error) => return failed(&error),
     })
