@@ -7,6 +7,7 @@
 //! This room knows the format of cases and the gate. It knows no server: nothing here reaches a database, a network or a clock.
 
 mod accounts;
+mod admission;
 mod candidate;
 mod grants;
 mod log;
@@ -19,5 +20,6 @@ mod stage;
 mod store;
 mod trials;
 
+pub use admission::Admission;
 pub use result::{CaseResult, Verdict};
 pub use trials::{TrialError, Trials, run_cases};

@@ -12,6 +12,7 @@ use lectern_packages::cases::{Answer, Case, CaseHook, FailureKind, Outcome, Worl
 use serde_json::Map;
 use tracing::instrument::WithSubscriber as _;
 
+use crate::admission::{self, Admission};
 use crate::candidate::Candidate;
 use crate::log::Lines;
 use crate::network::Calls;
@@ -53,21 +54,30 @@ impl Trials {
         Ok(Self { gate })
     }
 
-    /// Whether the component can be loaded with the configuration that is in force where the operator sets none, as admission does:
-    /// imports are granted, the contract is spoken, it compiles, and its check accepts. `None`: this configuration needs values
-    /// that only an operator can give, so its check was not run.
-    pub async fn admit(&self, package: &Package) -> Result<Option<Arc<Release>>, LoadError> {
+    /// Whether a server would admit the package: the contract is one that is spoken here, what the component imports is asked for,
+    /// it compiles, it exports what the manifest names, and its check accepts the configuration that is in force where the operator
+    /// sets none.
+    pub async fn admit(&self, package: &Package) -> Admission {
+        let mut admission = Admission::default();
+        admission.findings.extend(admission::contract(&package.manifest));
         let candidate = Candidate::new(package);
-        let (config, whole) = match candidate.config(&Map::new()) {
-            Ok(config) => (config, true),
-            Err(_) => (package.manifest.config.clone(), false),
+        let (config, lacks) = match candidate.config(&Map::new()) {
+            Ok(config) => (config, None),
+            Err(error) => (package.manifest.config.clone(), Some(error.to_string())),
         };
-        match candidate.load(&self.gate, candidate.spec(config, None)).await {
-            Ok(release) => Ok(whole.then_some(release)),
-            // It answered, so all but its configuration is in order.
-            Err(LoadError::Check { .. }) if !whole => Ok(None),
-            Err(error) => Err(error),
+        match (candidate.load(&self.gate, candidate.spec(config, None)).await, lacks) {
+            (Ok(release), lacks) => {
+                admission.findings.extend(admission::hooks(&package.manifest, &release.hooks()));
+                admission.notes.extend(lacks.map(admission::only_with_settings));
+            }
+            // Its check is not for a configuration that no operator could set.
+            (Err(LoadError::Check { .. }), Some(lacks)) => admission.notes.push(admission::only_with_settings(lacks)),
+            (Err(error), _) => admission.findings.push(admission::told(&error)),
         }
+        if package.cases.is_empty() {
+            admission.notes.push("it has no cases: nothing shows what it does".into());
+        }
+        admission
     }
 
     /// Runs the cases that `wanted` picks, in the order of their files; `each` is told every result as it comes. May be dropped at

@@ -5,6 +5,7 @@ mod client;
 mod doctor;
 mod key;
 mod migrate;
+mod plugin;
 mod serve;
 mod user;
 
@@ -48,6 +49,9 @@ enum Verb {
     /// Create, list and revoke API keys of a running server.
     #[command(subcommand)]
     Key(key::KeyVerb),
+    /// Make, build, test and sign plugins.
+    #[command(subcommand)]
+    Plugin(plugin::PluginVerb),
 }
 
 /// Where the configuration comes from.
@@ -146,6 +150,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Migrate(args) => return migrate::run(&args),
         Verb::User(verb) => user::run(verb),
         Verb::Key(verb) => key::run(verb),
+        Verb::Plugin(verb) => return plugin::run(verb).unwrap_or_else(|error| failed(&error)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

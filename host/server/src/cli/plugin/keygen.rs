@@ -1,0 +1,32 @@
+//! `lectern plugin keygen`: a key to sign packages with.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use lectern_packages::SigningKey;
+
+#[derive(Debug, Args)]
+pub(super) struct KeygenArgs {
+    /// The file for the private key. It must not be there yet.
+    #[arg(long, value_name = "FILE", default_value = "lectern-key.pem")]
+    out: PathBuf,
+}
+
+pub(super) fn run(args: &KeygenArgs) -> anyhow::Result<()> {
+    let key = SigningKey::generate()?;
+    let shown = args.out.display();
+    // For its owner alone, and never over another key.
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&args.out);
+    let mut file = file.with_context(|| format!("make {shown}"))?;
+    file.write_all(key.to_pem().as_bytes()).and_then(|()| file.sync_all()).with_context(|| format!("write {shown}"))?;
+    let public = key.public();
+    println!("wrote the private key to {shown}: whoever has it signs as you");
+    println!("  id      {}", public.id());
+    println!("  public  {public}");
+    println!("\nServers take what it signed once it is trusted there:");
+    println!("  lectern plugin trust add NAME {public}");
+    Ok(())
+}

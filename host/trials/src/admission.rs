@@ -1,0 +1,85 @@
+//! What is asked of a package before it is admitted, besides its cases.
+
+use std::collections::BTreeSet;
+
+use lectern_domain::plugin::Hook;
+use lectern_packages::{Contract, Manifest};
+
+/// The contract that is spoken here. A patch adds interfaces and takes nothing away, so it is not told apart.
+const CONTRACT: Contract = Contract { major: 0, minor: 1 };
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// What keeps the package out; each says what to change. Empty: it is admitted.
+    pub findings: Vec<String>,
+    /// What is good to know.
+    pub notes: Vec<String>,
+}
+
+/// A manifest for another contract. What the component itself was built for is read from its imports.
+pub(crate) fn contract(manifest: &Manifest) -> Option<String> {
+    let wanted = manifest.contract;
+    (wanted != CONTRACT).then(|| {
+        format!("plugin.toml: plugin.contract = \"{wanted}\": this Lectern speaks {CONTRACT}: build it for that one")
+    })
+}
+
+/// Hooks that the manifest names and the component does not export. More exports than hooks are no mistake: they are not called.
+pub(crate) fn hooks(manifest: &Manifest, exported: &[Hook]) -> Option<String> {
+    let exported: BTreeSet<Hook> = exported.iter().copied().collect();
+    let missing: Vec<&str> = manifest.hooks.difference(&exported).map(|hook| hook.as_str()).collect();
+    let has: Vec<&str> = exported.iter().map(|hook| hook.as_str()).collect();
+    (!missing.is_empty()).then(|| {
+        let (missing, has) = (missing.join(", "), has.join(", "));
+        format!("plugin.toml: plugin.hooks names {missing}, which the component does not export; it exports {has}")
+    })
+}
+
+/// Without the operator's settings there is no configuration to check.
+pub(crate) fn only_with_settings(lacks: String) -> String {
+    format!("it needs settings of the operator, so its own check was not asked: {}", lacks.replace('\n', "; "))
+}
+
+/// An error with its causes.
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        if !text.ends_with(&next_text) {
+            text.push_str(": ");
+            text.push_str(&next_text);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn manifest(contract: &str, hooks: &str) -> Manifest {
+        let text = format!(
+            "[plugin]\nname = \"p\"\nversion = \"0.1.0\"\ndescription = \"d\"\ncontract = \"{contract}\"\nhooks = {hooks}\n"
+        );
+        Manifest::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn findings_say_what_to_change() {
+        assert_eq!(contract(&manifest("0.1", "[\"route\"]")), None);
+        assert_eq!(
+            contract(&manifest("0.2", "[\"route\"]")).unwrap(),
+            "plugin.toml: plugin.contract = \"0.2\": this Lectern speaks 0.1: build it for that one"
+        );
+        let both = manifest("0.1", "[\"route\", \"pages\"]");
+        assert_eq!(hooks(&both, &[Hook::Route, Hook::Pages, Hook::Authenticate]), None);
+        assert_eq!(
+            hooks(&both, &[Hook::Route]).unwrap(),
+            "plugin.toml: plugin.hooks names pages, which the component does not export; it exports route"
+        );
+    }
+}
