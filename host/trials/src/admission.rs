@@ -36,9 +36,9 @@ pub(crate) fn hooks(manifest: &Manifest, exported: &[Hook]) -> Option<String> {
     })
 }
 
-/// Without the operator's settings there is no configuration to check.
-pub(crate) fn only_with_settings(lacks: String) -> String {
-    format!("it needs settings of the operator, so its own check was not asked: {}", lacks.replace('\n', "; "))
+/// Without the operator's settings it does not run, which keeps no package out.
+pub(crate) fn only_with_settings(lacks: &str) -> String {
+    format!("it needs settings of the operator: {}", lacks.replace('\n', "; "))
 }
 
 /// An error with its causes.

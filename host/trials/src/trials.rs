@@ -6,7 +6,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::HeaderMap;
 use lectern_domain::plugin::Phase;
-use lectern_gate::{Backend, Chain, Compiler, EngineError, Forward, Gate, LoadError, Release, Rewrite, TargetView};
+use lectern_gate::{
+    Backend, Chain, Compiler, EngineError, Failure, Forward, Gate, GateError, LoadError, Release, Rewrite, TargetView,
+};
 use lectern_packages::Package;
 use lectern_packages::cases::{Answer, Case, CaseHook, FailureKind, Outcome, World, compare};
 use serde_json::Map;
@@ -68,10 +70,13 @@ impl Trials {
         match (candidate.load(&self.gate, candidate.spec(config, None)).await, lacks) {
             (Ok(release), lacks) => {
                 admission.findings.extend(admission::hooks(&package.manifest, &release.hooks()));
-                admission.notes.extend(lacks.map(admission::only_with_settings));
+                admission.notes.extend(lacks.map(|lacks| admission::only_with_settings(&lacks)));
             }
-            // Its check is not for a configuration that no operator could set.
-            (Err(LoadError::Check { .. }), Some(lacks)) => admission.notes.push(admission::only_with_settings(lacks)),
+            // It answered, so all but its configuration is in order, and that is the operator's to give.
+            (Err(LoadError::Check { .. }), Some(lacks)) => admission.notes.push(admission::only_with_settings(&lacks)),
+            (Err(LoadError::Check { cause, .. }), None) if is_misconfigured(&cause) => {
+                admission.notes.push(admission::only_with_settings(&cause.to_string()));
+            }
             (Err(error), _) => admission.findings.push(admission::told(&error)),
         }
         if package.cases.is_empty() {
@@ -142,6 +147,10 @@ impl Trials {
         };
         Ok(ask(&gate, &release, case).await)
     }
+}
+
+fn is_misconfigured(error: &GateError) -> bool {
+    matches!(error, GateError::Failed { failure: Failure::Misconfigured(_), .. })
 }
 
 /// Makes the call of a case.

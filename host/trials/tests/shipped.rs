@@ -1,5 +1,5 @@
 //! The cases of the plugins that Lectern ships, on their real components.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use lectern_gate::Compiler;
 use lectern_packages::{Package, Parts};

@@ -49,7 +49,7 @@ enum Verb {
     /// Create, list and revoke API keys of a running server.
     #[command(subcommand)]
     Key(key::KeyVerb),
-    /// Make, build, test and sign plugins.
+    /// Make, build, test and sign plugins; install, bind and swap them on a running server.
     #[command(subcommand)]
     Plugin(plugin::PluginVerb),
 }

@@ -15,7 +15,7 @@ use super::toolchain::{self, RUST_TARGET};
 const MAX_OUTPUT: usize = 64 << 20;
 
 #[derive(Debug, Args)]
-pub(super) struct BuildArgs {
+pub(in crate::cli) struct BuildArgs {
     /// The project.
     #[arg(default_value = ".")]
     dir: PathBuf,

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{block_on, compiler, package_of};
 
 #[derive(Debug, Args)]
-pub(super) struct CheckArgs {
+pub(in crate::cli) struct CheckArgs {
     /// A package, or the directory of a project, which is built first.
     #[arg(default_value = ".")]
     path: PathBuf,

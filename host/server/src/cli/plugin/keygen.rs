@@ -9,7 +9,7 @@ use clap::Args;
 use lectern_packages::SigningKey;
 
 #[derive(Debug, Args)]
-pub(super) struct KeygenArgs {
+pub(in crate::cli) struct KeygenArgs {
     /// The file for the private key. It must not be there yet.
     #[arg(long, value_name = "FILE", default_value = "lectern-key.pem")]
     out: PathBuf,

@@ -1,10 +1,12 @@
-//! `lectern plugin`: makes, builds, tests and signs plugins; none of it needs a server.
+//! `lectern plugin`: makes, builds, tests and signs plugins, which needs no server; installs, binds and swaps them on a running
+//! one.
 
 mod build;
 mod check;
 mod embedded;
 mod keygen;
 mod new;
+mod operate;
 mod project;
 mod sign;
 mod test;
@@ -35,6 +37,8 @@ pub(super) enum PluginVerb {
     Sign(sign::SignArgs),
     /// Say who signed a package, and whether it is unchanged.
     Verify(verify::VerifyArgs),
+    #[command(flatten)]
+    Operate(operate::OperatorVerb),
 }
 
 pub(super) fn run(verb: PluginVerb) -> anyhow::Result<ExitCode> {
@@ -46,6 +50,7 @@ pub(super) fn run(verb: PluginVerb) -> anyhow::Result<ExitCode> {
         PluginVerb::Keygen(args) => keygen::run(&args).map(|()| ExitCode::SUCCESS),
         PluginVerb::Sign(args) => sign::run(&args).map(|()| ExitCode::SUCCESS),
         PluginVerb::Verify(args) => verify::run(&args),
+        PluginVerb::Operate(verb) => operate::run(verb).map(|()| ExitCode::SUCCESS),
     }
 }
 

@@ -12,7 +12,7 @@ use super::project::Language;
 use super::toolchain::{COMPONENTIZE_PY, COMPONENTIZE_QJS};
 
 #[derive(Debug, Args)]
-pub(super) struct NewArgs {
+pub(in crate::cli) struct NewArgs {
     /// Its name: lower-case letters, digits and `-`, beginning with a letter.
     name: PluginName,
     /// The language to write it in.
@@ -69,12 +69,15 @@ pub(super) fn run(args: &NewArgs) -> anyhow::Result<()> {
 
 /// Refuses a place that holds anything.
 fn refuse_taken(dir: &Path) -> anyhow::Result<()> {
-    match std::fs::read_dir(dir) {
-        Ok(mut entries) if entries.next().is_none() => Ok(()),
-        Ok(_) => bail!("{} is not empty: nothing was written; name a directory that is not there yet", dir.display()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("look into {}", dir.display())),
+    let mut entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("look into {}", dir.display())),
+    };
+    if entries.next().is_some() {
+        bail!("{} is not empty: nothing was written; name a directory that is not there yet", dir.display());
     }
+    Ok(())
 }
 
 /// The files of a project by their path in it.

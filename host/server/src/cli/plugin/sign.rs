@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::read_package_bytes;
 
 #[derive(Debug, Args)]
-pub(super) struct SignArgs {
+pub(in crate::cli) struct SignArgs {
     /// The package.
     file: PathBuf,
     /// The private key, as `lectern plugin keygen` makes it.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{block_on, compiler, package_of};
 
 #[derive(Debug, Args)]
-pub(super) struct TestArgs {
+pub(in crate::cli) struct TestArgs {
     /// A package, or the directory of a project, which is built first.
     #[arg(default_value = ".")]
     path: PathBuf,

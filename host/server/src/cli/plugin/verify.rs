@@ -11,7 +11,7 @@ use super::read_package_bytes;
 use super::sign::signature_of;
 
 #[derive(Debug, Args)]
-pub(super) struct VerifyArgs {
+pub(in crate::cli) struct VerifyArgs {
     /// The package.
     file: PathBuf,
     /// Its signature; the package's name with `.sig`, unless given.
