@@ -42,6 +42,11 @@ impl Router for Hostile {
             }
             "/exit" => std::process::exit(3),
             "/giant" => reply(Reply { status: 200, headers: Vec::new(), body: vec![b'x'; 20 << 20] }),
+            "/huge" => reply(Reply { status: 200, headers: Vec::new(), body: vec![b'x'; 100 << 20] }),
+            "/huge-log" => {
+                host.log(Level::Error, &"x".repeat(10 << 20), &[]);
+                text("logged".into())
+            }
             "/fields" => {
                 let headers = vec![("x".to_owned(), Vec::new()); 100_000];
                 reply(Reply { status: 200, headers, body: Vec::new() })
