@@ -214,6 +214,11 @@ fn bindings_that_are_not_made() {
         404,
         &[],
     );
+    refused("a name that cannot be", &operator.ask(Method::GET, "/bindings/NOT-A-NAME").send(), 400, &["NOT-A-NAME"]);
+    refused("a method that is not there", &operator.ask(Method::PUT, "/bindings").send(), 405, &["method"]);
+    refused("a query that is not known", &operator.ask(Method::GET, "/history?colour=red").send(), 400, &["colour"]);
+    let large = operator.ask(Method::POST, "/bindings").body(vec![b' '; (1 << 20) + 1]).send();
+    refused("a command of more than 1 MiB", &large, 413, &["1048576"]);
     refused("unknown address", &operator.ask(Method::GET, "/unknown").send(), 404, &["/__lectern__/v1"]);
 
     let (publisher, viewer) = (server.account("ada", "publisher"), server.account("bob", "viewer"));

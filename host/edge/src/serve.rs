@@ -157,7 +157,10 @@ fn bad_path(error: PathError) -> Notice {
 /// A plugin that failed has decided nothing: nobody passes.
 pub(crate) fn gate_failed(id: &RequestId, failure: &GateError) -> Notice {
     error!(request.id = id.as_str(), error.kind = failure.kind(), error = %chain(failure), "gate failed");
-    Notice::unavailable()
+    match failure {
+        GateError::Broken { retry_after, .. } => Notice::unavailable().retry_after(*retry_after),
+        _ => Notice::unavailable(),
+    }
 }
 
 async fn answer(

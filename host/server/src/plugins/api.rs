@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::extract::{DefaultBodyLimit, Extension, Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::{Next, from_fn};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
@@ -85,7 +85,31 @@ pub(crate) fn operations(plugins: Arc<Plugins>) -> Router {
         .route("/metrics", get(metrics::answer))
         .layer(DefaultBodyLimit::max(JSON_BYTES))
         .fallback(|| async { Refused::NotFound("there is no such address below /__lectern__/v1".into()) })
+        .layer(map_response(in_json))
         .with_state(plugins)
+}
+
+/// Gives what the router itself refuses the form of every other refusal: bodies that are too large, names that cannot be,
+/// methods that an address does not have.
+async fn in_json(response: Response) -> Response {
+    let (parts, body) = response.into_parts();
+    let is_json = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if !parts.status.is_client_error() || is_json {
+        return Response::from_parts(parts, body);
+    }
+    let error = match parts.status {
+        StatusCode::PAYLOAD_TOO_LARGE => format!(
+            "the body is too large: a package has at most {PACKAGE_BYTES} bytes, everything else at most {JSON_BYTES}"
+        ),
+        StatusCode::METHOD_NOT_ALLOWED => "this address does not have this method".to_owned(),
+        // One sentence of the router's.
+        _ => String::from_utf8_lossy(&to_bytes(body, 4 << 10).await.unwrap_or_default()).into_owned(),
+    };
+    let mut answer = (parts.status, Json(json!({"code": "request", "error": error}))).into_response();
+    if let Some(methods) = parts.headers.get(header::ALLOW) {
+        answer.headers_mut().insert(header::ALLOW, methods.clone());
+    }
+    answer
 }
 
 /// The routes below `/__lectern__/v1`, for administrators with a key.
