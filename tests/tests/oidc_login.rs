@@ -305,7 +305,8 @@ fn a_code_of_another_sign_in_or_client_is_worth_nothing() {
     assert!(signed_in(&server, &good), "{good:?}\n{}", idp.log());
 
     println!("{:60} status", "code");
-    let attacks: [(&str, &dyn Fn(&Begun) -> String); 3] = [
+    type Attack<'a> = (&'a str, &'a dyn Fn(&Begun) -> String);
+    let attacks: [Attack<'_>; 3] = [
         ("of a sign-in with another nonce, same challenge", &|begun| replaced(begun, "nonce", "another")),
         ("of another client", &|begun| replaced(begun, "client_id", "other")),
         ("with another challenge", &|begun| {

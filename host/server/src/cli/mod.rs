@@ -51,7 +51,7 @@ enum Verb {
     Key(key::KeyVerb),
     /// Make, build, test and sign plugins; install, bind and swap them on a running server.
     #[command(subcommand)]
-    Plugin(plugin::PluginVerb),
+    Plugin(Box<plugin::PluginVerb>),
 }
 
 /// Where the configuration comes from.
@@ -150,7 +150,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Migrate(args) => return migrate::run(&args),
         Verb::User(verb) => user::run(verb),
         Verb::Key(verb) => key::run(verb),
-        Verb::Plugin(verb) => return plugin::run(verb).unwrap_or_else(|error| failed(&error)),
+        Verb::Plugin(verb) => return plugin::run(*verb).unwrap_or_else(|error| failed(&error)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -38,7 +38,7 @@ pub(super) enum PluginVerb {
     /// Say who signed a package, and whether it is unchanged.
     Verify(verify::VerifyArgs),
     #[command(flatten)]
-    Operate(operate::OperatorVerb),
+    Operate(Box<operate::OperatorVerb>),
 }
 
 pub(super) fn run(verb: PluginVerb) -> anyhow::Result<ExitCode> {
@@ -50,7 +50,7 @@ pub(super) fn run(verb: PluginVerb) -> anyhow::Result<ExitCode> {
         PluginVerb::Keygen(args) => keygen::run(&args).map(|()| ExitCode::SUCCESS),
         PluginVerb::Sign(args) => sign::run(&args).map(|()| ExitCode::SUCCESS),
         PluginVerb::Verify(args) => verify::run(&args),
-        PluginVerb::Operate(verb) => operate::run(verb).map(|()| ExitCode::SUCCESS),
+        PluginVerb::Operate(verb) => operate::run(*verb).map(|()| ExitCode::SUCCESS),
     }
 }
 
