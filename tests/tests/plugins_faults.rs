@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use lectern_tests::plugins::{Operator, Plugin};
 use lectern_tests::postgres::Postgres;
+use lectern_tests::scratch::Scratch;
 use lectern_tests::server::{Server, tail};
 use lectern_tests::wait::until;
 use serde_json::{Value, json};
@@ -237,24 +238,79 @@ fn the_gate_goes_on_without_its_store() {
     assert_eq!(server.get("/flaky").send().expect(200).text(), "one", "the running gate goes on");
     assert_eq!(operator.binding("flaky")["shown"][0]["place"], "live");
 
-    // Without the package of a live binding there is no gate, and so no server.
+    // Without the package of a live binding, what it guards is closed, and only that.
     assert!(server.stop().success());
     server.launch();
-    assert!(!server.wait_stopped().success(), "it must not start without its gate");
-    println!("start without the store:\n{}", tail(&server.log(), 3));
+    assert!(!server.wait_stopped().success(), "it must not start without a store");
+    println!("start without the store:\n{}", tail(&server.log(), 1));
     std::fs::remove_file(&store).unwrap();
     std::fs::create_dir(&store).unwrap();
-    server.launch();
-    assert!(!server.wait_stopped().success(), "it must not start with an empty store");
-    let log = tail(&server.log(), 3);
-    println!("start with an empty store:\n{log}");
-    assert!(log.contains("flaky"), "it says which binding: {log}");
+    server.start();
+    let closed = server.get("/flaky").send();
+    println!("with an empty store: /flaky {}, / {}", closed.status, server.get("/").send().status);
+    assert_eq!(closed.status, 503, "fails closed: {}", closed.text());
+    assert!(server.get("/").send().status < 500, "others go on");
+    let log = server.log();
+    let told = log.lines().find(|line| line.contains("a binding cannot be loaded")).expect("a line that says which");
+    println!("{told}");
+    assert!(told.contains("flaky") && told.contains("not in the store"), "{told}");
+    assert!(server.stop().success());
 
     std::fs::remove_dir_all(&store).unwrap();
     std::fs::rename(&away, &store).unwrap();
     server.start();
     assert_eq!(server.get("/flaky").send().expect(200).text(), "one");
     operator.try_install(&next).expect(200);
+}
+
+#[test]
+fn a_server_that_missed_a_swap_catches_up() {
+    let postgres = Postgres::start();
+    let setup = || {
+        Server::setup()
+            .env("LECTERN_DATABASE__URL", postgres.url())
+            .env("LECTERN_DATABASE__TLS_CA_FILE", postgres.authority.to_str().unwrap())
+    };
+    let first = setup().start();
+    let shared = first.data().join("shared");
+    // The second server reaches the store by a link of its own, so that it can be cut.
+    let scratch = Scratch::new();
+    let mount = scratch.join("shared");
+    std::fs::create_dir(&mount).unwrap();
+    for name in ["bundles", "plugins"] {
+        std::os::unix::fs::symlink(shared.join(name), mount.join(name)).unwrap();
+    }
+    let second = setup().env("LECTERN_DATA__SHARED_DIR", mount.to_str().unwrap()).start_in(scratch);
+    let operator = Operator::new(&first, "grace");
+    operator.install(&Plugin::flaky("1.0.0", json!({"answer": "one"})));
+    operator.post("/bindings", &json!({"plugin": "flaky", "settings": flaky_at("/flaky")})).expect(200);
+    let shows = |server: &Server, answer: &str| (server.get("/flaky").send().text() == answer).then_some(());
+    until("the binding at the second server", SOON, || shows(&second, "one"));
+    // What each server says that it runs.
+    let reported = || -> Vec<Value> {
+        let nodes = operator.get("/nodes");
+        nodes.as_array().unwrap().iter().map(|node| node["node"]["releases"]["flaky"].clone()).collect()
+    };
+    let old = operator.binding("flaky")["live"].clone();
+
+    let link = mount.join("plugins");
+    std::fs::remove_file(&link).unwrap();
+    operator.install(&Plugin::flaky("2.0.0", json!({"answer": "two"})));
+    let swap = json!({"release": {"version": "2.0.0", "config": {"answer": "two"}}});
+    let new = operator.post("/bindings/flaky/swap", &swap).expect(200).json()["binding"]["live"].clone();
+    until("that it notices", SOON, || second.log().contains("a binding stays as it is").then_some(()));
+    assert_eq!((shows(&first, "two"), shows(&second, "one")), (Some(()), Some(())), "the running gate goes on");
+    let seen = until("the report", SOON, || {
+        let all = reported();
+        (all.iter().any(|one| one["release"] == new) && all.iter().any(|one| one["release"] == old)).then_some(all)
+    });
+    println!("while the second server is without the store: {seen:?}");
+
+    std::os::unix::fs::symlink(shared.join("plugins"), &link).unwrap();
+    until("the swap at the second server", SOON, || shows(&second, "two"));
+    until("its report", SOON, || {
+        reported().iter().all(|one| one["release"] == new && one["state"] == "live").then_some(())
+    });
 }
 
 #[test]

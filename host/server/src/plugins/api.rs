@@ -154,7 +154,7 @@ fn body<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Refused> {
 }
 
 async fn overview(State(plugins): State<Arc<Plugins>>) -> Answer {
-    let report = plugins.node_report();
+    let report = plugins.node_report().await;
     shown(json!({
         "generation": report.generation,
         "bindings": plugins.views().await?,

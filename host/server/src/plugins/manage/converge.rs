@@ -40,7 +40,8 @@ impl Plugins {
         let began = Instant::now();
         let state = gate::load_gate(&self.database).await?;
         let (chain, shown) = (self.gate.chain(), self.state.load().generation);
-        if shown == state.generation && chain.generation() != 0 && chain.closed_bindings().is_empty() {
+        let complete = chain.closed_bindings().is_empty() && !loaded.behind;
+        if shown == state.generation && chain.generation() != 0 && complete {
             return Ok(Converged { generation: state.generation, micros: micros(began) });
         }
         let mut next = Loaded::default();
@@ -54,6 +55,7 @@ impl Plugins {
                     Some((_, running)) => {
                         tracing::error!(binding = %name, error = crate::cli::chain(&error), "a binding stays as it is");
                         keep(name, running, &loaded, &mut next);
+                        next.behind = true;
                         Arc::clone(running)
                     }
                     None => {
@@ -67,7 +69,8 @@ impl Plugins {
                     }
                 },
             };
-            next.bound.insert(name.clone(), (binding.revision, Arc::clone(&bound)));
+            // The revision that runs: one that stays as it is, is put together again in the next round.
+            next.bound.insert(name.clone(), (bound.spec().revision, Arc::clone(&bound)));
             places.extend(binding.spec.settings.phases.iter().map(|phase| (*phase, Arc::clone(&bound))));
         }
         // Phases in the order of a request; within one, the order of the state.
@@ -211,24 +214,31 @@ impl Plugins {
 
     /// Says what runs here. The next report makes good for one that was lost.
     pub(super) async fn report(&self) {
-        let report = self.node_report();
+        let report = self.node_report().await;
         let told = async { nodes::report(&self.database.client().await?, &report).await };
         if let Err(error) = told.await {
             tracing::debug!(error = crate::cli::chain(&error), "report what the gate runs");
         }
     }
 
-    /// What runs here.
-    pub(crate) fn node_report(&self) -> NodeReport {
+    /// What runs here, which is not what the database says while a release cannot be loaded.
+    pub(crate) async fn node_report(&self) -> NodeReport {
+        let loaded = self.loaded.lock().await;
         let (chain, state) = (self.gate.chain(), self.state.load());
         let mut releases = std::collections::BTreeMap::new();
         for binding in &state.bindings {
-            let Some(bound) = chain.binding(binding.spec.name.as_str()) else { continue };
-            let (release, word) = match &binding.releases.previous {
-                Some(previous) if bound.has_fallen() => (previous.release, "fallen"),
-                Some(_) | None => (binding.releases.live, "live"),
+            let name = &binding.spec.name;
+            let Some(bound) = chain.binding(name.as_str()) else { continue };
+            let word = match bound.spec().revision == binding.revision {
+                _ if bound.has_fallen() => "fallen",
+                true => "live",
+                false => "behind",
             };
-            releases.insert(binding.spec.name.clone(), RunningRelease { release, state: word.to_owned() });
+            let running = bound.answering();
+            let found = loaded.releases.iter().find(|((of, _), release)| of == name && Arc::ptr_eq(release, running));
+            if let Some(((_, release), _)) = found {
+                releases.insert(name.clone(), RunningRelease { release: *release, state: word.to_owned() });
+            }
         }
         NodeReport { server: self.server, hostname: self.hostname.clone(), generation: state.generation, releases }
     }
@@ -240,7 +250,8 @@ impl Plugins {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = report.tick() => {
-                    if !self.gate.chain().closed_bindings().is_empty() {
+                    let behind = self.loaded.lock().await.behind;
+                    if behind || !self.gate.chain().closed_bindings().is_empty() {
                         // Whatever kept it may have passed.
                         changed.notify_one();
                     }

@@ -58,6 +58,8 @@ pub(crate) struct Plugins {
 pub(super) struct Loaded {
     releases: HashMap<(BindingName, ReleaseHash), Arc<Release>>,
     bound: HashMap<BindingName, (i64, Arc<Bound>)>,
+    /// A binding runs an older revision than the database has, because the newer one could not be loaded.
+    behind: bool,
 }
 
 impl Plugins {
