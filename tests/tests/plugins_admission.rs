@@ -131,8 +131,10 @@ fn packages_that_are_not_admitted() {
         409,
         &["version 1.0.0", "another version"],
     );
-    let taken = Plugin::router("content-router", "0.1.0", shipped("content-router"));
-    refused("a shipped version with other bytes", &operator.try_install(&taken.pack()), 422, &["content"]);
+    let taken =
+        Plugin { grants: vec!["content"], ..Plugin::router("content-router", "0.1.0", shipped("content-router")) };
+    let reply = operator.try_install(&taken.pack());
+    refused("a shipped version with other bytes", &reply, 409, &["version 0.1.0 of content-router"]);
 }
 
 #[test]
