@@ -212,3 +212,97 @@ pub(crate) fn read_someone(answer: Kept) -> Option<(Principal, Vec<String>)> {
     let principal = Principal { user, guid: guid.parse().ok()?, username, role: UserRole::parse(&role)?, via };
     Some((principal, groups))
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::net::IpAddr;
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use lectern_domain::{ContentGuid, KeyId, UserId};
+
+    use super::*;
+    use crate::directory::{Directory, PasswordRefusal};
+    use crate::head::tests::head;
+    use crate::learn::Recorder;
+
+    /// One account, with one key.
+    pub(crate) struct Alone(pub(crate) Principal);
+
+    pub(crate) fn ada() -> Principal {
+        Principal {
+            user: UserId(-3),
+            guid: "0f4b8f5e-3a6c-4a8e-9c2b-1d2e3f405162".parse().unwrap(),
+            username: "ada".into(),
+            role: UserRole::Publisher,
+            via: PrincipalVia::Key(KeyId(7)),
+        }
+    }
+
+    #[async_trait]
+    impl Directory for Alone {
+        fn find_vanity(&self, _: &str) -> Option<(ContentGuid, usize)> {
+            None
+        }
+        fn key_digest(&self, key: &str) -> [u8; 32] {
+            *blake3::hash(key.as_bytes()).as_bytes()
+        }
+        fn find_key_by_digest(&self, digest: &[u8; 32]) -> Option<Principal> {
+            (*digest == self.key_digest("k")).then(|| self.0.clone())
+        }
+        fn find_user(&self, name: &str) -> Option<Principal> {
+            (name == self.0.username).then(|| Principal { via: PrincipalVia::Session, ..self.0.clone() })
+        }
+        fn find_session(&self, _: &str) -> Option<(Principal, Arc<[String]>)> {
+            Some((self.0.clone(), Arc::from(["g".to_owned(), String::new()])))
+        }
+        async fn check_password(&self, _: IpAddr, _: &str, _: &str) -> Result<Principal, PasswordRefusal> {
+            Err(PasswordRefusal::Wrong)
+        }
+    }
+
+    #[test]
+    fn who_somebody_is_survives_the_way_to_the_guest() {
+        let backend = Backend::with_directory(Arc::new(Alone(ada())));
+        let head = head("/", &[("cookie", "lectern=t")]);
+        let mut evaluator = Evaluator {
+            plugin: "p",
+            head: Some(&head),
+            visitor: None,
+            target: None,
+            backend: &backend,
+            effects: Effects::Real,
+        };
+        let mut ask = |question| read_someone(Recorder::idle().ask(question, &mut evaluator));
+        let key = |key: &str| Question::FindKey(Box::new(backend.directory.key_digest(key)));
+        assert_eq!(ask(key("k")), Some((ada(), Vec::new())));
+        assert_eq!(ask(key("other")), None);
+        let by_name = Principal { via: PrincipalVia::Session, ..ada() };
+        assert_eq!(ask(Question::FindUser("ada".into())), Some((by_name, Vec::new())));
+        assert_eq!(ask(Question::Session), Some((ada(), vec!["g".to_owned(), String::new()])));
+    }
+
+    #[test]
+    fn texts_of_any_length_are_whole() {
+        struct Shown(usize);
+        impl Display for Shown {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                (0..self.0).try_for_each(|_| f.write_str("ä"))
+            }
+        }
+        struct Answering(usize);
+        impl Ask for Answering {
+            fn ask(&mut self, _: &Question, into: &mut Encoder<'_>) {
+                shown(into, Shown(self.0));
+            }
+            fn take(&mut self, _: &Take) -> Option<u32> {
+                None
+            }
+        }
+        for length in [0, 1, 31, 32, 33, 1_000] {
+            let text = Recorder::idle().ask(Question::Method, &mut Answering(length)).text();
+            assert_eq!(text, "ä".repeat(length));
+        }
+    }
+}

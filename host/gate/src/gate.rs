@@ -42,6 +42,8 @@ pub struct Gate {
     backend: Backend,
     chain: ArcSwap<Chain>,
     events: mpsc::Sender<GateEvent>,
+    /// Whether decisions are learned here.
+    learns: bool,
 }
 
 impl Gate {
@@ -50,16 +52,17 @@ impl Gate {
     pub fn start(backend: Backend, compiler: Compiler) -> Result<(Self, mpsc::Receiver<GateEvent>), EngineError> {
         let (events, receiver) = mpsc::channel(EVENTS);
         let light = Engine::start(Class::Light)?;
-        let gate = Self { light, heavy: OnceLock::new(), compiler, backend, chain: ArcSwap::default(), events };
+        let gate =
+            Self { light, heavy: OnceLock::new(), compiler, backend, chain: ArcSwap::default(), events, learns: true };
         Ok((gate, receiver))
     }
 
     /// A gate with the same engines, other things behind the imports, and an empty chain: releases of one can be called by the
-    /// other. For tests and tools.
+    /// other. It learns nothing, as what a release decided belongs to one clock: every request is a call. For tests and tools.
     pub fn with_backend(&self, backend: Backend) -> (Self, mpsc::Receiver<GateEvent>) {
         let (events, receiver) = mpsc::channel(EVENTS);
         let (light, heavy, compiler) = (self.light.clone(), self.heavy.clone(), self.compiler.clone());
-        (Self { light, heavy, compiler, backend, chain: ArcSwap::default(), events }, receiver)
+        (Self { light, heavy, compiler, backend, chain: ArcSwap::default(), events, learns: false }, receiver)
     }
 
     /// Compiles a component, links it with what it was granted and runs its check. It takes no traffic until a chain with it is
@@ -156,7 +159,7 @@ impl Gate {
     async fn decide(&self, visit: Visit<'_>) -> Result<Decided, GateError> {
         let Visit { bound, phase, head, visitor, .. } = visit;
         let slot = bound.slot(head, visitor.map(Arc::as_ref));
-        let tree = learned(bound, slot.release.trees.deciding(phase));
+        let tree = self.learned(bound, slot.release.trees.deciding(phase));
         let decided = match reuse::find(tree, &mut self.evaluator(slot, &visit)) {
             Found::Answer(decided) => self.reused(bound, slot, decided, head),
             Found::Call { recorder, known } => {
@@ -241,7 +244,7 @@ impl Gate {
     async fn identify(&self, visit: Visit<'_>) -> Result<Answered, GateError> {
         let Visit { bound, head, .. } = visit;
         let slot = bound.slot(head, None);
-        let tree = learned(bound, slot.release.trees.identifying());
+        let tree = self.learned(bound, slot.release.trees.identifying());
         match reuse::find(tree, &mut self.evaluator(slot, &visit)) {
             Found::Answer(answered) => {
                 slot.reuse();
@@ -321,6 +324,11 @@ impl Gate {
         page.map_err(invalid(release, Call::Page))
     }
 
+    /// The tree to look in. A shadow is to see every request, so a binding with one makes a call for each.
+    fn learned<'a, D>(&self, bound: &Bound, tree: Option<&'a Learned<D>>) -> Option<&'a Learned<D>> {
+        tree.filter(|_| self.learns && bound.shadow().is_none())
+    }
+
     fn evaluator<'a>(&'a self, slot: &'a Slot, visit: &Visit<'a>) -> Evaluator<'a> {
         Evaluator {
             plugin: slot.release.name(),
@@ -376,16 +384,12 @@ struct Visit<'a> {
     visitor: Option<&'a Arc<Visitor>>,
 }
 
-/// The tree to look in. A shadow is to see every request, so a binding with one makes a call for each.
-fn learned<'a, D>(bound: &Bound, tree: Option<&'a Learned<D>>) -> Option<&'a Learned<D>> {
-    tree.filter(|_| bound.shadow().is_none())
-}
-
-/// What to answer after a call: when one that was made only to compare fails, that is counted and told, and the request has its
-/// decision all the same.
+/// What to answer after a call: when one that was made only to compare was not or could not be made in time, the request has its
+/// decision all the same. What the plugin itself did wrong is the request's answer, as it would be without learning.
 fn or_known<D>(called: Result<D, GateError>, known: Option<D>) -> Result<D, GateError> {
+    use GateError::{Broken, Busy, Host, Limit};
     match (called, known) {
-        (Err(error), Some(known)) => {
+        (Err(error @ (Broken { .. } | Busy { .. } | Host { .. } | Limit { .. })), Some(known)) => {
             tracing::warn!(%error, error.kind = error.kind(), "a plugin failed where its decision is known");
             Ok(known)
         }

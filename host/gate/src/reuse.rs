@@ -160,3 +160,51 @@ pub(crate) fn learnable_answer(answered: &Answered) -> Learnable {
         Answered::Abstain | Answered::Challenge(_) => Learnable::Yes { ttl: None },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use crate::backend::Backend;
+    use crate::evaluate::tests::{Alone, ada};
+    use crate::head::tests::head;
+    use crate::learn::Question;
+    use crate::state::Effects;
+
+    /// A component that is not a function of its answers cannot be built with what components are given, as far as is known. Were
+    /// there one, this is what becomes of it.
+    #[test]
+    fn a_plugin_that_changes_its_mind_is_never_learned_from_again() {
+        let trees = Trees::new(&Settings::default(), true, false);
+        let backend = Backend::with_directory(Arc::new(Alone(ada())));
+        let head = head("/", &[]);
+        let mut evaluator = Evaluator {
+            plugin: "p",
+            head: Some(&head),
+            visitor: None,
+            target: None,
+            backend: &backend,
+            effects: Effects::Real,
+        };
+        let tree = trees.deciding(Phase::Route);
+        let mut call = |decision: Decided| {
+            let Found::Call { mut recorder, known } = find(tree, &mut evaluator) else { panic!("no call") };
+            recorder.ask(Question::Method, &mut evaluator);
+            keep(tree, &"p".into(), recorder, &decision, Learnable::Yes { ttl: None }, 0);
+            known.is_some()
+        };
+        let reply = |status: u16| {
+            let (headers, body) = (http::HeaderMap::new(), bytes::Bytes::new());
+            Decided::Respond(Arc::new(crate::answer::Reply { status: status.try_into().unwrap(), headers, body }))
+        };
+        assert!(!call(reply(200)) && call(reply(200)));
+        assert_eq!((trees.off(Phase::Route), trees.counters().differences), (None, 0));
+        assert!(call(reply(404)));
+        let why = trees.off(Phase::Route).unwrap();
+        assert!(why.contains("`respond 200` once and `respond 404` later"), "{why}");
+        assert!(!call(reply(200)) && !call(reply(200)), "every request is a call, and none is compared");
+        assert_eq!((trees.counters().differences, trees.counters().leaves), (1, 0));
+        assert_eq!(trees.off(Phase::Select), None, "the phases are apart");
+        assert!(trees.explain(Phase::Route, 0, &|_| true).unwrap().to_string().starts_with("off: "));
+    }
+}

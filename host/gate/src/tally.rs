@@ -27,3 +27,19 @@ impl Tally {
         self.0.iter().map(|part| part.0.load(Ordering::Relaxed)).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_threads_count() {
+        let tally = Tally::default();
+        std::thread::scope(|scope| {
+            for _ in 0..PARTS + 3 {
+                scope.spawn(|| (0..100).for_each(|_| tally.add()));
+            }
+        });
+        assert_eq!(tally.sum(), (PARTS as u64 + 3) * 100);
+    }
+}

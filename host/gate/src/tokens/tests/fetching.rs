@@ -67,6 +67,33 @@ async fn keys_are_kept_and_renewed() {
 }
 
 #[tokio::test]
+async fn sets_have_a_version_while_they_are_fresh() {
+    let server = Server::new();
+    let (one, other) = (p256(), p256());
+    let version = |name: &str, after_s: u64| server.sets.version(name, (NOW_S + after_s) * 1_000);
+    assert_eq!(Keys::JwksUrl(URL.into()).name_of_set("anything").as_deref(), Some(URL));
+    assert_eq!(version(URL, 0), None);
+    server.issuer.answers(URL, 200, "", &jwks(&[one.jwk("k")]));
+    server.verify(&lasting(&one, "k"), 0).await.unwrap();
+    let first = version(URL, 0).unwrap();
+    assert_eq!([version(URL, 599), version(URL, 600)], [Some(first), None]);
+    server.verify(&lasting(&one, "k"), 600).await.unwrap();
+    assert_eq!(version(URL, 600), Some(first), "the keys are the same");
+    server.issuer.answers(URL, 200, "", &jwks(&[one.jwk("k"), other.jwk("l")]));
+    server.verify(&lasting(&other, "l"), 700).await.unwrap();
+    assert!(version(URL, 700).unwrap() > first);
+    // One key at an address made of its name.
+    let token = lasting(&rsa(), "r1");
+    let name = Keys::PemUrl(PEM.into()).name_of_set(&token).unwrap();
+    assert_eq!((&*name, version(&name, 0)), ("https://keys.example/{kid}#r1", None));
+    server.issuer.answers("https://keys.example/r1", 200, "", RSA_PEM);
+    server.pem(&token, 0).await.unwrap();
+    assert!(version(&name, 0).is_some());
+    assert_eq!(version("https://keys.example/{kid}#r2", 0), None);
+    assert_eq!(Keys::Secret.name_of_set(&token), None);
+}
+
+#[tokio::test]
 async fn rotation_shows_at_once_or_half_a_minute_later() {
     let server = Server::new();
     let (old, new, newer) = (p256(), p256(), p256());
