@@ -3,6 +3,7 @@
 
 mod admission;
 mod hostile;
+mod learned;
 mod released;
 mod sharing;
 mod shipped;

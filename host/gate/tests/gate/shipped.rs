@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lectern_domain::{BundleId, PrincipalVia};
-use lectern_gate::{Authenticated, Challenge, Page, Routed};
+use lectern_gate::{Authenticated, Page, Routed};
 
 use crate::support::{CONTENT, ada, api, gate, request, shipped};
 
@@ -64,8 +64,7 @@ async fn visitors() {
             Authenticated::Rejected { plugin, .. } => format!("rejected by {plugin}"),
             Authenticated::Anonymous { challenge: None } => "anonymous".into(),
             Authenticated::Anonymous { challenge: Some(challenge) } => {
-                let reply = Challenge::clone(&challenge).reply_to(&head);
-                format!("sign in at {}", reply.headers["location"].to_str().unwrap())
+                format!("sign in at {}", challenge.reply_to(&head).headers["location"].to_str().unwrap())
             }
         }
     };
