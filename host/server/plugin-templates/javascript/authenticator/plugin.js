@@ -23,10 +23,11 @@ export const auth = {
     if (token === undefined) return { tag: "abstain" };
     // The host compares; the plugin never sees the secret.
     const right = matches(TOKEN, token);
-    if (right === undefined) throw { tag: "misconfigured", val: `the secret ${TOKEN} is not set` };
+    // What is absent is `null` in a component.
+    if (right === null) throw { tag: "misconfigured", val: `the secret ${TOKEN} is not set` };
     if (!right) return { tag: "rejected", val: "a wrong token" };
     const identity = findUser(settings.user);
-    if (identity === undefined) {
+    if (identity === null) {
       return { tag: "rejected", val: `nobody is called ${settings.user}, or the account is locked` };
     }
     return { tag: "authenticated", val: identity };

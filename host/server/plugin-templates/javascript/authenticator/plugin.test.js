@@ -12,8 +12,8 @@ function authenticate(token, secret = "not a real token") {
   request("/", { headers: token === undefined ? {} : { "X-Machine-Token": token } });
   Object.assign(answers, {
     "config.document": '{"user": "robot"}',
-    "secrets.matches": (name, sent) => (secret === null ? undefined : decode(sent) === secret),
-    "directory.findUser": (name) => (name === "robot" ? "the robot" : undefined),
+    "secrets.matches": (name, sent) => (secret === null ? null : decode(sent) === secret),
+    "directory.findUser": (name) => (name === "robot" ? "the robot" : null),
   });
   return auth.authenticate();
 }

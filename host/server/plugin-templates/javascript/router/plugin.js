@@ -30,7 +30,8 @@ export const routing = {
     // `/sales` has one segment, `/sales/` two, of which the second is empty.
     if (pathPrefix(2) === first) {
       const asked = query();
-      const location = asked === undefined ? `${first}/` : `${first}/?${asked}`;
+      // What is absent is `null` in a component.
+      const location = asked === null ? `${first}/` : `${first}/?${asked}`;
       return { tag: "respond", val: { status: 308, headers: [["location", encode(location)]], body: new Uint8Array() } };
     }
     return {
@@ -40,7 +41,7 @@ export const routing = {
         rewrite: { tag: "strip-segments", val: 1 },
         setHeaders: [],
         removeHeaders: [],
-        stickyKey: undefined,
+        stickyKey: null,
         hints: [],
       },
     };

@@ -59,7 +59,7 @@ pub(super) fn run(args: &NewArgs) -> anyhow::Result<()> {
         Language::Python => "python3 -m unittest",
         Language::JavaScript => "node --test",
     };
-    println!("{}: a {} in {}, {} files", dir.display(), args.kind.as_str(), args.lang.as_str(), files.len());
+    println!("{}: {} in {}, {} files", dir.display(), args.kind.as_str(), args.lang.as_str(), files.len());
     println!("\n  cd {}", dir.display());
     println!("  {native:<22} the logic, natively");
     println!("  {:<22} cases/*.toml on the real component", "lectern plugin test");

@@ -7,7 +7,10 @@ import { register } from "node:module";
 
 register("./hooks.mjs", import.meta.url);
 
-/** What the host answers, by interface and function: `answers["config.document"] = "{}"`, or a function of the arguments. */
+/**
+ * What the host answers, by interface and function: `answers["config.document"] = "{}"`, or a function of the arguments. What is
+ * absent is `null`, as in a component.
+ */
 export const answers = {};
 /** The functions that were called, in order. */
 export const asked = [];
@@ -30,8 +33,8 @@ export function request(target, { method = "GET", headers = {} } = {}) {
     "request.path": path,
     "request.pathPrefix": (segments) => path.split("/").slice(0, segments + 1).join("/"),
     "request.pathHasPrefix": (prefix) => path.startsWith(prefix),
-    "request.query": query,
-    "request.queryParam": (name) => new URLSearchParams(query).get(name) ?? undefined,
+    "request.query": query ?? null,
+    "request.queryParam": (name) => new URLSearchParams(query).get(name),
     "request.header": (name) => fields.filter(([field]) => field === name.toLowerCase()).map(([, value]) => value),
     "request.headers": fields,
     "request.clientIp": "192.0.2.7",
