@@ -10,6 +10,8 @@ use std::process::ExitCode;
 
 /// Dependencies of the SDK whose versions are pinned in new projects.
 const PINNED: [&str; 2] = ["base64", "wit-bindgen"];
+/// All that it depends on.
+const SDK_NEEDS: [&str; 4] = ["base64", "serde", "serde_json", "wit-bindgen"];
 
 fn main() -> ExitCode {
     match write() {
@@ -46,11 +48,17 @@ fn write() -> Result<(), String> {
     let lock = root.join("Cargo.lock");
     println!("cargo::rerun-if-changed={}", lock.display());
     let locked = fs::read_to_string(&lock).map_err(|error| format!("read {}: {error}", lock.display()))?;
+    let lock = Lock::read(&locked);
     text.push_str("/// Versions of the SDK's dependencies.\npub(crate) const VERSIONS: &[(&str, &str)] = &[\n");
     for name in PINNED {
-        let _ = writeln!(text, "({name:?}, {:?}),", sdk_version(&locked, name)?);
+        let version = lock.of_sdk(name)?.version;
+        let _ = writeln!(text, "({name:?}, {version:?}),");
     }
-    text.push_str("];\n");
+    let _ = writeln!(
+        text,
+        "];\n/// What `Cargo.lock` says of everything that plugins in Rust are made of.\npub(crate) const LOCK: &str = {:?};",
+        lock.below_sdk()?
+    );
     let out = variable("OUT_DIR")?.join("embedded.rs");
     fs::write(&out, text).map_err(|error| format!("write {}: {error}", out.display()))
 }
@@ -76,20 +84,66 @@ fn list(root: &Path, directory: &Path, deep: bool, files: &mut Vec<(String, Path
     Ok(())
 }
 
-/// The version of a dependency that the lock file gives the SDK. Where there are several it stands beside the name.
-fn sdk_version(lock: &str, name: &str) -> Result<String, String> {
-    let missing = || format!("Cargo.lock does not say which {name} the SDK has");
-    let packages: Vec<&str> = lock.split("[[package]]").collect();
-    let field = |package: &str, key: &str| {
-        package.lines().find_map(|line| Some(line.strip_prefix(key)?.trim_matches(['=', ' ', '"']).to_owned()))
-    };
-    let sdk = packages.iter().find(|package| field(package, "name").as_deref() == Some("lectern-plugin"));
-    let of_sdk = sdk.ok_or_else(missing)?.lines().map(|line| line.trim_matches([' ', ',', '"']));
-    let dependency = of_sdk.map(|line| line.split_once(' ').unwrap_or((line, ""))).find(|(first, _)| *first == name);
-    let (_, version) = dependency.ok_or_else(missing)?;
-    if !version.is_empty() {
-        return Ok(version.to_owned());
+/// `Cargo.lock`, as far as it is needed here.
+struct Lock<'a>(Vec<Package<'a>>);
+
+#[derive(Clone)]
+struct Package<'a> {
+    name: &'a str,
+    version: &'a str,
+    /// Each a name, with a version where there are several of the name.
+    dependencies: Vec<&'a str>,
+    block: &'a str,
+}
+
+impl<'a> Lock<'a> {
+    fn read(text: &'a str) -> Self {
+        let package = |block: &'a str| {
+            let field = |key: &str| {
+                block.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(" = ")?.trim_matches('"')))
+            };
+            let inside = block.split_once("dependencies = [").map_or("", |(_, inside)| inside);
+            Some(Package {
+                name: field("name")?,
+                version: field("version")?,
+                dependencies: inside
+                    .lines()
+                    .filter_map(|line| line.trim().strip_prefix('"')?.split('"').next())
+                    .collect(),
+                block,
+            })
+        };
+        Self(text.split("[[package]]").filter_map(package).collect())
     }
-    let package = packages.iter().find(|package| field(package, "name").as_deref() == Some(name));
-    package.and_then(|package| field(package, "version")).ok_or_else(missing)
+
+    fn find(&self, dependency: &str) -> Result<&Package<'a>, String> {
+        let mut words = dependency.split(' ');
+        let (name, version) = (words.next().unwrap_or_default(), words.next());
+        let mut found = self.0.iter().filter(|package| package.name == name);
+        let found = found.find(|package| version.is_none_or(|version| package.version == version));
+        found.ok_or_else(|| format!("Cargo.lock has no {dependency}"))
+    }
+
+    /// The package that the SDK means by this name.
+    fn of_sdk(&self, name: &str) -> Result<&Package<'a>, String> {
+        let sdk = self.find("lectern-plugin")?;
+        let dependency = sdk.dependencies.iter().find(|dependency| dependency.split(' ').next() == Some(name));
+        self.find(dependency.ok_or_else(|| format!("the SDK does not depend on {name}"))?)
+    }
+
+    /// Everything below the SDK, as the lock file has it.
+    fn below_sdk(&self) -> Result<String, String> {
+        let mut found: Vec<Package<'a>> = Vec::new();
+        let mut left = SDK_NEEDS.into_iter().map(|name| self.of_sdk(name)).collect::<Result<Vec<_>, _>>()?;
+        while let Some(package) = left.pop() {
+            if found.iter().all(|other| (other.name, other.version) != (package.name, package.version)) {
+                found.push(package.clone());
+                for dependency in &package.dependencies {
+                    left.push(self.find(dependency)?);
+                }
+            }
+        }
+        found.sort_by_key(|package| (package.name, package.version));
+        Ok(found.iter().map(|package| format!("[[package]]\n{}\n\n", package.block.trim())).collect())
+    }
 }
