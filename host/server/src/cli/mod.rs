@@ -180,3 +180,15 @@ fn supervise(args: &SuperviseArgs) -> anyhow::Result<()> {
     let status = lectern_supervisor::run(config)?;
     if status == ExitCode::SUCCESS { Ok(()) } else { anyhow::bail!("the supervisor failed; its log says why") }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn no_two_arguments_of_a_verb_have_one_name() {
+        Cli::command().debug_assert();
+    }
+}

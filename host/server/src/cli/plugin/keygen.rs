@@ -27,6 +27,6 @@ pub(super) fn run(args: &KeygenArgs) -> anyhow::Result<()> {
     println!("  id      {}", public.id());
     println!("  public  {public}");
     println!("\nServers take what it signed once it is trusted there:");
-    println!("  lectern plugin trust {public}");
+    println!("  lectern plugin trust {public} --comment NAME");
     Ok(())
 }

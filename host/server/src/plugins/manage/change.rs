@@ -240,11 +240,12 @@ impl Plugins {
             (None, None) => self.newest(plugin).await?,
         };
         let package = self.package(digest).await?;
-        let given = match (request.config, &live) {
+        let mut given = match (request.config, &live) {
             (Some(config), _) => config,
             (None, Some(live)) => live.config.to_object(),
             (None, None) => serde_json::Map::new(),
         };
+        given.extend(request.set);
         let config = package.schema.configure(&package.manifest.config, &given)?;
         let asked = package.manifest.asked();
         let given = match (request.grants, &live) {
@@ -343,8 +344,13 @@ impl Plugins {
 }
 
 fn is_empty(request: &ReleaseRequest) -> bool {
-    let ReleaseRequest { release, version, config, grants, instances } = request;
-    release.is_none() && version.is_none() && config.is_none() && grants.is_none() && instances.is_none()
+    let ReleaseRequest { release, version, config, set, grants, instances } = request;
+    release.is_none()
+        && version.is_none()
+        && config.is_none()
+        && set.is_empty()
+        && grants.is_none()
+        && instances.is_none()
 }
 
 fn with(settings: BindingSettings, request: SettingsRequest) -> BindingSettings {

@@ -27,6 +27,8 @@ pub(crate) struct ReleaseRequest {
     pub(crate) version: Option<String>,
     /// The whole configuration.
     pub(crate) config: Option<Map<String, Value>>,
+    /// Single settings on top of it, or of the live configuration. Done here because operators do not see its secrets.
+    pub(crate) set: Map<String, Value>,
     /// All grants.
     pub(crate) grants: Option<BTreeSet<Grant>>,
     /// How instances are used.

@@ -107,7 +107,7 @@ pub(in crate::cli) struct UnbindArgs {
 pub(super) fn bind(args: &BindArgs) -> anyhow::Result<()> {
     let mut body = json!({
         "plugin": args.plugin,
-        "release": args.release.to_json(|| Ok(Map::new()))?,
+        "release": args.release.to_json()?,
         "settings": args.settings.to_json(),
         "reason": args.reason,
     });

@@ -31,8 +31,8 @@ pub(in crate::cli) struct ReleaseArgs {
 }
 
 impl ReleaseArgs {
-    /// As the server reads it. `live` gives the configuration that single settings go on top of.
-    pub(super) fn to_json(&self, live: impl FnOnce() -> anyhow::Result<Map<String, Value>>) -> anyhow::Result<Value> {
+    /// As the server reads it.
+    pub(super) fn to_json(&self) -> anyhow::Result<Value> {
         let mut request = Map::new();
         if let Some(release) = &self.release {
             request.insert("release".into(), json!(release));
@@ -40,20 +40,16 @@ impl ReleaseArgs {
         if let Some(version) = &self.version {
             request.insert("version".into(), json!(version));
         }
-        let mut config = self.config.as_deref().map(read_config).transpose()?;
+        if let Some(file) = &self.config {
+            request.insert("config".into(), Value::Object(read_config(file)?));
+        }
         if !self.sets.is_empty() {
-            let mut base = match config.take() {
-                Some(config) => config,
-                None => live()?,
-            };
+            let mut set = Map::new();
             for pair in &self.sets {
                 let (key, value) = pair.split_once('=').with_context(|| format!("--set {pair:?} must be KEY=VALUE"))?;
-                base.insert(key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| json!(value)));
+                set.insert(key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| json!(value)));
             }
-            config = Some(base);
-        }
-        if let Some(config) = config {
-            request.insert("config".into(), Value::Object(config));
+            request.insert("set".into(), Value::Object(set));
         }
         if !self.grants.is_empty() {
             request.insert("grants".into(), json!(self.grants));
@@ -82,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_go_on_top_of_what_is_live() {
+    fn settings_are_json_or_text() {
         let args = ReleaseArgs {
             version: Some("1.2.0".into()),
             config: None,
@@ -91,14 +87,13 @@ mod tests {
             instances: None,
             release: None,
         };
-        let live = || Ok(json!({"limit": 1, "kept": [1]}).as_object().unwrap().clone());
         let expected = json!({
             "version": "1.2.0",
-            "config": {"limit": 5, "kept": [1], "name": "a b", "on": true},
+            "set": {"limit": 5, "name": "a b", "on": true},
             "grants": ["clock"],
         });
-        assert_eq!(args.to_json(live).unwrap(), expected);
+        assert_eq!(args.to_json().unwrap(), expected);
         let wrong = ReleaseArgs { sets: vec!["x".into()], ..args };
-        assert!(wrong.to_json(|| Ok(Map::new())).is_err());
+        assert!(wrong.to_json().is_err());
     }
 }

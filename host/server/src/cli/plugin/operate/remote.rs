@@ -1,5 +1,6 @@
 //! Asks a running server: `/v1` of its admin socket, or `/__lectern__/v1` of its address with an administrator's key.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,8 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Which server, and how to answer.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct RemoteArgs {
-    #[command(flatten)]
-    config: ConfigArgs,
+    /// The server's configuration file, to find its admin socket. Not `--config`: that is a plugin's configuration.
+    #[arg(long, value_name = "FILE", env = "LECTERN_CONFIG")]
+    server_config: Option<PathBuf>,
+    /// The server's directory for data, to find its admin socket.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// A server elsewhere: its address, like https://apps.example.org. Needs a key; without it the admin socket here is asked.
     #[arg(long, value_name = "URL", env = "LECTERN_SERVER")]
     server: Option<String>,
@@ -95,7 +100,8 @@ impl RemoteArgs {
     }
 
     async fn over_socket(&self, ask: Ask<'_>) -> anyhow::Result<Value> {
-        let config = self.config.try_load().map_err(|list| anyhow::anyhow!("{}", list.join("; ")))?;
+        let config = ConfigArgs { config: self.server_config.clone(), data_dir: self.data_dir.clone(), listen: None };
+        let config = config.try_load().map_err(|list| anyhow::anyhow!("{}", list.join("; ")))?;
         let socket = crate::paths::Paths::new(&config.data).admin_socket();
         let stream = UnixStream::connect(&socket).await.with_context(|| {
             format!(

@@ -3,7 +3,7 @@
 use clap::Args;
 use http::Method;
 use lectern_domain::plugin::share_of;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::packages::text;
 use super::release::ReleaseArgs;
@@ -76,16 +76,9 @@ pub(super) fn expected(change: &ChangeArgs) -> Value {
     json!({"revision": change.expect})
 }
 
-/// The live configuration of a binding, to set single settings on.
-fn live_config(server: &RemoteArgs, name: &str) -> anyhow::Result<Map<String, Value>> {
-    let binding = server.get(&format!("/bindings/{name}"))?;
-    let shown = binding["shown"].as_array().into_iter().flatten().find(|one| one["place"] == "live");
-    Ok(shown.and_then(|live| live["config"].as_object()).cloned().unwrap_or_default())
-}
-
 pub(super) fn swap(args: &SwapArgs) -> anyhow::Result<()> {
     let body = json!({
-        "release": args.release.to_json(|| live_config(&args.server, &args.name))?,
+        "release": args.release.to_json()?,
         "expect": expected(&args.change),
         "require_shadow": args.require_shadow,
         "reason": args.change.reason,
@@ -115,7 +108,7 @@ pub(super) fn shadow(args: &ShadowArgs) -> anyhow::Result<()> {
         return self::plain(&plain, "withdraw");
     }
     let body = json!({
-        "release": args.release.to_json(|| live_config(&args.server, &args.name))?,
+        "release": args.release.to_json()?,
         "expect": expected(&args.change),
         "reason": args.change.reason,
     });
@@ -133,7 +126,7 @@ pub(super) fn shadow(args: &ShadowArgs) -> anyhow::Result<()> {
 
 pub(super) fn canary(args: &CanaryArgs) -> anyhow::Result<()> {
     let body = json!({
-        "release": args.release.to_json(|| live_config(&args.server, &args.name))?,
+        "release": args.release.to_json()?,
         "per_ten_thousand": args.share,
         "users": args.users,
         "expect": expected(&args.change),
