@@ -356,6 +356,8 @@ async fn explain(
     };
     let stands: Vec<Phase> =
         chain.bindings().filter(|(_, other)| other.name() == bound.name()).map(|(phase, _)| phase).collect();
+    let place = if bound.has_fallen() { "previous" } else { "live" };
+    let named = plugins.release_at(bound.name(), place);
     let (release, now_ms) = (Arc::clone(bound.answering()), plugins.gate().backend().clock.unix_millis());
     // Some milliseconds of computing, away from what waits for others.
     let explaining = tokio::task::spawn_blocking(move || {
@@ -365,7 +367,7 @@ async fn explain(
                 let report = release.explain(phase, now_ms);
                 json!({
                     "phase": phase.as_str(),
-                    "release": release.id(),
+                    "release": named.unwrap_or_else(|| release.id()),
                     "off": release.learning_off(phase),
                     "text": report.as_ref().map(ToString::to_string),
                     "report": report,

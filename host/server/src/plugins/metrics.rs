@@ -73,7 +73,7 @@ pub(super) async fn answer(State(plugins): State<Arc<Plugins>>) -> impl IntoResp
         // Writing to a String does not fail.
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
         for (binding, place, fare) in &seen {
-            let release = fare.release.id().short();
+            let release = plugins.release_at(binding, place).unwrap_or_else(|| fare.release.id()).short();
             let value = read(&fare.release.stats().read());
             let _ = writeln!(text, "{name}{{binding=\"{binding}\",place=\"{place}\",release=\"{release}\"}} {value}");
         }
@@ -81,7 +81,7 @@ pub(super) async fn answer(State(plugins): State<Arc<Plugins>>) -> impl IntoResp
     for (name, help, read) in LEARNED {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
         for (binding, place, fare) in &seen {
-            let release = fare.release.id().short();
+            let release = plugins.release_at(binding, place).unwrap_or_else(|| fare.release.id()).short();
             let value = read(&fare.release.stats().read());
             let _ = writeln!(text, "{name}{{binding=\"{binding}\",place=\"{place}\",release=\"{release}\"}} {value}");
         }

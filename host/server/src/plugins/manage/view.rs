@@ -66,6 +66,18 @@ impl Plugins {
         }
     }
 
+    /// The name that operators know a binding's release by; the gate's own leaves out what it does not know.
+    pub(crate) fn release_at(&self, binding: &str, place: &str) -> Option<ReleaseHash> {
+        let state = self.state();
+        let releases = &state.bindings.iter().find(|one| one.spec.name.as_str() == binding)?.releases;
+        match place {
+            "live" => Some(releases.live),
+            "previous" => releases.previous.map(|previous| previous.release),
+            "candidate" => releases.candidate.as_ref().map(|candidate| candidate.release),
+            _ => None,
+        }
+    }
+
     async fn view_of(&self, binding: &Binding) -> Result<BindingView, Refused> {
         let (state, chain) = (self.state(), self.gate.chain());
         let bound = chain.binding(binding.spec.name.as_str());

@@ -142,10 +142,43 @@ pub(super) fn set(args: &SetArgs) -> anyhow::Result<()> {
 pub(super) fn unbind(args: &UnbindArgs) -> anyhow::Result<()> {
     let body = json!({"expect": expected(&args.change), "reason": args.change.reason});
     let answer = args.server.ask(Method::DELETE, &format!("/bindings/{}", args.name), &body)?;
-    let undo = format!(
-        "lectern plugin bind {} --release {}",
-        super::packages::text(&answer["binding"]["plugin"]),
-        super::packages::text(&answer["binding"]["live"])
-    );
+    let undo = binding_again(&answer["binding"]);
     told(&args.server, &answer, &format!("{} is taken out of the gate", args.name), &undo)
+}
+
+/// The command that makes a binding as it was.
+fn binding_again(binding: &Value) -> String {
+    let one = |field: &str| super::packages::text(&binding[field]);
+    let mut command = format!("lectern plugin bind {} --name {} --release {}", one("plugin"), one("name"), one("live"));
+    let matcher = &binding["matcher"];
+    for (flag, values) in [
+        ("phase", &binding["phases"]),
+        ("host", &matcher["hosts"]),
+        ("path", &matcher["paths"]),
+        ("content", &matcher["content"]),
+    ] {
+        for value in values.as_array().into_iter().flatten() {
+            command.push_str(&format!(" --{flag} '{}'", super::packages::text(value).replace('\'', "'\\''")));
+        }
+    }
+    command.push_str(&format!(" --order {} --on-failure {}", one("position"), one("on_failure")));
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_away_can_be_put_back() {
+        let binding = json!({
+            "plugin": "ip-allow", "name": "office", "live": "00ff", "phases": ["route", "select"], "position": 10,
+            "on_failure": "fail", "matcher": {"hosts": [], "paths": ["/it's"], "content": []},
+        });
+        assert_eq!(
+            binding_again(&binding),
+            "lectern plugin bind ip-allow --name office --release 00ff --phase 'route' --phase 'select' \
+             --path '/it'\\''s' --order 10 --on-failure fail"
+        );
+    }
 }
