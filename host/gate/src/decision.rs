@@ -165,3 +165,97 @@ fn describe_reply(what: &str, reply: &Reply) -> String {
     let to = location.map_or(String::new(), |text| format!(" to {}", text.split('?').next().unwrap_or_default()));
     format!("{what} {}{to}", reply.status.as_u16())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::answer::{Identity, Target};
+    use crate::path::RequestPath;
+
+    fn forward(change: impl Fn(&mut Forward)) -> Decided {
+        let mut forward = Forward {
+            plugin: "p".into(),
+            target: Target::System(crate::answer::System::Api),
+            rewrite: Rewrite::StripSegments(2),
+            bundle: Some(lectern_domain::BundleId(3)),
+            selected: None,
+            hints: vec![("note".into(), "hidden-1".into())],
+            set_headers: HeaderMap::new(),
+            remove_headers: vec![http::header::COOKIE],
+            sticky_key: Some("hidden-2".into()),
+        };
+        forward.set_headers.insert("x-token", "hidden-3".parse().unwrap());
+        change(&mut forward);
+        Decided::Forward(Arc::new(forward))
+    }
+
+    fn reply(location: &str) -> Arc<Reply> {
+        let mut headers = HeaderMap::new();
+        headers.insert(LOCATION, location.parse().unwrap());
+        headers.insert("set-cookie", "hidden-4=1".parse().unwrap());
+        Arc::new(Reply { status: http::StatusCode::SEE_OTHER, headers, body: "hidden-5".into() })
+    }
+
+    fn vouched(groups: &[&str]) -> Answered {
+        let identity = Identity {
+            subject: "hidden-6".into(),
+            display_name: Some("hidden-7".into()),
+            groups: groups.iter().map(|&group| group.to_owned()).collect(),
+            claims: vec![("hidden-8".into(), "hidden-9".into())],
+            ttl: None,
+        };
+        Answered::Vouched(Arc::new(Vouched { plugin: "p".into(), identity, principal: None }))
+    }
+
+    #[test]
+    fn words_hold_no_values() {
+        let reply = reply("/in?code=hidden");
+        let challenge = Challenge { plugin: "p".into(), reply: Reply::clone(&reply) };
+        let words = [
+            forward(|_| {}).describe(),
+            Decided::Respond(reply).describe(),
+            vouched(&[]).describe(),
+            vouched(&["hidden", "hidden"]).describe(),
+            Answered::Challenge(Arc::new(challenge)).describe(),
+            Answered::Rejected("hidden".into()).describe(),
+        ];
+        assert_eq!(
+            words,
+            [
+                "forward system:api, strip 2, bundle 3, sets x-token, removes cookie, sticky",
+                "respond 303 to /in",
+                "authenticated",
+                "authenticated, 2 groups",
+                "challenge 303 to /in",
+                "rejected",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_same_means_all_of_it() {
+        assert!(forward(|_| {}).same(&forward(|_| {})));
+        let changes: [fn(&mut Forward); 6] = [
+            |forward| forward.rewrite = Rewrite::Replace(RequestPath::parse("/x").unwrap()),
+            |forward| forward.bundle = None,
+            |forward| forward.hints.clear(),
+            |forward| drop(forward.set_headers.insert("x-token", "other".parse().unwrap())),
+            |forward| forward.remove_headers.clear(),
+            |forward| forward.sticky_key = None,
+        ];
+        for change in changes {
+            assert!(!forward(change).same(&forward(|_| {})));
+        }
+        assert!(!Decided::Next.same(&forward(|_| {})) && Decided::Next.same(&Decided::Next));
+        assert!(!Decided::Respond(reply("/a")).same(&Decided::Respond(reply("/b"))));
+        assert!(vouched(&["a"]).same(&vouched(&["a"])) && !vouched(&["a"]).same(&vouched(&[])));
+        assert!(!Answered::Abstain.same(&Answered::Rejected("".into())));
+    }
+
+    #[test]
+    fn large_decisions_count_as_large() {
+        let large = forward(|forward| drop(forward.set_headers.insert("x", "y".repeat(10_000).parse().unwrap())));
+        assert!(large.bytes() > 10_000 && forward(|_| {}).bytes() < 1_000);
+    }
+}
