@@ -16,7 +16,7 @@ fn lodge(version: &'static str) -> Plugin {
 
 /// Writes a package; with a key, its signature beside it.
 fn file(server: &Server, plugin: &Plugin, key: Option<&SigningKey>) -> String {
-    let path: PathBuf = server.scratch().join(&format!("{}-{}.lectern", plugin.name, plugin.version));
+    let path: PathBuf = server.scratch().join(format!("{}-{}.lectern", plugin.name, plugin.version));
     let bytes = plugin.pack();
     std::fs::write(&path, &bytes).unwrap();
     if let Some(key) = key {
