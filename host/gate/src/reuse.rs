@@ -9,7 +9,7 @@
 //! - calls on instances that were used before: they may have answered from memory of other visitors;
 //! - calls at a binding with a shadow: the candidate is to see every request, so each one is a call of the live release too;
 //! - denials of visitors without identity: `rejected` of an authenticator, and a reply in the phase select to somebody unknown. A
-//!   decision that is found takes a microsecond and a call thirty: an outsider could tell what was asked before, and guess keys at
+//!   decision that is found takes half a microsecond and a call ten: an outsider could tell what was asked before, and guess keys at
 //!   the price of a walk. (A plugin that refuses somebody known without having asked who it is refuses everybody, and that is
 //!   found for the unknown too.) A challenge is learned: it is no denial yet, anonymous visitors of public content get one each time, and
 //!   whoever receives it learns nothing but what kind of request it was. So are all answers in the phase route, where nobody

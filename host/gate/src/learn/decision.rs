@@ -53,7 +53,7 @@ pub enum Learnable {
         ttl: Option<Duration>,
     },
     /// It may not. [`NotLearned::DenialWithoutIdentity`] is the caller's to see: never learn a denial of a visitor without
-    /// identity. A hit takes one microsecond and a call thirty: who measures that learns which paths are in use.
+    /// identity. A hit takes half a microsecond and a call ten: who measures that learns which paths are in use.
     No(NotLearned),
 }
 
