@@ -31,7 +31,7 @@ pub(super) fn run(args: &BuildArgs) -> anyhow::Result<()> {
     let bytes = package.parts.write().context("write the package")?;
     write_whole(&out, &bytes)?;
     println!("{} {}", package.manifest.name, package.manifest.version);
-    println!("  file    {}", out.display());
+    println!("  file    {}", out.strip_prefix(".").unwrap_or(&out).display());
     println!("  size    {} bytes, of which the component has {}", package.size_bytes, package.parts.component.len());
     println!("  digest  {}", package.digest);
     println!("  asks    {}", package.manifest.asked());
