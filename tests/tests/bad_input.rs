@@ -268,14 +268,15 @@ fn a_body_cut_in_the_middle() {
     ada().redeploy(&guid, &bytes);
 }
 
-/// Files below `directory` whose names say that they are unfinished.
+/// Files below `directory` whose place or name says that they are unfinished.
 fn temporary_files(directory: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
             found.extend(temporary_files(&path));
-        } else if path.to_string_lossy().contains("tmp") || path.to_string_lossy().contains("partial") {
+        } else if directory.ends_with(".tmp") || entry.file_name().to_string_lossy().contains("partial") {
+            // By its own place, not by the path of the data directory, which may lie below a `tmp` too.
             found.push(path);
         }
     }
