@@ -275,7 +275,9 @@ fn temporary_files(directory: &Path) -> Vec<std::path::PathBuf> {
         let path = entry.path();
         if path.is_dir() {
             found.extend(temporary_files(&path));
-        } else if directory.ends_with(".tmp") || entry.file_name().to_string_lossy().contains("partial") {
+        } else if directory.file_name().is_some_and(|name| name == ".tmp")
+            || entry.file_name().to_string_lossy().contains("partial")
+        {
             // By its own place, not by the path of the data directory, which may lie below a `tmp` too.
             found.push(path);
         }
