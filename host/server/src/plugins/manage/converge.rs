@@ -206,6 +206,7 @@ impl Plugins {
                     tracing::warn!(generation, "requests of an old chain are still running after ten minutes");
                     return;
                 }
+                // Nothing tells of the last reader; as fine as what is reported, and over within milliseconds.
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             tracing::info!(generation, drained_micros = micros(began), "the last request of an old chain has ended");
