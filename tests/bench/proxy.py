@@ -7,7 +7,8 @@ Contenders, all on loopback, all before `upstream` (tests/bench/upstream.rs: 100
                        authorization, worker bookkeeping, bridge
   lectern anonymous    the same for content that anybody may open, without a key
 The upstream is reached through Lectern as published content is: a bundle whose Python module replaces itself by the
-upstream program. Nothing in Lectern knows of the benchmark.
+upstream program. Nothing in Lectern knows of the benchmark. Lectern runs content as batch processes; nginx's upstreams are started so
+too, so that the kernel treats both alike.
 
 With `--contents N --keys M` the traffic is varied instead of one request repeated: 20,000 different requests for N content
 items by M keys, with long random paths and queries behind them, the same for every contender.
@@ -264,7 +265,9 @@ def start_nginx(stack):
     os.chmod(home, 0o777)
     stack.callback(shutil.rmtree, home, ignore_errors=True)
     for name in ("content", "judge"):
-        upstream = subprocess.Popen([TARGET / "upstream", f"{home}/{name}.sock"], stdin=subprocess.DEVNULL)
+        upstream = subprocess.Popen(
+            ["chrt", "--batch", "0", TARGET / "upstream", f"{home}/{name}.sock"], stdin=subprocess.DEVNULL
+        )
         stack.callback(upstream.kill)
         wait("the upstream", lambda name=name: os.path.exists(f"{home}/{name}.sock"))
         os.chmod(f"{home}/{name}.sock", 0o777)

@@ -29,6 +29,7 @@ print(json.dumps({
     "nofile": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     "fds": sorted(int(n) for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")),
     "stdin": os.readlink("/proc/self/fd/0"), "cwd": os.getcwd(),
+    "batch": os.sched_getscheduler(0) == os.SCHED_BATCH,
     "write_bundle": denied(lambda: open("new", "w")), "write_app": denied(lambda: open("app.py", "a")),
     "read_log_dir": denied(lambda: os.listdir(os.environ["JOBS"])),
     "private": denied(lambda: open(os.environ["HOME"] + "/x", "w")),
@@ -65,6 +66,7 @@ async fn a_worker_is_what_the_specification_says_and_no_more() {
     let ignored = u64::from_str_radix(seen["ignored"].as_str().unwrap(), 16).unwrap();
     assert_eq!(ignored & !(0b11 << 31), 1 << 12 | 1 << 24);
     assert_eq!((&seen["session"], &seen["group"]), (&true.into(), &true.into()));
+    assert_eq!(seen["batch"], true, "a worker must not interrupt the server");
     let mut env: Vec<_> = spec.env.clone();
     env.sort();
     let mut got: Vec<_> =
