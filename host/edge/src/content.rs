@@ -11,7 +11,7 @@ use lectern_domain::launch::Program;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
 use lectern_domain::{ContentGuid, Principal};
 use lectern_gate::{Forward, Head, Selected, TargetView};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use crate::access_log::chain;
 use crate::body::{EdgeBody, RequestBody};
@@ -74,9 +74,7 @@ pub(crate) async fn answer(
     if let Program::Static { primary } = &served.bundle.prepared.program {
         return files(visit, &head, &forward, &served, primary).await;
     }
-    // Only this request's own clones are left: the head is moved, not copied.
-    drop(target);
-    worker(visit, Arc::unwrap_or_clone(head), &forward, &base, &served).await
+    worker(visit, &head, &forward, &base, &served).await
 }
 
 /// What a request that may enter is for.
@@ -133,7 +131,7 @@ async fn files(
 
 async fn worker(
     visit: &mut Visit<'_>,
-    head: Head,
+    head: &Head,
     forward: &Forward,
     base: &str,
     served: &Served,
@@ -182,6 +180,10 @@ async fn worker(
                     return Err(bad_gateway());
                 }
                 request = *unsent;
+            }
+            Err(failure @ ExchangeError::Client { .. }) => {
+                debug!(request.id = visit.id.as_str(), error = %chain(&failure), "request broke off");
+                return Err(Notice::bad_request("The request broke off before its end."));
             }
             Err(failure) => {
                 error!(

@@ -32,6 +32,14 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a `Connection` field names anything besides the connection's own fate.
+pub(super) fn names_others(headers: &HeaderMap) -> bool {
+    let own =
+        |token: &[u8]| [&b"keep-alive"[..], b"close", b"upgrade"].iter().any(|own| token.eq_ignore_ascii_case(own));
+    let values = headers.get_all(header::CONNECTION).iter();
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).any(|token| !own(token.trim_ascii()))
+}
+
 /// The field names in a `Connection` field.
 fn named(connection: &HeaderValue) -> Vec<HeaderName> {
     let Ok(text) = connection.to_str() else { return Vec::new() };

@@ -1,24 +1,28 @@
 //! The bridge: carries a request to a worker over its Unix socket and the answer back. Nothing is held whole.
 
+mod answer;
+mod chunked;
 mod cookies;
 mod exchange;
 mod head;
 mod hop;
 mod location;
+mod outgoing;
 mod pool;
 mod tunnel;
 
 use std::sync::Arc;
 
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
 pub(crate) use exchange::{Exchange, ExchangeError, WorkerBody};
 pub(crate) use head::{Story, X_CORRELATION_ID, X_REQUEST_ID, apply, drop_session_cookie, target_uri, to_worker};
 pub(crate) use hop::{is_websocket_upgrade, remove_hop_by_hop};
+pub(crate) use outgoing::Outgoing;
 pub(crate) use pool::{clear as close_idle, sweep as sweep_idle};
 
-use crate::body::{EdgeBody, RequestBody};
+use crate::body::EdgeBody;
 use crate::config::Limits;
 use crate::request_id::RequestId;
 use crate::thread::Thread;
@@ -42,19 +46,19 @@ impl Crossing<'_> {
     pub(crate) async fn forward(
         &self,
         worker: &Arc<Worker>,
-        request: Request<RequestBody>,
+        request: Outgoing,
         client: &mut Option<OnUpgrade>,
     ) -> Result<Response<EdgeBody>, ExchangeError> {
         let answer = Exchange { worker, limits: self.limits }.send(request).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let (parts, body) = head::from_worker(answer, self.mount, self.host);
+            let (parts, body) = answer::from_worker(answer, self.mount, self.host);
             return Ok(Response::from_parts(parts, EdgeBody::worker(body)));
         }
         let Some(client) = client.take().filter(|_| is_websocket_upgrade(answer.headers())) else {
             return Err(ExchangeError::Unasked { job: worker.job().clone() });
         };
         let answer = tunnel::join(self.thread, self.watch, self.id.clone(), client, answer);
-        let (parts, ()) = head::from_worker(answer, self.mount, self.host);
+        let (parts, ()) = answer::from_worker(answer, self.mount, self.host);
         Ok(Response::from_parts(parts, EdgeBody::empty()))
     }
 }

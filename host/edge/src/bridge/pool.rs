@@ -2,33 +2,33 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
+use bytes::BytesMut;
 use tokio::net::UnixStream;
+use tokio_util::io::poll_read_buf;
 
-use crate::body::RequestBody;
 use crate::worker::Worker;
 
-/// Largest read buffer of a connection. Large answers are read in pieces of this size; below 64 KiB they cost more system
-/// calls than nginx's.
-const BUFFER_BYTES: usize = 64 * 1024;
+/// Bytes asked for by the first read of an answer: most heads, and small answers whole.
+const FIRST_READ: usize = 8 * 1024;
+/// Bytes asked for by the reads of a large answer. Below 64 KiB it costs more system calls than nginx's.
+const LARGE_READ: usize = 64 * 1024;
 
 /// How often a full accept queue is tried again, and the pause between. The queue of a worker that is busy in its
 /// interpreter empties within seconds or not at all.
 const FULL_TRIES: u32 = 250;
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 
-/// One connection to a worker, with the future that moves its bytes. The future is polled by whoever uses the
-/// connection, in its own task; an idle one moves nothing.
+/// One connection to a worker. Whoever uses it reads and writes in their own task; an idle one moves nothing.
 pub(crate) struct Upstream {
-    pub(crate) send: SendRequest<RequestBody>,
-    pub(crate) connection: Connection<TokioIo<UnixStream>, RequestBody>,
+    pub(super) stream: UnixStream,
+    /// Bytes that have arrived and belong to nobody yet.
+    pub(super) arrived: BytesMut,
+    next_read: usize,
 }
 
 impl Upstream {
@@ -46,17 +46,24 @@ impl Upstream {
             }
         };
         check_peer(&stream, worker)?;
-        let (send, connection) = http1::Builder::new()
-            .max_buf_size(BUFFER_BYTES)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
-        Ok(Box::new(Self { send, connection }))
+        Ok(Box::new(Self { stream, arrived: BytesMut::new(), next_read: FIRST_READ }))
     }
 
-    /// Whether the connection is open and waits for a request. Notices a worker that closed it.
-    fn is_usable(&mut self, cx: &mut Context<'_>) -> bool {
-        Pin::new(&mut self.connection).poll(cx).is_pending() && self.send.is_ready()
+    /// Reads more behind what has arrived; zero: the worker closed its side. Reads grow while they are filled.
+    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.arrived.reserve(self.next_read);
+        let room = self.arrived.capacity() - self.arrived.len();
+        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.arrived);
+        if matches!(read, Poll::Ready(Ok(read)) if read == room) {
+            self.next_read = (self.next_read * 2).min(LARGE_READ);
+        }
+        read
+    }
+
+    /// Whether the connection is open and silent, as it must be between requests.
+    fn is_usable(&self) -> bool {
+        let silent = || self.stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        self.arrived.is_empty() && silent()
     }
 }
 
@@ -83,21 +90,26 @@ thread_local! {
 }
 
 /// Takes an idle connection to the worker that is still open, the last used first.
-pub(crate) fn take(worker: &Worker, cx: &mut Context<'_>, idle_timeout: Duration) -> Option<Box<Upstream>> {
+pub(crate) fn take(worker: &Worker, idle_timeout: Duration) -> Option<Box<Upstream>> {
     loop {
-        let Idle { mut upstream, since } =
+        let Idle { upstream, since } =
             POOL.with_borrow_mut(|pool| pool.get_mut(&worker.serial()).and_then(VecDeque::pop_back))?;
-        if since.elapsed() < idle_timeout && upstream.is_usable(cx) {
+        if since.elapsed() < idle_timeout && upstream.is_usable() {
             return Some(upstream);
         }
     }
 }
 
-/// Keeps a connection whose exchange is over, if it can be used again; `most` per worker.
+/// Keeps a connection whose exchange is over, if nothing came behind it; `most` per worker. An idle connection wakes nobody:
+/// whoever takes it looks at it first.
 pub(crate) fn put(worker: &Worker, mut upstream: Box<Upstream>, most: usize) {
-    // An idle connection wakes nobody: whoever takes it looks at it first.
-    if !upstream.send.is_ready() && !upstream.is_usable(&mut Context::from_waker(Waker::noop())) {
+    if !upstream.arrived.is_empty() {
         return;
+    }
+    if upstream.next_read > FIRST_READ {
+        // An idle connection keeps no large buffer.
+        upstream.arrived = BytesMut::new();
+        upstream.next_read = FIRST_READ;
     }
     POOL.with_borrow_mut(|pool| {
         let idle = pool.entry(worker.serial()).or_default();

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::Response;
-use hyper::client::conn::http1::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt as _, copy_bidirectional_with_sizes};
@@ -31,10 +30,10 @@ pub(super) fn join(
     response: Response<WorkerBody>,
 ) -> Response<()> {
     let (head, body) = response.into_parts();
-    let (upstream, ended, in_flight) = body.into_parts();
+    let (upstream, in_flight) = body.into_parts();
     let notes = watch.clone();
     let tunnel = async move {
-        match joined(client, upstream, ended, &notes).await {
+        match joined(client, upstream, &notes).await {
             Ok((up, down)) => debug!(request.id = id.as_str(), bytes.up = up, bytes.down = down, "tunnel ended"),
             Err(error) => debug!(request.id = id.as_str(), %error, "tunnel broke"),
         }
@@ -51,19 +50,12 @@ pub(super) fn join(
 async fn joined(
     client: OnUpgrade,
     upstream: Option<Box<Upstream>>,
-    ended: bool,
     watch: &Watch,
 ) -> Result<(u64, u64), Box<dyn std::error::Error>> {
-    let mut connection = upstream.ok_or("the worker closed the connection")?.connection;
-    // HTTP is over on this connection when its future says so.
-    if !ended {
-        (&mut connection).await?;
-    }
-    let Parts { io, read_buf, .. } = connection.into_parts();
-    let mut worker = io.into_inner();
+    let Upstream { stream: mut worker, arrived, .. } = *upstream.ok_or("the worker closed the connection")?;
     let mut client = TokioIo::new(client.await?);
     watch.upgrade();
     // The worker's first messages may have come with its answer.
-    client.write_all(&read_buf).await?;
+    client.write_all(&arrived).await?;
     Ok(copy_bidirectional_with_sizes(&mut client, &mut worker, BUFFER_BYTES, BUFFER_BYTES).await?)
 }
