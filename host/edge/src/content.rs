@@ -39,8 +39,8 @@ pub(crate) async fn answer(
     visit.ending.set_content(guid);
     let target = Arc::new(TargetView { target: forward.target, content: Some(Arc::clone(&content)) });
     let asking = identify(visit, &head, &target).await?;
-    let (principal, visitor, challenge) = match asking {
-        Asking::User(principal, visitor) => (Some(principal), Some(visitor), None),
+    let (principal, vouched, challenge) = match asking {
+        Asking::User(principal, vouched) => (Some(principal), Some(vouched), None),
         Asking::Anonymous(challenge) => (None, None, challenge),
         Asking::Rejected => return Err(rejected()),
     };
@@ -55,7 +55,7 @@ pub(crate) async fn answer(
     if let Some(message) = &content.locked_message {
         return Err(locked(message));
     }
-    let forward = match select(visit, &head, &target, visitor.as_ref(), forward).await? {
+    let forward = match select(visit, &head, &target, principal.as_ref().zip(vouched.as_deref()), forward).await? {
         Selected::Forward(forward) => forward,
         Selected::Respond { reply, .. } => return Ok(reply.into_response(&head.method).map(EdgeBody::full)),
     };
@@ -72,7 +72,7 @@ pub(crate) async fn answer(
     };
     let served = Served { content, bundle, mount, principal, standing };
     if let Program::Static { primary } = &served.bundle.prepared.program {
-        return files(visit, &head, &forward, &served, primary).await;
+        return Box::pin(files(visit, &head, &forward, &served, primary)).await;
     }
     worker(visit, &head, &forward, &base, &served).await
 }

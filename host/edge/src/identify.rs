@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
+use lectern_domain::plugin::Phase;
 use lectern_domain::snapshot::Snapshot;
 use lectern_domain::{Principal, PrincipalVia, UserGuid};
-use lectern_gate::{Authenticated, Challenge, Forward, Head, Selected, TargetView, Visitor, Vouched};
+use lectern_gate::{Authenticated, Challenge, Forward, Head, Identity, Selected, TargetView, Visitor, Vouched};
 use tracing::{info, warn};
 
 use crate::body::EdgeBody;
@@ -14,8 +15,8 @@ use crate::serve::{Visit, gate_failed};
 
 /// Who is asking.
 pub(crate) enum Asking {
-    /// A known user whose account is not locked, and what plugins of the phase select may know of them.
-    User(Principal, Arc<Visitor>),
+    /// A known user whose account is not locked, and what the plugin said of them.
+    User(Principal, Arc<Vouched>),
     /// Nobody in particular; the challenge is for targets that do not admit anonymous visitors.
     Anonymous(Option<Arc<Challenge>>),
     /// Somebody with a bad credential, or whom a plugin knows and the server does not.
@@ -34,16 +35,7 @@ pub(crate) async fn identify(
         Authenticated::Identity(vouched) => match principal(&vouched, &visit.snapshot) {
             Some(principal) => {
                 visit.ending.set_principal(&principal.username);
-                // The account's name is the host's to say, whatever the plugin claims.
-                let stated = vouched.identity.claims.iter().filter(|(claim, _)| claim != "username").cloned();
-                let claims = stated.chain([("username".to_owned(), principal.username.clone())]).collect();
-                let visitor = Visitor {
-                    subject: principal.guid.to_string(),
-                    username: Some(principal.username.clone()),
-                    groups: vouched.identity.groups.clone(),
-                    claims,
-                };
-                Ok(Asking::User(principal, Arc::new(visitor)))
+                Ok(Asking::User(principal, vouched))
             }
             None => {
                 let subject = vouched.identity.subject.as_str();
@@ -64,11 +56,29 @@ pub(crate) async fn select(
     visit: &Visit<'_>,
     head: &Arc<Head>,
     target: &Arc<TargetView>,
-    visitor: Option<&Arc<Visitor>>,
+    known: Option<(&Principal, &Vouched)>,
     forward: Arc<Forward>,
 ) -> Result<Selected, Notice> {
     let gate = &visit.connection.thread.services.gate;
-    gate.select(&visit.chain, head, target, visitor, forward).await.map_err(|error| gate_failed(visit.id, &error))
+    let visitor = known
+        .filter(|_| !visit.chain.phase(Phase::Select).is_empty())
+        .map(|(principal, vouched)| Arc::new(visitor(principal, &vouched.identity)));
+    gate.select(&visit.chain, head, target, visitor.as_ref(), forward)
+        .await
+        .map_err(|error| gate_failed(visit.id, &error))
+}
+
+/// What plugins of the phase select may know of a user.
+fn visitor(principal: &Principal, identity: &Identity) -> Visitor {
+    // The account's name is the host's to say, whatever the plugin claims.
+    let stated = identity.claims.iter().filter(|(claim, _)| claim != "username").cloned();
+    let claims = stated.chain([("username".to_owned(), principal.username.clone())]).collect();
+    Visitor {
+        subject: principal.guid.to_string(),
+        username: Some(principal.username.clone()),
+        groups: identity.groups.clone(),
+        claims,
+    }
 }
 
 /// The principal of an identity: what the directory gave during the call, or else the account with that GUID. `None`: there is

@@ -10,6 +10,7 @@
 mod access_log;
 mod body;
 mod bridge;
+mod coarse;
 mod config;
 mod connection;
 mod content;

@@ -2,7 +2,7 @@
 //! whether they may, and the content, the API or a page of ours answers.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -64,7 +64,8 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
             let origin =
                 Origin::read(&connection.peer, &parts.headers, authority, &connection.thread.config.trusted_proxies);
             ending.set_client(origin.client);
-            let answering = answer(connection, &id, origin, parts, body, &mut ending);
+            // Pinned where it is made: moved once more it would be copied whole, some thousand bytes.
+            let answering = pin!(answer(connection, &id, origin, parts, body, &mut ending));
             in_time(connection, owes_body, answering).await
         }
     };
@@ -82,9 +83,8 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
 async fn in_time(
     connection: &Connection,
     owes_body: bool,
-    answering: impl Future<Output = Result<Response<EdgeBody>, Notice>>,
+    mut answering: Pin<&mut impl Future<Output = Result<Response<EdgeBody>, Notice>>>,
 ) -> Result<Response<EdgeBody>, Notice> {
-    let mut answering = pin!(answering);
     poll_fn(|cx| {
         if connection.watch.is_expired() {
             connection.watch.forgive();
@@ -200,12 +200,13 @@ async fn answer(
     let (chain, snapshot) = (services.gate.chain(), services.snapshot.load_full());
     let mut visit = Visit { connection, id, origin, body, upgrade, chain, snapshot, ending };
     if let Some(plugin) = plugin_page::plugin_of(&head.path) {
-        return plugin_page::answer(&mut visit, &head, plugin).await;
+        // Rare and large: every request would carry the room for it.
+        return Box::pin(plugin_page::answer(&mut visit, &head, plugin)).await;
     }
     match services.gate.route(&visit.chain, &head).await {
         Ok(Routed::Forward(forward)) => match forward.target {
             Target::Content(guid) => content::answer(&mut visit, head, forward, guid).await,
-            Target::System(target) => system::answer(&mut visit, head, forward, target).await,
+            Target::System(target) => Box::pin(system::answer(&mut visit, head, forward, target)).await,
         },
         Ok(Routed::Respond { reply, .. }) => Ok(reply.into_response(&head.method).map(EdgeBody::full)),
         Ok(Routed::NotMine) => Err(Notice::not_found()),

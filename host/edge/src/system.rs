@@ -23,12 +23,12 @@ pub(crate) async fn answer(
     target: System,
 ) -> Result<Response<EdgeBody>, Notice> {
     let view = Arc::new(TargetView { target: forward.target, content: None });
-    let (principal, visitor, rejected, challenge) = match identify(visit, &head, &view).await? {
-        Asking::User(principal, visitor) => (Some(principal), Some(visitor), false, None),
+    let (principal, vouched, rejected, challenge) = match identify(visit, &head, &view).await? {
+        Asking::User(principal, vouched) => (Some(principal), Some(vouched), false, None),
         Asking::Anonymous(challenge) => (None, None, false, challenge),
         Asking::Rejected => (None, None, true, None),
     };
-    let forward = match select(visit, &head, &view, visitor.as_ref(), forward).await? {
+    let forward = match select(visit, &head, &view, principal.as_ref().zip(vouched.as_deref()), forward).await? {
         Selected::Forward(forward) => forward,
         Selected::Respond { reply, .. } => return Ok(reply.into_response(&head.method).map(EdgeBody::full)),
     };

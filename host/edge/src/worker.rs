@@ -2,20 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
 use lectern_domain::{BundleId, ContentGuid, JobKey};
 
-static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
-static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);
+use crate::coarse::now_ms;
 
-fn now_ms() -> u64 {
-    u64::try_from(STARTED.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
+static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);
 
 /// One process that answers requests on a Unix socket.
 #[derive(Debug)]

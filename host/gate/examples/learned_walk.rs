@@ -70,7 +70,7 @@ fn main() {
         // Learned, and past the comparisons of new decisions. One after the other: a tree in which 10,000 walks find nothing rests.
         for request in &mut requests {
             for _ in 0..4 {
-                if let Walk::Miss(mut recorder) = learned.walk(request, 0) {
+                if let Walk::Miss(mut recorder) = learned.walk(request, || 0) {
                     recorder.ask(Question::PathPrefix(2), request);
                     recorder.ask(Question::header("authorization"), request);
                     let digest = *blake3::hash(request.authorization.as_bytes()).as_bytes();
@@ -86,7 +86,7 @@ fn main() {
         let before = cpu_ns();
         for _ in 0..walks {
             at = (at + 38_197) % size;
-            if let Walk::Hit(hit) = learned.walk(&mut requests[at], 0) {
+            if let Walk::Hit(hit) = learned.walk(&mut requests[at], || 0) {
                 black_box(&hit.decision);
             }
         }

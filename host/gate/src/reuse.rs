@@ -116,7 +116,8 @@ pub(crate) enum Found<D> {
 /// request's id.
 pub(crate) fn find<D: Decision>(tree: Option<&Learned<D>>, asker: &mut Evaluator<'_>) -> Found<D> {
     let Some(tree) = tree else { return Found::Call { recorder: Recorder::idle(), known: None } };
-    match tree.walk(asker, asker.backend.clock.unix_millis()) {
+    let clock = &asker.backend.clock;
+    match tree.walk(asker, || clock.unix_millis()) {
         Walk::Hit(Hit { decision, rerun: Some(recorder), .. }) => Found::Call { recorder, known: Some(decision) },
         Walk::Hit(Hit { decision, lines, rerun: None }) => {
             let id = asker.head.map_or("", |head| head.id.as_str());

@@ -68,15 +68,12 @@ pub(super) fn read(bytes: &mut BytesMut, method: &Method) -> Result<Option<Answe
         let from = (part.as_ptr() as usize).saturating_sub(bytes.as_ptr() as usize);
         from..from + part.len()
     };
-    let mut places = [const { (0..0, 0..0) }; FIELDS];
-    let count = parsed.headers.len();
-    for (to, field) in places.iter_mut().zip(parsed.headers.iter()) {
-        *to = (place(field.name.as_bytes()), place(field.value));
-    }
+    let places: Vec<_> =
+        parsed.headers.iter().map(|field| (place(field.name.as_bytes()), place(field.value))).collect();
     // The values stay where they arrived.
     let head = bytes.split_to(length).freeze();
-    let mut headers = HeaderMap::with_capacity(count);
-    for (name, value) in places.into_iter().take(count) {
+    let mut headers = HeaderMap::with_capacity(places.len());
+    for (name, value) in places {
         let bad = || Malformed::Field(String::from_utf8_lossy(&head[name.clone()]).into_owned());
         let value = HeaderValue::from_maybe_shared(head.slice(value)).map_err(|_| bad())?;
         headers.append(HeaderName::from_bytes(&head[name.clone()]).map_err(|_| bad())?, value);

@@ -145,7 +145,8 @@ mod tests {
     #[test]
     fn bodies_end_where_they_say() {
         // Bytes, data, what is left over (`None`: the body has not ended).
-        let cases: &[(&[u8], &[u8], Option<&[u8]>)] = &[
+        type Case<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>);
+        let cases: &[Case<'_>] = &[
             (b"0\r\n\r\n", b"", Some(b"")),
             (b"5\r\nhello\r\n0\r\n\r\n", b"hello", Some(b"")),
             (b"5\r\nhello\r\n0\r\n\r\nHTTP/1.1 200", b"hello", Some(b"HTTP/1.1 200")),

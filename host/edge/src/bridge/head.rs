@@ -233,7 +233,7 @@ fn tell(out: &mut BytesMut, head: &Head, story: &Story<'_>) {
     field(out, "x-forwarded-host", &[host]);
     let _ = write!(out, "x-forwarded-port: {}\r\n", origin.port);
     field(out, "x-forwarded-proto", &[scheme]);
-    put(out, "forwarded", origin.forwarded().as_bytes());
+    field(out, "forwarded", &[&origin.forwarded()]);
     if !prefix.is_empty() || !story.mount.is_empty() {
         field(out, "x-forwarded-prefix", &[prefix, story.mount]);
     }

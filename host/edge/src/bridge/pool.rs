@@ -5,12 +5,13 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::UnixStream;
 use tokio_util::io::poll_read_buf;
 
+use crate::coarse::now_ms;
 use crate::worker::Worker;
 
 /// Bytes asked for by the first read of an answer: most heads, and small answers whole.
@@ -81,7 +82,11 @@ fn check_peer(stream: &UnixStream, worker: &Worker) -> io::Result<()> {
 
 struct Idle {
     upstream: Box<Upstream>,
-    since: Instant,
+    since_ms: u64,
+}
+
+fn age(since_ms: u64) -> Duration {
+    Duration::from_millis(now_ms().saturating_sub(since_ms))
 }
 
 thread_local! {
@@ -92,9 +97,9 @@ thread_local! {
 /// Takes an idle connection to the worker that is still open, the last used first.
 pub(crate) fn take(worker: &Worker, idle_timeout: Duration) -> Option<Box<Upstream>> {
     loop {
-        let Idle { upstream, since } =
+        let Idle { upstream, since_ms } =
             POOL.with_borrow_mut(|pool| pool.get_mut(&worker.serial()).and_then(VecDeque::pop_back))?;
-        if since.elapsed() < idle_timeout && upstream.is_usable() {
+        if age(since_ms) < idle_timeout && upstream.is_usable() {
             return Some(upstream);
         }
     }
@@ -114,7 +119,7 @@ pub(crate) fn put(worker: &Worker, mut upstream: Box<Upstream>, most: usize) {
     POOL.with_borrow_mut(|pool| {
         let idle = pool.entry(worker.serial()).or_default();
         if idle.len() < most {
-            idle.push_back(Idle { upstream, since: Instant::now() });
+            idle.push_back(Idle { upstream, since_ms: now_ms() });
         }
     });
 }
@@ -123,7 +128,7 @@ pub(crate) fn put(worker: &Worker, mut upstream: Box<Upstream>, most: usize) {
 pub(crate) fn sweep(idle_timeout: Duration) {
     POOL.with_borrow_mut(|pool| {
         pool.retain(|_, idle| {
-            while idle.front().is_some_and(|first| first.since.elapsed() >= idle_timeout) {
+            while idle.front().is_some_and(|first| age(first.since_ms) >= idle_timeout) {
                 idle.pop_front();
             }
             !idle.is_empty()

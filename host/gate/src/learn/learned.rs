@@ -56,8 +56,8 @@ impl<D: Decision> Learned<D> {
         Self { shards: (0..threads.get()).map(shard).collect(), off: OnceLock::new() }
     }
 
-    /// Looks for the decision about the request that `asker` answers for.
-    pub fn walk<A: Ask + ?Sized>(&self, asker: &mut A, now_ms: u64) -> Walk<D> {
+    /// Looks for the decision about the request that `asker` answers for. The time is asked for where a decision ends.
+    pub fn walk<A: Ask + ?Sized>(&self, asker: &mut A, now_ms: impl FnOnce() -> u64) -> Walk<D> {
         if self.off.get().is_some() {
             return Walk::Off;
         }

@@ -73,7 +73,7 @@ impl<D: Decision> Tree<D> {
     }
 
     /// Looks for the decision about one request. Allocates nothing on a hit that is not compared.
-    pub(super) fn walk<A: Ask + ?Sized>(&mut self, asker: &mut A, now_ms: u64) -> Walk<D> {
+    pub(super) fn walk<A: Ask + ?Sized>(&mut self, asker: &mut A, now_ms: impl FnOnce() -> u64) -> Walk<D> {
         if self.off || self.worth.rests() {
             self.counted.rested += 1;
             return Walk::Off;
@@ -116,9 +116,9 @@ impl<D: Decision> Tree<D> {
     }
 
     #[expect(clippy::type_complexity, reason = "the parts of a hit, taken apart at once")]
-    fn hit(&mut self, leaf: u32, now_ms: u64) -> Option<(D, Option<Arc<[Line]>>, bool)> {
+    fn hit(&mut self, leaf: u32, now_ms: impl FnOnce() -> u64) -> Option<(D, Option<Arc<[Line]>>, bool)> {
         let one_in = u64::from(self.settings.rerun_one_in);
-        let leaf = self.graph.leaf_mut(leaf).filter(|leaf| !is_over(leaf.expires_ms, now_ms))?;
+        let leaf = self.graph.leaf_mut(leaf).filter(|leaf| leaf.expires_ms.is_none_or(|at| at > now_ms()))?;
         self.counted.hits += 1;
         let sampled = one_in > 0
             && mix(self.key.tree().wrapping_add(self.counted.hits.wrapping_mul(SPREAD))).is_multiple_of(one_in);

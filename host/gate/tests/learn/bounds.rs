@@ -45,7 +45,7 @@ fn a_hit_allocates_nothing() {
     }
     let learned = learned(&Settings { rerun_one_in: 0, ..Settings::default() });
     for _ in 0..4 {
-        match learned.walk(&mut Bare, 0) {
+        match learned.walk(&mut Bare, || 0) {
             Walk::Miss(mut recorder) => {
                 recorder.ask(Question::Method, &mut Bare);
                 recorder.ask(Question::header("x-tenant"), &mut Bare);
@@ -60,7 +60,7 @@ fn a_hit_allocates_nothing() {
     }
     let info = allocation_counter::measure(|| {
         for now_ms in 0..100 {
-            let Walk::Hit(hit) = learned.walk(&mut Bare, now_ms) else { panic!("no hit") };
+            let Walk::Hit(hit) = learned.walk(&mut Bare, || now_ms) else { panic!("no hit") };
             assert!(hit.rerun.is_none() && hit.lines.is_some());
         }
     });
@@ -83,7 +83,7 @@ fn what_is_too_large_is_not_learned() {
         }
     }
     let learned = Learned::new(NonZeroUsize::MIN, &Settings::default(), Key::from_words([1, 2, 3]));
-    let Walk::Miss(recorder) = learned.walk(&mut World::new(), 0) else { panic!("a hit") };
+    let Walk::Miss(recorder) = learned.walk(&mut World::new(), || 0) else { panic!("a hit") };
     assert_eq!(learned.learn(recorder, &Large, ALWAYS, 0), Outcome::NotLearned(NotLearned::TooLarge));
     assert_eq!(learned.learn(Recorder::idle(), &Large, ALWAYS, 0), Outcome::NotLearned(NotLearned::OtherTree));
 }

@@ -149,7 +149,7 @@ fn lines_are_written_again() {
         (Verdict(1), ALWAYS)
     };
     request(&learned, &mut guest, &mut World::new(), 0);
-    let Walk::Hit(hit) = learned.walk(&mut World::new(), 0) else { panic!("no hit") };
+    let Walk::Hit(hit) = learned.walk(&mut World::new(), || 0) else { panic!("no hit") };
     let lines: Vec<_> = hit.lines.unwrap().iter().map(|line| (line.level, line.text.to_string())).collect();
     assert_eq!(lines, [(tracing::Level::WARN, "odd".to_owned())]);
 }
@@ -158,7 +158,7 @@ fn lines_are_written_again() {
 fn a_call_is_learned_only_by_the_tree_that_it_walked() {
     let (ours, other) = (learned(&Settings::default()), Key::from_words([4, 5, 6]));
     let theirs = Learned::new(NonZeroUsize::MIN, &Settings::default(), other);
-    let Walk::Miss(mut recorder) = ours.walk(&mut World::new(), 0) else { panic!("a hit") };
+    let Walk::Miss(mut recorder) = ours.walk(&mut World::new(), || 0) else { panic!("a hit") };
     let (verdict, learnable) = key_guest(&mut recorder, &mut World::new());
     let outcome = theirs.learn(recorder, &verdict, learnable, 0);
     assert_eq!(outcome, Outcome::NotLearned(NotLearned::OtherTree));

@@ -35,7 +35,7 @@ proptest! {
         let mut seen = String::new();
         for n in (from..from + 12).chain(from..from + 12) {
             let mut world = secretive(n);
-            let walk = learned.walk(&mut world.clone(), 0);
+            let walk = learned.walk(&mut world.clone(), || 0);
             seen += &format!("{walk:?}");
             if let Walk::Miss(mut recorder) = walk {
                 Program(guest).call(&mut recorder, &mut world.clone());

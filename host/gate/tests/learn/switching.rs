@@ -89,7 +89,7 @@ fn an_answer_that_changed_between_walk_and_comparison_is_no_difference() {
     };
     let mut world = World::new();
     request(&learned, &mut guest, &mut world, 0);
-    let Walk::Hit(hit) = learned.walk(&mut world, 0) else { panic!("no hit") };
+    let Walk::Hit(hit) = learned.walk(&mut world, || 0) else { panic!("no hit") };
     let mut recorder = hit.rerun.unwrap();
     world.stamps.insert("ada".into(), 5);
     let (verdict, learnable) = guest(&mut recorder, &mut world);

@@ -247,7 +247,7 @@ pub(crate) fn request(
     world: &mut World,
     now_ms: u64,
 ) -> (Verdict, How) {
-    match learned.walk(world, now_ms) {
+    match learned.walk(world, || now_ms) {
         Walk::Hit(hit) => match hit.rerun {
             None => (hit.decision, How::Hit),
             Some(mut recorder) => {
