@@ -1,10 +1,13 @@
 //! What the listener is told: addresses, threads and limits, each with a default and its reason.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use lectern_domain::admission::QUEUE_LIMIT;
+
+use crate::tls::TlsSlot;
 
 /// Most header fields of one request; more are answered 431. hyper's own bound: below it, heads are parsed without an
 /// allocation.
@@ -19,6 +22,8 @@ pub struct EdgeConfig {
     pub threads: usize,
     /// Networks whose hosts may say, with `X-Forwarded-…`, for whom they speak. Empty: nobody may.
     pub trusted_proxies: Vec<IpNet>,
+    /// What handshakes are made with, where the listener speaks TLS. Plain HTTP is then not served.
+    pub tls: Option<Arc<TlsSlot>>,
     /// Limits of connections and requests.
     pub limits: Limits,
     /// Time-outs of content that sets none.
@@ -32,6 +37,7 @@ impl EdgeConfig {
             listen,
             threads: 0,
             trusted_proxies: Vec::new(),
+            tls: None,
             limits: Limits::default(),
             content: ContentTimeouts::default(),
         }
@@ -46,6 +52,9 @@ pub struct Limits {
     /// How long a client may take to send the head of a request, counted from its first byte (or from connecting). Long
     /// enough for a bad mobile link, short enough that slow senders cannot hold connections for long.
     pub header_timeout: Duration,
+    /// How long a TLS handshake may take, counted from connecting. A good one takes two round trips, on a bad mobile link two or
+    /// three seconds; less than the head, which is the client's own to write.
+    pub handshake_timeout: Duration,
     /// How long a connection is kept between two requests. Longer than the 60 seconds for which load balancers keep
     /// theirs, so that they never send on a connection that closes here.
     pub idle_timeout: Duration,
@@ -71,6 +80,7 @@ impl Default for Limits {
         Self {
             header_bytes: 32 * 1024,
             header_timeout: Duration::from_secs(15),
+            handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             io_timeout: Duration::from_secs(600),
             connections_per_thread: 10_000,

@@ -40,8 +40,9 @@ pub(crate) struct Connection {
     pub(crate) watch: Arc<Watch>,
 }
 
-/// Serves one connection until either side ends it. `socket` may be a plain or an encrypted one.
-pub(crate) async fn run<S>(socket: S, connection: Connection)
+/// Serves one connection until either side ends it. `socket` may be a plain or an encrypted one; a client that has `agreed` on a
+/// protocol in its handshake may speak no other.
+pub(crate) async fn run<S>(socket: S, connection: Connection, agreed: Option<Protocol>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -53,6 +54,9 @@ where
         Some(Err(error)) => return debug!(%error, client.ip = %connection.peer.ip, "connection broke"),
     };
     let peer = connection.peer.ip;
+    if agreed.is_some_and(|agreed| agreed != protocol) {
+        return debug!(client.ip = %peer, ?agreed, spoken = ?protocol, "another protocol than agreed on");
+    }
     let limits = &connection.thread.config.limits;
     let header_bytes = limits.header_bytes;
     let connection = Rc::new(connection);
@@ -142,13 +146,13 @@ where
 }
 
 /// Waits for the client's first bytes: asked to finish, it gives up (`None`) unless they are there.
-struct Waits<F> {
+pub(crate) struct Waits<F> {
     future: Pin<Box<F>>,
     finishing: bool,
 }
 
 impl<F: Future> Waits<F> {
-    fn new(future: F) -> Self {
+    pub(crate) fn new(future: F) -> Self {
         Self { future: Box::pin(future), finishing: false }
     }
 }
@@ -170,7 +174,7 @@ impl<F: Future> Stoppable for Waits<F> {
     }
 }
 
-/// A tunnel, which has no end of its own: asked to finish, it goes on for as long as it may.
+/// A tunnel, which has no end of its own, or a handshake, which ends soon: asked to finish, it goes on for as long as it may.
 pub(crate) struct Tunnel<F>(Pin<Box<F>>);
 
 impl<F: Future> Tunnel<F> {

@@ -30,6 +30,7 @@ mod statics;
 mod strip;
 mod system;
 mod thread;
+mod tls;
 mod watch;
 mod worker;
 
@@ -39,4 +40,5 @@ pub use listener::{BindError, Edge, RunError, Stopped};
 pub use request_id::RequestId;
 pub use services::{Caller, Health, NewSession, Services, Sessions, SignIn, SystemService, Trees, Unavailable};
 pub use strip::strip;
+pub use tls::{KeyMismatch, PemError, TlsAuthorities, TlsChain, TlsConfig, TlsKey, TlsPolicy, TlsSlot, TlsVersion};
 pub use worker::{InFlight, StartFailure, Worker, Workers};

@@ -22,6 +22,7 @@ use crate::origin::Peer;
 use crate::queue::Queues;
 use crate::services::Services;
 use crate::thread::Thread;
+use crate::tls;
 
 /// Clients that may wait in the kernel for being accepted, per thread; the kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 1_024;
@@ -219,9 +220,14 @@ fn take(thread: &Rc<Thread>, stream: TcpStream, peer: SocketAddr) {
     if let Err(error) = stream.set_nodelay(true) {
         return error!(%error, client.ip = %peer.ip(), "set nodelay");
     }
-    let peer = Peer::new(peer, Scheme::Http, &thread.config.trusted_proxies);
+    let tls = thread.config.tls.as_ref();
+    let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
+    let peer = Peer::new(peer, scheme, &thread.config.trusted_proxies);
     let connection = Connection { thread: thread.clone(), peer, watch: thread.watch() };
-    thread.spawn(connection::run(stream, connection));
+    match tls {
+        None => thread.spawn(connection::run(stream, connection, None)),
+        Some(tls) => thread.spawn(tls::run(stream, connection, tls.current())),
+    }
 }
 
 /// Whether a failed accept concerns one client that is already gone.

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 use ipnet::IpNet;
-use lectern_gate::Scheme;
+use lectern_gate::{ClientCertificate, Scheme};
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -29,12 +30,14 @@ pub(crate) struct Peer {
     pub(crate) trusted: bool,
     /// Whether the connection is encrypted here.
     pub(crate) scheme: Scheme,
+    /// The certificate that it proved to hold, verified.
+    pub(crate) certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl Peer {
     pub(crate) fn new(peer: SocketAddr, scheme: Scheme, trusted: &[IpNet]) -> Self {
         let ip = peer.ip().to_canonical();
-        Self { ip, ip_value: value(&ip.to_string()), trusted: is_trusted(ip, trusted), scheme }
+        Self { ip, ip_value: value(&ip.to_string()), trusted: is_trusted(ip, trusted), scheme, certificate: None }
     }
 }
 

@@ -194,7 +194,7 @@ async fn answer(
         query: uri.query().map(str::to_owned),
         client_ip: origin.client,
         peer_ip: connection.peer.ip,
-        certificate: None,
+        certificate: connection.peer.certificate.clone(),
         headers,
     });
     let (chain, snapshot) = (services.gate.chain(), services.snapshot.load_full());

@@ -54,6 +54,8 @@ enum Phase {
     Busy = 2,
     /// Upgraded: bytes pass both ways.
     Tunnel = 3,
+    /// TLS is not agreed on yet.
+    Handshake = 4,
 }
 
 /// What the connection has been told; each includes those before it.
@@ -122,6 +124,7 @@ impl Watch {
             0 => Phase::Idle,
             1 => Phase::Head,
             2 => Phase::Busy,
+            4 => Phase::Handshake,
             _ => Phase::Tunnel,
         }
     }
@@ -142,6 +145,16 @@ impl Watch {
     /// Bytes went to the client.
     pub(crate) fn note_write(&self) {
         self.wrote_ms.store(self.clock.now_ms(), Relaxed);
+    }
+
+    /// The connection begins with a handshake, which has a limit of its own.
+    pub(crate) fn shake_hands(&self) {
+        self.enter(Phase::Handshake);
+    }
+
+    /// The handshake is over: a head is waited for.
+    pub(crate) fn greeted(&self) {
+        self.enter(Phase::Head);
     }
 
     /// The connection speaks HTTP/2: many requests at a time, and bytes of its own between them.
@@ -248,6 +261,7 @@ impl Watch {
                 }
             }
             Phase::Head if past(since, limits.header_timeout) => self.cut(),
+            Phase::Handshake if past(since, limits.handshake_timeout) => self.cut(),
             Phase::Busy | Phase::Tunnel if self.is_over(now_ms, since) => {
                 let answers = self.phase() == Phase::Busy && !self.multiplexed.load(Relaxed);
                 if answers && !self.expired.swap(true, Relaxed) {
@@ -257,7 +271,7 @@ impl Watch {
                     self.cut();
                 }
             }
-            Phase::Head | Phase::Busy | Phase::Tunnel => {}
+            Phase::Head | Phase::Handshake | Phase::Busy | Phase::Tunnel => {}
         }
     }
 
@@ -307,7 +321,9 @@ impl Watches {
 
 /// How often connections are looked at: a tenth of the shortest limit, between ten and 500 milliseconds.
 pub(crate) fn sweep_period(limits: &Limits) -> Duration {
-    let shortest = limits.header_timeout.min(limits.idle_timeout).min(limits.io_timeout);
+    let shortest = [limits.handshake_timeout, limits.idle_timeout, limits.io_timeout]
+        .into_iter()
+        .fold(limits.header_timeout, Duration::min);
     (shortest / 10).clamp(Duration::from_millis(10), Duration::from_millis(500))
 }
 
@@ -353,6 +369,21 @@ mod tests {
             assert_eq!(bench.at(second), FINE);
         }
         assert_eq!(bench.at(16), CUT);
+    }
+
+    #[test]
+    fn a_handshake_has_a_time_of_its_own_and_the_head_another() {
+        let bench = Bench::new();
+        bench.watch.shake_hands();
+        bench.watch.note_read();
+        assert_eq!(bench.at(10), FINE);
+        assert_eq!(bench.at(11), CUT);
+        let bench = Bench::new();
+        bench.watch.shake_hands();
+        assert_eq!(bench.at(9), FINE);
+        bench.watch.greeted();
+        assert_eq!(bench.at(24), FINE);
+        assert_eq!(bench.at(25), CUT);
     }
 
     #[test]

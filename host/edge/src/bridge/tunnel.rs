@@ -57,5 +57,7 @@ async fn joined(
     watch.upgrade();
     // The worker's first messages may have come with its answer.
     client.write_all(&arrived).await?;
+    // An encrypted one may keep what does not fit into the socket at once.
+    client.flush().await?;
     Ok(copy_bidirectional_with_sizes(&mut client, &mut worker, BUFFER_BYTES, BUFFER_BYTES).await?)
 }

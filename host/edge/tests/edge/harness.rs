@@ -32,7 +32,7 @@ use lectern_edge::{
 };
 use lectern_gate::{Backend, Chain, Compiler, Directory, Gate, PasswordRefusal, Spec};
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -196,6 +196,11 @@ fn grants() -> Grants {
 
 /// A gate with the shipped components, and before them `first`, which both routes and authenticates.
 pub(crate) fn gate(first: Option<Vec<u8>>) -> Arc<Gate> {
+    gate_with(first, Vec::new())
+}
+
+/// The same, with more plugins that are asked first who somebody is.
+pub(crate) fn gate_with(first: Option<Vec<u8>>, asked: Vec<Spec>) -> Arc<Gate> {
     let load = move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let gate =
@@ -212,6 +217,9 @@ pub(crate) fn gate(first: Option<Vec<u8>>) -> Arc<Gate> {
                 (Phase::Authenticate, key.unwrap()),
                 (Phase::Authenticate, login.unwrap()),
             ];
+            for (at, spec) in asked.into_iter().enumerate() {
+                places.insert(at, (Phase::Authenticate, gate.load(spec).await.unwrap()));
+            }
             if let Some(component) = first {
                 let first = gate.load(Spec::new("hostile", &component).granting(grants())).await.unwrap();
                 places.insert(0, (Phase::Authenticate, first.clone()));
@@ -474,10 +482,7 @@ impl World {
 
     /// Opens a connection that speaks HTTP/1.1.
     pub(crate) async fn connect(&self) -> Client {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        Client { sender }
+        Client::over(TcpStream::connect(self.address).await.unwrap()).await
     }
 
     /// Sends bytes and reads all that comes until the edge closes, or `SOON`.
@@ -503,6 +508,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Speaks HTTP/1.1 over an open connection.
+    pub(crate) async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Self { sender }
+    }
+
     /// Sends a request and reads the whole answer.
     pub(crate) async fn send(&mut self, request: Request<Body>) -> Answer {
         let response = self.begin(request).await.unwrap();

@@ -4,6 +4,7 @@
 
 mod access;
 mod admission;
+mod authority;
 mod bodies;
 mod bridge;
 mod harness;
@@ -14,4 +15,5 @@ mod sessions;
 mod smuggling;
 mod stop;
 mod system;
+mod tls;
 mod websocket;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_edge::Worker;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::harness::{LISTED, PUBLIC, SOON, Setup, World, mount, snapshot, until};
@@ -13,7 +13,7 @@ const ACCEPT: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\
                       sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// A worker that accepts, greets in the same packet, and then sends back what it gets.
-fn echo(world: &World) -> Arc<Worker> {
+pub(crate) fn echo(world: &World) -> Arc<Worker> {
     let worker = world.raw_worker(1, |mut stream: UnixStream| async move {
         let mut buffer = vec![0; 64 * 1024];
         let read = stream.read(&mut buffer).await.unwrap_or(0);
@@ -33,7 +33,7 @@ fn echo(world: &World) -> Arc<Worker> {
     worker
 }
 
-fn handshake(target: &str, more: &str) -> String {
+pub(crate) fn handshake(target: &str, more: &str) -> String {
     format!(
         "GET {target} HTTP/1.1\r\nhost: x\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
@@ -41,7 +41,7 @@ fn handshake(target: &str, more: &str) -> String {
 }
 
 /// Reads until `end` has come.
-async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+pub(crate) async fn read_until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> String {
     let mut text = Vec::new();
     let read = async {
         while !text.ends_with(end.as_bytes()) {
