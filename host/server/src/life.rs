@@ -19,6 +19,7 @@ use crate::health::ServerHealth;
 use crate::host::{self, DirectoryLock};
 use crate::paths::Paths;
 use crate::store::MetadataStore;
+use crate::tls::Renewal;
 use crate::view::View;
 use parts::Parts;
 
@@ -29,9 +30,14 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let _lock = DirectoryLock::take(&paths)?;
     let mut stop_asked = StopSignals::listen()?;
     say_limits();
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let renewal = config.server.tls.as_ref().map(Renewal::begin).transpose()?;
     // The address is taken before anything is started that would have to be stopped again.
-    let edge = Edge::bind(parts::edge_config(&config)).context("bind server.listen")?;
-    println!("listening on http://{}", edge.address());
+    let listener = parts::edge_config(&config, renewal.as_ref().map(Renewal::slot));
+    let edge = Edge::bind(listener).context("bind server.listen")?;
+    println!("listening on {}://{}", config.server.scheme(), edge.address());
     let _ = std::io::stdout().flush();
 
     let store = tokio::select! {
@@ -40,6 +46,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     };
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
+    if let Some(renewal) = renewal {
+        tasks.spawn(renewal.follow(stop.clone()));
+    }
     let watch = store.watch(stop.clone());
     let outcome = serve(&config, &paths, &store, edge, &mut stop_asked, &stop, &tasks).await;
     stop.cancel();

@@ -24,6 +24,7 @@ mod sessions;
 mod store;
 mod system;
 mod tidy;
+mod tls;
 mod trees;
 mod view;
 

@@ -32,8 +32,8 @@ const TYPES: [(&str, &str); 20] = [
     ("1.2.840.113549.1.9.1", "emailAddress"),
 ];
 
-/// The name as text: the last part first, commas between parts, a plus between the attributes of one part. `None`: an attribute
-/// could not be written.
+/// The name as text: the last part first, commas between parts, a plus between the attributes of one part. Their order is free; here
+/// it is what openssl and nginx print, the last first. `None`: an attribute could not be written.
 pub(super) fn rfc4514(name: &X509Name<'_>) -> Option<String> {
     let parts: Vec<_> = name.iter_rdn().collect();
     let mut text = String::new();
@@ -41,7 +41,8 @@ pub(super) fn rfc4514(name: &X509Name<'_>) -> Option<String> {
         if at > 0 {
             text.push(',');
         }
-        for (at, attribute) in part.iter().enumerate() {
+        let attributes: Vec<_> = part.iter().collect();
+        for (at, attribute) in attributes.into_iter().rev().enumerate() {
             if at > 0 {
                 text.push('+');
             }

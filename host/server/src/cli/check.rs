@@ -20,7 +20,7 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(args: &CheckArgs) -> ExitCode {
-    let result = args.config.try_load();
+    let result = args.config.try_load_whole();
     if args.json {
         let (mistakes, keys) = match &result {
             Ok(config) => {
@@ -33,7 +33,8 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
             }
             Err(mistakes) => (mistakes.clone(), Vec::new()),
         };
-        let mut answer = json!({"valid": result.is_ok(), "mistakes": mistakes});
+        let warnings = result.as_ref().map(|config| config.warnings.clone()).unwrap_or_default();
+        let mut answer = json!({"valid": result.is_ok(), "mistakes": mistakes, "warnings": warnings});
         if args.print {
             answer["keys"] = keys.into();
         }
@@ -42,6 +43,9 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
     }
     match result {
         Ok(config) => {
+            for warning in &config.warnings {
+                eprintln!("warning: {warning}");
+            }
             if args.print {
                 let width = config.effective.iter().map(|e| e.key.len()).max().unwrap_or(0);
                 for e in &config.effective {

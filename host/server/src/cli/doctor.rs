@@ -75,6 +75,7 @@ pub(super) fn run(args: &DoctorArgs) -> ExitCode {
 async fn examine(config: &Config) -> Vec<Finding> {
     let paths = Paths::new(&config.data);
     let mut findings = vec![account(), directory(config, &paths), address(config)];
+    findings.extend(tls(config));
     findings.push(database(config).await);
     findings.extend(languages(config, &paths).await);
     findings.push(tool("bubblewrap", "bwrap", "apt-get install bubblewrap", "content is confined less"));
@@ -114,6 +115,19 @@ fn address(config: &Config) -> Finding {
             "a server may be running already; else choose another with --listen or server.listen",
         ),
     }
+}
+
+/// The certificate of a listener that speaks HTTPS. Files that cannot be used were a mistake before.
+fn tls(config: &Config) -> Option<Finding> {
+    let tls = config.server.tls.as_ref()?;
+    Some(match crate::tls::load(tls) {
+        Ok((loaded, warnings)) if warnings.is_empty() => Finding::good(
+            "TLS",
+            format!("the certificate of {:?} is valid until {}", loaded.subject(), loaded.valid_until()),
+        ),
+        Ok(_) => Finding::lacking("TLS", config.warnings.join("; "), "renew it; the running server takes it by itself"),
+        Err(error) => Finding::bad("TLS", chain(&error), "see server.tls in docs/operating.md"),
+    })
 }
 
 async fn database(config: &Config) -> Finding {

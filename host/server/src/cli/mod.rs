@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, Layers};
+use crate::config::{Config, Layers, Seen, TlsFiles};
 
 /// Publishes R and Python work: runs it as supervised processes behind a gate of WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -81,7 +81,7 @@ struct SuperviseArgs {
 impl ConfigArgs {
     /// Reads all layers and makes the configuration. Mistakes are printed, one a line, and give exit status 2.
     pub(crate) fn load(&self) -> Result<Config, ExitCode> {
-        let mistakes = match self.try_load() {
+        let mistakes = match self.try_load_whole() {
             Ok(config) => return Ok(config),
             Err(mistakes) => mistakes,
         };
@@ -97,7 +97,16 @@ impl ConfigArgs {
     }
 
     /// The same without printing: every mistake as a line of text.
+    pub(crate) fn try_load_whole(&self) -> Result<Config, Vec<String>> {
+        self.resolve(crate::tls::look)
+    }
+
+    /// The configuration for those who only want to find a running server: into its files nobody looks.
     pub(crate) fn try_load(&self) -> Result<Config, Vec<String>> {
+        self.resolve(|_| Seen::default())
+    }
+
+    fn resolve(&self, look: impl FnOnce(&TlsFiles) -> Seen) -> Result<Config, Vec<String>> {
         let mut layers = Layers::default();
         if let Some(file) = &self.config {
             layers.add_file(file).map_err(|error| vec![chain(&error)])?;
@@ -112,7 +121,7 @@ impl ConfigArgs {
         }
         let base = std::env::current_dir().map_err(|error| vec![format!("find the working directory: {error}")])?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Config::resolve(layers, &base, cores).map_err(|list| list.iter().map(ToString::to_string).collect())
+        Config::resolve(layers, &base, cores, look).map_err(|list| list.iter().map(ToString::to_string).collect())
     }
 }
 

@@ -69,15 +69,27 @@ impl Layers {
             let Value::Table(keys) = value else {
                 return Err(LoadError::OutsideSection { path: path.to_owned(), key: section });
             };
-            for (key, value) in keys {
-                let given = Given { value, origin: Origin::File(path.to_owned()) };
-                self.values.insert(format!("{section}.{key}"), given);
-            }
+            self.add_keys(path, &section, keys);
         }
         Ok(())
     }
 
-    /// Adds the environment's values: `LECTERN_SERVER__LISTEN` is `server.listen`. Names without two underscores after
+    /// Adds the keys of a section, and of sections in it: `[server.tls]`.
+    fn add_keys(&mut self, path: &Path, section: &str, keys: toml::Table) {
+        for (key, value) in keys {
+            let dotted = format!("{section}.{key}");
+            match value {
+                Value::Table(keys) => self.add_keys(path, &dotted, keys),
+                value => {
+                    let given = Given { value, origin: Origin::File(path.to_owned()) };
+                    self.values.insert(dotted, given);
+                }
+            }
+        }
+    }
+
+    /// Adds the environment's values: `LECTERN_SERVER__LISTEN` is `server.listen`, and `LECTERN_SERVER__TLS__KEY_FILE` is
+    /// `server.tls.key_file`. Names without two underscores after
     /// the section (`LECTERN_API_KEY`) are not configuration keys and are left alone.
     pub(crate) fn add_environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
         for (name, text) in variables {
@@ -88,7 +100,7 @@ impl Layers {
             let Some((section, key)) = name.strip_prefix("LECTERN_").and_then(|rest| rest.split_once("__")) else {
                 continue;
             };
-            let dotted = format!("{}.{}", section.to_ascii_lowercase(), key.to_ascii_lowercase());
+            let dotted = format!("{}.{}", section.to_ascii_lowercase(), key.to_ascii_lowercase().replace("__", "."));
             self.values.insert(dotted, Given { value: Value::String(text), origin: Origin::Environment(name) });
         }
     }
@@ -119,6 +131,18 @@ mod tests {
         assert_eq!(layers.values["server.listen"].value.as_str(), Some("127.0.0.1:3"));
         assert_eq!(layers.values["server.threads"].value.as_integer(), Some(3));
         assert_eq!(layers.values.len(), 2);
+    }
+
+    #[test]
+    fn sections_have_sections() {
+        let mut layers = Layers::default();
+        let text = "[server]\nthreads = 3\n[server.tls]\ncert_file = \"a\"\nkey_file = \"b\"\n";
+        layers.add_toml(Path::new("lectern.toml"), text).unwrap();
+        let variable = ("LECTERN_SERVER__TLS__KEY_FILE".to_owned(), "c".to_owned());
+        layers.add_environment([variable].into_iter());
+        let given: Vec<_> = layers.values.iter().map(|(key, given)| (key.as_str(), given.value.to_string())).collect();
+        let expected = [("server.threads", "3"), ("server.tls.cert_file", "\"a\""), ("server.tls.key_file", "\"c\"")];
+        assert_eq!(given, expected.map(|(key, value)| (key, value.to_owned())));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Configuration: one typed value, made from defaults, `lectern.toml`, the environment and the command line.
 //!
-//! [`Config::resolve`] is pure: it takes the layers as values and reports every mistake at once, each with its key, the
-//! value given, where it came from and the form that is allowed. Nothing is started before it has succeeded.
+//! [`Config::resolve`] takes the layers as values and reports every mistake at once, each with its key, the value given, where it
+//! came from and the form that is allowed. It touches nothing itself: what there is to see in files it is told by an argument.
+//! Nothing is started before it has succeeded.
 
 mod layers;
 mod reader;
 mod resolve;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 pub(crate) use layers::Layers;
 pub(crate) use reader::Effective;
+pub(crate) use tls::{Finding, Seen, Tls, TlsFiles};
 
 use crate::plugins::Allowed;
 
@@ -31,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// Every key with its value as printed (secrets hidden) and its origin, in the order of the documentation.
     pub(crate) effective: Vec<Effective>,
+    /// What is allowed and will not do, one line each.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// `[server]`: addresses and how it stops.
@@ -46,6 +51,15 @@ pub(crate) struct Server {
     pub(crate) threads: usize,
     /// How long requests in flight may take after a stop was asked for.
     pub(crate) stop_grace: Duration,
+    /// With what HTTPS is served; plain HTTP without.
+    pub(crate) tls: Option<Tls>,
+}
+
+impl Server {
+    /// The word before the address: `http` or `https`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
 }
 
 /// `[data]`: where things are kept.

@@ -200,6 +200,17 @@ impl Reader {
         self.mistakes.push(Mistake { key: key.to_owned(), value, origin, allowed });
     }
 
+    /// Whether something about this key is wrong already.
+    pub(super) fn is_mistaken(&self, key: &str) -> bool {
+        self.mistakes.iter().any(|mistake| mistake.key == key)
+    }
+
+    /// The value in force, if somebody gave one.
+    pub(super) fn given(&self, key: &str) -> Option<String> {
+        let default = Origin::Default.to_string();
+        self.effective.iter().find(|e| e.key == key && e.origin != default).map(|e| e.value.clone())
+    }
+
     /// What remains was not asked for by anyone: unknown keys.
     pub(super) fn refuse_unknown(&mut self) {
         for (key, given) in std::mem::take(&mut self.layers.values) {

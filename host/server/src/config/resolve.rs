@@ -8,7 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::layers::Layers;
 use super::reader::{Mistake, Reader};
-use super::{Bootstrap, Config, Content, Data, Database, Gate, Language, Log, LogFormat, Sandbox, Secret, Server};
+use super::tls::tls;
+use super::{
+    Bootstrap, Config, Content, Data, Database, Gate, Language, Log, LogFormat, Sandbox, Secret, Seen, Server, TlsFiles,
+};
 
 /// Longest any time-out may be set to: 30 days, the most the clients know.
 const MONTH: u64 = 2_592_000;
@@ -16,11 +19,19 @@ const MONTH: u64 = 2_592_000;
 impl Config {
     /// Makes the configuration from its layers, or says everything that is wrong with them.
     ///
-    /// `base` is what relative paths are relative to; `cores` is how many this machine has.
-    pub(crate) fn resolve(layers: Layers, base: &Path, cores: usize) -> Result<Self, Vec<Mistake>> {
+    /// `base` is what relative paths are relative to; `cores` is how many this machine has; `look` looks into the files of
+    /// `[server.tls]`, so that what is wrong there is said together with all else.
+    pub(crate) fn resolve(
+        layers: Layers,
+        base: &Path,
+        cores: usize,
+        look: impl FnOnce(&TlsFiles) -> Seen,
+    ) -> Result<Self, Vec<Mistake>> {
         let bootstrap_secret = layers.bootstrap_secret.clone();
         let mut read = Reader::new(layers, base);
-        let server = server(&mut read, cores);
+        let mut warnings = Vec::new();
+        let mut server = server(&mut read, cores);
+        server.tls = tls(&mut read, look, &mut warnings);
         let data = data(&mut read);
         let database = database(&mut read);
         let bootstrap = Bootstrap {
@@ -46,7 +57,7 @@ impl Config {
             return Err(read.mistakes);
         }
         let effective = read.effective;
-        Ok(Self { server, data, database, bootstrap, python, r, content, sandbox, gate, log, effective })
+        Ok(Self { server, data, database, bootstrap, python, r, content, sandbox, gate, log, effective, warnings })
     }
 }
 
@@ -71,6 +82,7 @@ fn server(read: &mut Reader, cores: usize) -> Server {
         ),
         threads: usize::try_from(read.number("server.threads", cores as u64, 1, 256)).unwrap_or(1),
         stop_grace: read.seconds("server.stop_grace_seconds", 30, 0, 3600),
+        tls: None,
     }
 }
 
@@ -195,7 +207,7 @@ mod tests {
         for (key, value) in values {
             layers.add_flag(key, "--set", value);
         }
-        Config::resolve(layers, Path::new("/srv"), 8)
+        Config::resolve(layers, Path::new("/srv"), 8, |_| Seen::default())
     }
 
     #[test]

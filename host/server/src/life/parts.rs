@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use lectern_bundles::{Cache, DEFAULT_CACHE_BYTES, Limits, Store, Trees};
-use lectern_edge::{ContentTimeouts, EdgeConfig, Services};
+use lectern_edge::{ContentTimeouts, EdgeConfig, Services, TlsSlot};
 use lectern_gate::{ChildCompiler, Compiler, Directory, Gate, GateEvent};
 use lectern_metadata::{Database, Part, listen};
 use lectern_supervisor::Program;
@@ -53,9 +53,10 @@ pub(super) struct Parts {
     wake: Arc<Notify>,
 }
 
-/// How the listener is configured.
-pub(super) fn edge_config(config: &Config) -> EdgeConfig {
+/// How the listener is configured; with `tls` it speaks HTTPS.
+pub(super) fn edge_config(config: &Config, tls: Option<Arc<TlsSlot>>) -> EdgeConfig {
     let mut edge = EdgeConfig::new(config.server.listen);
+    edge.tls = tls;
     edge.threads = config.server.threads;
     edge.trusted_proxies.clone_from(&config.server.trusted_proxies);
     edge.limits.queue_per_content = config.content.max_waiting;
@@ -289,7 +290,7 @@ async fn start_fleet(
 ) -> anyhow::Result<Arc<Fleet>> {
     let public_url = match &config.server.public_url {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-        None => format!("http://{address}"),
+        None => format!("{}://{address}", config.server.scheme()),
     };
     let launcher = Launcher {
         paths: paths.clone(),
