@@ -1,16 +1,20 @@
 //! An HTTP client that shows what the server said and follows nothing by itself.
 
 use std::net::SocketAddr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request};
+use http::header::HOST;
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
+
+use crate::authority::{Trust, connect};
 
 /// Longest wait for an answer: a first request may start a process on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -84,6 +88,7 @@ impl Reply {
 #[derive(Debug)]
 pub struct Ask {
     address: SocketAddr,
+    trust: Option<Trust>,
     request: http::request::Builder,
     body: Bytes,
 }
@@ -96,7 +101,13 @@ impl Ask {
             None => path,
         };
         let request = Request::builder().method(method).uri(format!("http://{address}{path}"));
-        Self { address, request, body: Bytes::new() }
+        Self { address, trust: None, request, body: Bytes::new() }
+    }
+
+    /// Asks over HTTPS.
+    #[must_use]
+    pub fn over(self, trust: &Trust) -> Self {
+        Self { trust: Some(Arc::clone(trust)), ..self }
     }
 
     /// Adds a header field.
@@ -134,7 +145,11 @@ impl Ask {
         let request = self.request.body(Full::new(self.body)).expect("a request");
         RUNTIME.block_on(async {
             let work = async {
-                let (head, body) = pool().request(request).await.ok()?.into_parts();
+                let response = match &self.trust {
+                    None => pool().request(request).await.ok()?,
+                    Some(trust) => over_tls(self.address, trust, request).await?,
+                };
+                let (head, body) = response.into_parts();
                 let body = body.collect().await.ok()?.to_bytes();
                 Some(Reply { status: head.status.as_u16(), headers: head.headers, body })
             };
@@ -148,6 +163,19 @@ impl Ask {
         let what = format!("{:?} at {}", self.request, self.address);
         self.try_send().unwrap_or_else(|| panic!("no answer to {what}"))
     }
+}
+
+/// Sends a request on a new connection, which ends with the answer. `None`: the connection failed or was refused.
+async fn over_tls(address: SocketAddr, trust: &Trust, request: Request<Full<Bytes>>) -> Option<Response<Incoming>> {
+    let stream = connect(address, trust).await.ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    tokio::spawn(connection);
+    let (mut head, body) = request.into_parts();
+    if !head.headers.contains_key(HOST) {
+        head.headers.insert(HOST, address.to_string().parse().ok()?);
+    }
+    head.uri = head.uri.path_and_query()?.as_str().parse().ok()?;
+    sender.send_request(Request::from_parts(head, body)).await.ok()
 }
 
 /// Encodes the fields of a form or a query.

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod apps;
+pub mod authority;
 pub mod browser;
 pub mod bundle;
 pub mod client;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{LazyLock, Mutex};
@@ -13,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::authority::{Authority, Trust};
 use crate::guardian::Guardian;
 use crate::http::Ask;
 use crate::processes::{self, Process};
@@ -64,6 +66,9 @@ pub struct Account {
 #[derive(Debug, Default)]
 pub struct Setup {
     env: Vec<(String, String)>,
+    /// Files in its directory: the variable that names each to the server, names and contents.
+    files: Vec<(Option<&'static str>, &'static str, String)>,
+    trust: Option<Trust>,
 }
 
 impl Setup {
@@ -74,6 +79,33 @@ impl Setup {
         self
     }
 
+    /// Has the server speak HTTPS with a certificate of `authority`, and its tests with it.
+    ///
+    /// The certificate is `tls.pem` in the test's directory, its key `tls.key`, the authority's own `authority.pem`.
+    #[must_use]
+    pub fn tls(self, authority: &Authority) -> Self {
+        let own = authority.server();
+        let mut this = self
+            .file(Some("LECTERN_SERVER__TLS__CERT_FILE"), "tls.pem", own.pem)
+            .file(Some("LECTERN_SERVER__TLS__KEY_FILE"), "tls.key", own.key_pem)
+            // For clients.
+            .file(None, "authority.pem", authority.pem.clone());
+        this.trust = Some(authority.trusted(None));
+        this
+    }
+
+    /// Has the server believe certificates of clients that `authority` signed.
+    #[must_use]
+    pub fn clients_of(self, authority: &Authority) -> Self {
+        self.file(Some("LECTERN_SERVER__TLS__CLIENT_CA_FILE"), "clients.pem", authority.pem.clone())
+    }
+
+    /// Writes a file that only the server's account may read, and sets a variable to its path.
+    fn file(mut self, variable: Option<&'static str>, name: &'static str, contents: String) -> Self {
+        self.files.push((variable, name, contents));
+        self
+    }
+
     /// Starts the server in a directory of its own and waits until it is ready.
     pub fn start(self) -> Server {
         self.start_in(Scratch::new())
@@ -81,8 +113,16 @@ impl Setup {
 
     /// The same in `scratch`.
     pub fn start_in(self, scratch: Scratch) -> Server {
+        let mut env = self.env;
+        for (variable, name, contents) in self.files {
+            let path = scratch.join(name);
+            write_private(&path, &contents);
+            let path = path.to_str().expect("a path in UTF-8").to_owned();
+            env.extend(variable.map(|variable| (variable.to_owned(), path)));
+        }
         let server = Server {
-            env: self.env,
+            env,
+            trust: self.trust,
             state: Mutex::new(State { child: None, address: None, starts: 0 }),
             _guardian: Guardian::of(scratch.path()),
             scratch,
@@ -105,6 +145,8 @@ struct State {
 #[derive(Debug)]
 pub struct Server {
     env: Vec<(String, String)>,
+    /// How its tests reach it over HTTPS; without, it speaks HTTP.
+    trust: Option<Trust>,
     state: Mutex<State>,
     // Dropped after the server was stopped and before the directory is removed.
     _guardian: Guardian,
@@ -181,7 +223,7 @@ impl Server {
 
     /// Its URL, without a slash at the end.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address())
+        format!("{}://{}", if self.trust.is_some() { "https" } else { "http" }, self.address())
     }
 
     /// The server's process number.
@@ -245,7 +287,11 @@ impl Server {
 
     /// Begins a request.
     pub fn ask(&self, method: Method, path: &str) -> Ask {
-        Ask::new(self.address(), method, path)
+        let ask = Ask::new(self.address(), method, path);
+        match &self.trust {
+            Some(trust) => ask.over(trust),
+            None => ask,
+        }
     }
 
     /// Begins a GET request.
@@ -314,6 +360,15 @@ impl Drop for Server {
             child.wait().ok();
         }
     }
+}
+
+/// Writes a file beside its place, readable by its owner, and puts it there at once.
+pub fn write_private(path: &Path, contents: &str) {
+    let beside = path.with_extension("new");
+    let mut file =
+        File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside).expect("make a file");
+    file.write_all(contents.as_bytes()).expect("write a file");
+    std::fs::rename(beside, path).expect("put a file into its place");
 }
 
 /// The last `lines` lines of a text.
