@@ -61,8 +61,8 @@ pub struct Limits {
     /// How long a request for something that is not content may pass without a byte either way; also the wait for the
     /// client's body. Long enough for a slow deploy step, which answers by polling anyway.
     pub io_timeout: Duration,
-    /// Most connections of one thread. At some 40 KiB for a busy pair of connections that is 400 MiB; further clients wait in the
-    /// kernel's queue, and idle connections are closed after [`Limits::pressed_idle`] to make room.
+    /// Most connections of one thread. At some 40 KiB for a busy pair of connections that is 400 MiB, and with TLS 130 MiB
+    /// more; further clients wait in the kernel's queue, and idle connections are closed after [`Limits::pressed_idle`] to make room.
     pub connections_per_thread: usize,
     /// How long an idle connection is kept while a thread has nine tenths of its connections.
     pub pressed_idle: Duration,
