@@ -101,7 +101,8 @@ impl<'a> Dial<'a> {
         Self { versions: vec![version], ..self }
     }
 
-    fn connector(&self) -> TlsConnector {
+    /// A client that keeps what it needs to resume sessions.
+    pub(crate) fn connector(&self) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.der.clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -119,13 +120,29 @@ impl<'a> Dial<'a> {
         TlsConnector::from(Arc::new(config))
     }
 
+    /// The first bytes of its handshake.
+    pub(crate) fn hello(&self) -> Vec<u8> {
+        let name = ServerName::try_from(HOST).unwrap();
+        let mut connection = rustls::ClientConnection::new(self.connector().config().clone(), name).unwrap();
+        let mut bytes = Vec::new();
+        while connection.wants_write() {
+            connection.write_tls(&mut bytes).unwrap();
+        }
+        bytes
+    }
+
     /// Connects. With TLS 1.3 a refusal shows only at the first read.
     pub(crate) async fn try_open(&self, world: &World) -> std::io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(world.address).await.unwrap();
-        self.connector().connect(ServerName::try_from(HOST).unwrap(), stream).await
+        connect(&self.connector(), world).await
     }
 
     pub(crate) async fn open(&self, world: &World) -> TlsStream<TcpStream> {
         self.try_open(world).await.unwrap()
     }
+}
+
+/// Connects with a client that connects again later.
+pub(crate) async fn connect(connector: &TlsConnector, world: &World) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    connector.connect(ServerName::try_from(HOST).unwrap(), stream).await
 }

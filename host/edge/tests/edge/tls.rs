@@ -7,12 +7,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use lectern_edge::{TlsPolicy, TlsVersion};
 use lectern_gate::Spec;
 use rcgen::{DnType, ExtendedKeyUsagePurpose, date_time_ymd};
+use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::authority::{Authority, Dial};
+use crate::authority::{Authority, Dial, connect};
 use crate::harness::{Client, PUBLIC, SOON, Setup, World, boxed, gate_with, mirror, mount, request, until};
 use crate::websocket::{echo, handshake, read_until};
 
@@ -218,6 +219,54 @@ async fn certificates_that_do_not_verify_end_the_handshake() {
     // Where nobody asks for certificates none is shown, good or bad.
     let world = world(&authority, &TlsPolicy::default()).await;
     assert_eq!(ping(&world, &authority.client().showing(&strange)).await.as_deref(), Ok(FINE));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_proved_anew_for_each_connection() {
+    let (authority, proxies) = (Authority::new("here"), Authority::new("proxies"));
+    let proxy = proxies.sign(&["proxy.example.org"], |_| {});
+    for (policy, resumed) in
+        [(TlsPolicy::default(), HandshakeKind::Resumed), (proxies.asks(false), HandshakeKind::Full)]
+    {
+        let world = world(&authority, &policy).await;
+        for version in [&TLS12, &TLS13] {
+            let connector = authority.client().showing(&proxy).only(version).connector();
+            let mut kinds = Vec::new();
+            for _ in 0..2 {
+                let mut stream = connect(&connector, &world).await.unwrap();
+                stream.write_all(PING).await.unwrap();
+                stream.read_to_end(&mut Vec::new()).await.unwrap();
+                kinds.push(stream.get_ref().1.handshake_kind().unwrap());
+            }
+            assert_eq!(kinds[1], resumed, "{version:?}");
+            assert_ne!(kinds[0], HandshakeKind::Resumed);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_handshakes_harm_nobody() {
+    let (authority, proxies) = (Authority::new("here"), Authority::new("proxies"));
+    let world = world(&authority, &proxies.asks(true)).await;
+    let hello = authority.client().speaking(&["h2", "http/1.1"]).hello();
+    assert!(hello.len() > 100);
+    // Cut off after each byte, and with each byte changed.
+    for at in 0..hello.len() {
+        let mut changed = hello.clone();
+        changed[at] ^= 0xff;
+        for bytes in [&hello[..at], &changed] {
+            let mut stream = TcpStream::connect(world.address).await.unwrap();
+            // The edge may have closed already.
+            let _ = stream.write_all(bytes).await;
+            let _ = stream.shutdown().await;
+            let mut answer = Vec::new();
+            let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut answer)).await.expect("the edge closes");
+            assert!(!answer.starts_with(b"HTTP") || !bytes.starts_with(b"\x16"), "{at}");
+        }
+    }
+    assert!(!world.running.is_finished());
+    let proxy = proxies.sign(&["proxy.example.org"], |_| {});
+    assert_eq!(ping(&world, &authority.client().showing(&proxy)).await.as_deref(), Ok(FINE));
 }
 
 #[tokio::test(flavor = "multi_thread")]
