@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 use lectern_tests::apps;
 use lectern_tests::authority::{Authority, Signed, shown};
-use lectern_tests::client::{example, guid_in, rsconnect, rsconnect_raw};
+use lectern_tests::client::{directory, example, guid_in, r, rsconnect, rsconnect_raw};
 use lectern_tests::http::Ask;
 use lectern_tests::publisher::Publisher;
 use lectern_tests::server::{Server, command, write_private};
@@ -107,6 +107,36 @@ fn publishers_deploy_over_https() {
     let listed = list(authority);
     assert!(String::from_utf8_lossy(&listed.stdout).contains("content-router"), "{listed:?}");
     assert!(!list("/dev/null").status.success());
+}
+
+#[test]
+fn r_deploys_over_https() {
+    let here = Authority::new("here");
+    let server = Server::setup().tls(&here).start();
+    let ada = server.account("ada", "publisher");
+    let authority = server.scratch().join("authority.pem");
+    let path = directory(&server, "page", &[("index.html", "<!doctype html><title>From R</title>")]);
+    let deploy = |options: &str| {
+        let code = format!(
+            "library(rsconnect)
+             options({options})
+             addConnectServer(server, 'here', quiet = TRUE)
+             connectApiUser(account = name, server = 'here', apiKey = key, quiet = TRUE)
+             ok <- deployApp('{path}', appName = 'from-r', appPrimaryDoc = 'index.html', account = name, server = 'here',
+                 launch.browser = FALSE, forceUpdate = TRUE)
+             stopifnot(isTRUE(ok))"
+        );
+        r(&server, &ada, &code)
+    };
+    let untrusted = deploy("repos = c(CRAN = 'https://cran.example.org')").expect_failure();
+    assert!(untrusted.printed.contains("certificate"), "{}", untrusted.printed);
+    let trusting =
+        format!("rsconnect.ca.bundle = '{}', repos = c(CRAN = 'https://cran.example.org')", authority.display());
+    deploy(&trusting).expect_success();
+    let publisher = Publisher::new(&server, &ada);
+    let listed = publisher.api(Method::GET, "/v1/content?name=from-r").send().expect(200).json();
+    let guid = listed[0]["guid"].as_str().unwrap();
+    assert!(publisher.open(guid, "").expect(200).text().contains("From R"));
 }
 
 #[test]
