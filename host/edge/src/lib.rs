@@ -36,7 +36,7 @@ mod worker;
 
 pub use body::{BodyError, EdgeBody, RequestBody};
 pub use config::{ContentTimeouts, EdgeConfig, HEADER_COUNT, Limits};
-pub use listener::{BindError, Edge, RunError, Stopped};
+pub use listener::{BindError, Edge, RunError, Stopped, Stops};
 pub use request_id::RequestId;
 pub use services::{Caller, Health, NewSession, Services, Sessions, SignIn, SystemService, Trees, Unavailable};
 pub use strip::strip;

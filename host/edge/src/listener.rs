@@ -1,8 +1,10 @@
 //! The listener: one thread per core, each with a socket, a runtime and connections of its own.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +47,13 @@ pub enum BindError {
         #[source]
         cause: io::Error,
     },
+    /// Sockets that were handed to this process cannot be served.
+    #[error("serve on the sockets given to this process")]
+    Given {
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
 }
 
 /// Why the edge stopped serving before it was told to.
@@ -67,6 +76,29 @@ pub enum RunError {
     },
 }
 
+/// How a listener is told to end.
+#[derive(Debug, Clone, Default)]
+pub struct Stops {
+    /// Accept nobody, finish what is in flight, close what is idle.
+    pub stop: CancellationToken,
+    /// The same for a listener whose sockets another process serves by now: idle connections may ask once more, so that no
+    /// request is lost on its way.
+    pub handed_over: CancellationToken,
+}
+
+impl Stops {
+    async fn told(&self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.handed_over.cancelled() => {}
+        }
+    }
+
+    fn child(&self) -> Self {
+        Self { stop: self.stop.child_token(), handed_over: self.handed_over.child_token() }
+    }
+}
+
 /// How serving ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
@@ -78,25 +110,64 @@ pub struct Stopped {
 #[derive(Debug)]
 pub struct Edge {
     config: Arc<EdgeConfig>,
-    sockets: Vec<TcpListener>,
+    /// By thread.
+    sockets: Vec<Vec<TcpListener>>,
     address: SocketAddr,
 }
 
 impl Edge {
     /// Binds one socket per thread, all to one address. Clients can connect from now on, and wait until [`Edge::run`].
     pub fn bind(config: EdgeConfig) -> Result<Self, BindError> {
-        let threads = match config.threads {
-            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
-            threads => threads,
-        };
+        let threads = threads(&config);
         let listen = |address| socket(address).map_err(|cause| BindError::Listen { address, cause });
         let first = listen(config.listen)?;
         let address = first.local_addr().map_err(|cause| BindError::Listen { address: config.listen, cause })?;
-        let mut sockets = vec![first];
+        let mut sockets = vec![vec![first]];
         for _ in 1..threads {
-            sockets.push(listen(address)?);
+            sockets.push(vec![listen(address)?]);
         }
         Ok(Self { config: Arc::new(config), sockets, address })
+    }
+
+    /// Serves on sockets that listen already: another process's, or the system's. Every socket is accepted from, whatever the number
+    /// of threads: the kernel spreads clients over all of them. `config.listen` is not looked at.
+    pub fn over(config: EdgeConfig, given: Vec<TcpListener>) -> Result<Self, BindError> {
+        let refused = |cause| BindError::Given { cause };
+        let first = given.first().ok_or_else(|| refused(io::Error::other("there is none")))?;
+        let address = first.local_addr().map_err(refused)?;
+        for socket in &given {
+            socket.set_nonblocking(true).map_err(refused)?;
+            if socket.local_addr().map_err(refused)? != address {
+                return Err(refused(io::Error::other("they listen at different addresses")));
+            }
+        }
+        let threads = threads(&config);
+        let mut sockets: Vec<Vec<TcpListener>> = (0..threads).map(|_| Vec::new()).collect();
+        let fewer = given.len() < threads;
+        for (index, socket) in given.into_iter().enumerate() {
+            if fewer {
+                // Each thread waits on all of them: whoever is free takes the next client.
+                for thread in &mut sockets {
+                    thread.push(socket.try_clone().map_err(refused)?);
+                }
+            } else {
+                sockets[index % threads].push(socket);
+            }
+        }
+        Ok(Self { config: Arc::new(config), sockets, address })
+    }
+
+    /// The sockets once more, for a process that is to serve them after this one.
+    pub fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        // Clones that `over` made for other threads are the same socket; one of each is enough.
+        let mut seen = BTreeSet::new();
+        let mut distinct = Vec::new();
+        for socket in self.sockets.iter().flatten() {
+            if seen.insert(inode(socket)?) {
+                distinct.push(OwnedFd::from(socket.try_clone()?));
+            }
+        }
+        Ok(distinct)
     }
 
     /// The address bound, with the port that the system chose where it had to.
@@ -107,18 +178,18 @@ impl Edge {
     /// Serves until `stop`, then accepts nobody, lets what is in flight finish for `grace`, and cuts the rest.
     ///
     /// A thread that dies stops the others, since a process that serves on half its cores would look healthy.
-    pub async fn run(self, services: Services, stop: CancellationToken, grace: Duration) -> Result<Stopped, RunError> {
+    pub async fn run(self, services: Services, stops: Stops, grace: Duration) -> Result<Stopped, RunError> {
         let queues = Arc::new(Queues::default());
         // Stops all threads when one dies, and when this future is dropped.
-        let stop = stop.child_token();
-        let _stop_all = stop.clone().drop_guard();
+        let stops = stops.child();
+        let _stop_all = stops.stop.clone().drop_guard();
         let mut ends = Vec::new();
-        for (index, socket) in self.sockets.into_iter().enumerate() {
-            let (config, services, queues, stop) =
-                (self.config.clone(), services.clone(), queues.clone(), stop.clone());
+        for (index, sockets) in self.sockets.into_iter().enumerate() {
+            let (config, services, queues, stops) =
+                (self.config.clone(), services.clone(), queues.clone(), stops.clone());
             let (tell, told) = oneshot::channel();
             let body = move || {
-                let ended = serve(config, services, queues, socket, stop, grace);
+                let ended = serve(config, services, queues, sockets, stops, grace);
                 let _ = tell.send(ended);
             };
             let spawned = std::thread::Builder::new().name(format!("edge-{index}")).spawn(body);
@@ -137,10 +208,24 @@ impl Edge {
                 Err(_) => failed = failed.or(Some(RunError::Died { index })),
             }
             // One that ended before it was told to takes the others along.
-            stop.cancel();
+            if !stops.handed_over.is_cancelled() {
+                stops.stop.cancel();
+            }
         }
         failed.map_or(Ok(Stopped { cut }), Err)
     }
+}
+
+fn threads(config: &EdgeConfig) -> usize {
+    match config.threads {
+        0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+        threads => threads,
+    }
+}
+
+/// What tells one socket from another, whatever descriptors it has.
+fn inode(socket: &TcpListener) -> io::Result<u64> {
+    nix::sys::stat::fstat(socket).map(|stat| stat.st_ino).map_err(io::Error::from)
 }
 
 fn socket(address: SocketAddr) -> io::Result<TcpListener> {
@@ -158,21 +243,22 @@ fn serve(
     config: Arc<EdgeConfig>,
     services: Services,
     queues: Arc<Queues>,
-    socket: TcpListener,
-    stop: CancellationToken,
+    sockets: Vec<TcpListener>,
+    stops: Stops,
     grace: Duration,
 ) -> io::Result<usize> {
     let runtime = runtime::Builder::new_current_thread().enable_all().max_blocking_threads(FILE_THREADS).build()?;
     let tasks = LocalSet::new();
     let cut = runtime.block_on(tasks.run_until(async {
-        let listener = tokio::net::TcpListener::from_std(socket)?;
+        let listeners = sockets.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
         let thread = Rc::new(Thread::new(config, services, queues));
         let sweeper = tokio::task::spawn_local({
             let thread = thread.clone();
             async move { thread.sweep().await }
         });
-        accept(&thread, listener, &stop).await;
-        let cut = thread.drain(grace).await;
+        futures_util::future::join_all(listeners.into_iter().map(|listener| accept(&thread, listener, &stops))).await;
+        let lingering = stops.handed_over.is_cancelled() && !stops.stop.is_cancelled();
+        let cut = thread.drain(grace, lingering).await;
         sweeper.abort();
         io::Result::Ok(cut)
     }));
@@ -183,19 +269,19 @@ fn serve(
 }
 
 /// Accepts until told to stop; closes the listener then, after taking those who were already connected.
-async fn accept(thread: &Rc<Thread>, listener: tokio::net::TcpListener, stop: &CancellationToken) {
+async fn accept(thread: &Rc<Thread>, listener: tokio::net::TcpListener, stops: &Stops) {
     let mut complaints = Complaints::default();
     loop {
         if thread.is_full() {
             complaints.log("connection limit reached; further clients wait");
             tokio::select! {
-                () = stop.cancelled() => break,
+                () = stops.told() => break,
                 () = tokio::time::sleep(ACCEPT_RETRY) => continue,
             }
         }
         tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = stops.told() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => take(thread, stream, peer),
                 Err(error) if is_of_one_client(&error) => {}
@@ -205,6 +291,10 @@ async fn accept(thread: &Rc<Thread>, listener: tokio::net::TcpListener, stop: &C
                 }
             },
         }
+    }
+    if stops.handed_over.is_cancelled() {
+        // Whoever has the socket now takes them.
+        return;
     }
     // The kernel has answered these already: closing on them would look like a crash.
     while !thread.is_full() {

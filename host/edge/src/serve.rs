@@ -74,6 +74,9 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
         unread.drain().await;
     }
     response.headers_mut().insert(X_REQUEST_ID, id.value());
+    if connection.watch.is_last() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let bodiless = head_only || http_body::Body::is_end_stream(response.body());
     ending.answered(response.status(), bodiless);
     response.map(|body| body.with_ending(ending))

@@ -15,6 +15,10 @@ use crate::queue::Queues;
 use crate::services::Services;
 use crate::watch::{Clock, Watch, Watches, sweep_period};
 
+/// How long idle connections are kept for one more request when another process serves the address already. Clients that ask
+/// all the time do so within a fraction of it; those that do not will not mind.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// What the tasks of one thread share. It never leaves the thread.
 pub(crate) struct Thread {
     pub(crate) config: Arc<EdgeConfig>,
@@ -70,9 +74,16 @@ impl Thread {
         }
     }
 
-    /// Lets what is in flight finish for `grace`, then cuts it. Returns how many connections were cut.
-    pub(crate) async fn drain(&self, grace: Duration) -> usize {
+    /// Lets what is in flight finish for `grace`, then cuts it. Returns how many connections were cut. Idle connections are closed
+    /// at once or, `lingering`, after one more request.
+    pub(crate) async fn drain(&self, grace: Duration, lingering: bool) -> usize {
         self.tasks.close();
+        if lingering {
+            self.watches.borrow().each(Watch::last);
+            if tokio::time::timeout(LINGER.min(grace), self.tasks.wait()).await.is_ok() {
+                return 0;
+            }
+        }
         self.watches.borrow().each(Watch::finish);
         bridge::close_idle();
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_ok() {

@@ -63,10 +63,12 @@ enum Phase {
 #[repr(u8)]
 enum Order {
     Run = 0,
+    /// Answer what is in flight or comes next, say that it was the last, and close: nobody who is about to ask is turned away.
+    Last = 1,
     /// Finish what is in flight, then close.
-    Finish = 1,
+    Finish = 2,
     /// Close now.
-    Cut = 2,
+    Cut = 3,
 }
 
 /// One connection's notes. Shared by its task, its socket and the sweeper, all on one thread: the atomics are there because
@@ -211,6 +213,11 @@ impl Watch {
         self.enter(Phase::Busy);
     }
 
+    /// Asks the connection to close after the request in flight, or after the next.
+    pub(crate) fn last(&self) {
+        self.give(Order::Last);
+    }
+
     /// Asks the connection to finish what is in flight and close.
     pub(crate) fn finish(&self) {
         self.give(Order::Finish);
@@ -230,7 +237,14 @@ impl Watch {
     }
 
     pub(crate) fn must_finish(&self) -> bool {
-        self.order.load(Relaxed) >= Order::Finish as u8
+        let order = self.order.load(Relaxed);
+        // HTTP/2 has words for it: what is under way is answered, and the client asks anew elsewhere (RFC 9113 §6.8).
+        order >= Order::Finish as u8 || (order == Order::Last as u8 && self.multiplexed.load(Relaxed))
+    }
+
+    /// Whether an answer on HTTP/1.1 is to say that the connection closes after it.
+    pub(crate) fn is_last(&self) -> bool {
+        self.order.load(Relaxed) >= Order::Last as u8 && !self.multiplexed.load(Relaxed)
     }
 
     pub(crate) fn must_close(&self) -> bool {

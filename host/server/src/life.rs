@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use lectern_edge::Edge;
+use lectern_edge::{Edge, Stops};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -79,7 +79,7 @@ async fn serve(
     let parts = Parts::start(config, paths, store, &view, address, stop).await?;
     parts.spawn_tasks(config, &store.database, &health, stop, tasks)?;
 
-    let edge_stop = CancellationToken::new();
+    let edge_stop = Stops::default();
     let services = parts.edge_services(&health);
     let mut serving = tokio::spawn(edge.run(services, edge_stop.clone(), config.server.stop_grace));
     health.serving(true);
@@ -91,7 +91,7 @@ async fn serve(
         () = stop_asked.next() => {
             tracing::info!(grace_s = config.server.stop_grace.as_secs(), "stopping: no new requests");
             health.serving(false);
-            edge_stop.cancel();
+            edge_stop.stop.cancel();
             tokio::select! {
                 ended = &mut serving => Some(ended),
                 // Asked twice: whoever asks does not want to wait for requests.

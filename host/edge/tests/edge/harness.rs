@@ -2,7 +2,8 @@
 //! API) is played here; the gate and its components are the real ones.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -28,7 +29,7 @@ use lectern_domain::{
 };
 use lectern_edge::{
     Caller, Edge, EdgeBody, EdgeConfig, Health, NewSession, RequestBody, RunError, Services, Sessions, SignIn,
-    StartFailure, Stopped, SystemService, Trees, Unavailable, Worker, Workers,
+    StartFailure, Stopped, Stops, SystemService, Trees, Unavailable, Worker, Workers,
 };
 use lectern_gate::{Backend, Chain, Compiler, Directory, Gate, PasswordRefusal, Spec};
 use parking_lot::Mutex;
@@ -370,6 +371,9 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) stage: Arc<Stage>,
     pub(crate) stop: CancellationToken,
+    pub(crate) handed_over: CancellationToken,
+    /// The listening sockets once more, until somebody takes or drops them.
+    pub(crate) sockets: Vec<OwnedFd>,
     pub(crate) running: JoinHandle<Result<Stopped, RunError>>,
     pub(crate) directory: tempfile::TempDir,
 }
@@ -380,13 +384,27 @@ pub(crate) struct Setup {
     pub(crate) snapshot: Snapshot,
     pub(crate) grace: Duration,
     pub(crate) gate: Arc<Gate>,
+    /// The workers, another edge's perhaps.
+    pub(crate) stage: Arc<Stage>,
+    /// Keeps the listening sockets for another edge.
+    pub(crate) shared: bool,
+    /// Sockets of another edge.
+    pub(crate) given: Option<Vec<OwnedFd>>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let mut config = EdgeConfig::new("127.0.0.1:0".parse().unwrap());
         config.threads = 1;
-        Self { config, snapshot: snapshot(|_| {}), grace: Duration::from_secs(5), gate: GATE.clone() }
+        Self {
+            config,
+            snapshot: snapshot(|_| {}),
+            grace: Duration::from_secs(5),
+            gate: GATE.clone(),
+            stage: Arc::default(),
+            shared: false,
+            given: None,
+        }
     }
 }
 
@@ -399,7 +417,7 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("index.html"), "<h1>page</h1>").unwrap();
         std::fs::write(directory.path().join("manifest.json"), "{}").unwrap();
-        let stage = Arc::new(Stage::default());
+        let stage = setup.stage;
         let services = Services {
             gate: setup.gate,
             snapshot: Arc::new(ArcSwap::from_pointee(setup.snapshot)),
@@ -409,10 +427,15 @@ impl World {
             trees: Arc::new(OneTree(directory.path().to_owned())),
             health: Arc::new(Fine),
         };
-        let edge = Edge::bind(setup.config).unwrap();
-        let (address, stop) = (edge.address(), CancellationToken::new());
-        let running = tokio::spawn(edge.run(services, stop.clone(), setup.grace));
-        Self { address, stage, stop, running, directory }
+        let edge = match setup.given {
+            Some(sockets) => Edge::over(setup.config, sockets.into_iter().map(TcpListener::from).collect()).unwrap(),
+            None => Edge::bind(setup.config).unwrap(),
+        };
+        let stops = Stops::default();
+        let sockets = if setup.shared { edge.sockets().unwrap() } else { Vec::new() };
+        let address = edge.address();
+        let running = tokio::spawn(edge.run(services, stops.clone(), setup.grace));
+        Self { address, stage, stop: stops.stop, handed_over: stops.handed_over, sockets, running, directory }
     }
 
     /// Starts an HTTP server on a Unix socket and offers it for bundle 1.

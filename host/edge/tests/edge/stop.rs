@@ -1,13 +1,14 @@
 //! Stopping: nobody new, those in flight to their end, and an end for all.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::harness::{PUBLIC, SOON, Setup, World, boxed, mount, ok, request, until};
+use crate::harness::{Client, PUBLIC, SOON, Setup, World, boxed, mount, ok, request, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_flight_finishes_and_nobody_new_enters() {
@@ -89,4 +90,56 @@ async fn a_taken_address_is_said() {
     let address = taken.local_addr().unwrap();
     let error = lectern_edge::Edge::bind(lectern_edge::EdgeConfig::new(address)).unwrap_err();
     assert_eq!(error.to_string(), format!("listen on {address}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_the_sockets_over_loses_no_request() {
+    const ASKING: usize = 8;
+    let mut config = Setup::default().config;
+    config.threads = 2;
+    let mut old = World::with(Setup { shared: true, config: config.clone(), ..Setup::default() }).await;
+    old.worker(|_| async { ok("fine") });
+    let (address, stage, target) = (old.address, Arc::clone(&old.stage), format!("{}/", mount(PUBLIC)));
+    // The worker's socket is in the first one's directory.
+    let _directory = std::mem::replace(&mut old.directory, tempfile::tempdir().unwrap());
+    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let connect = move || async move { Client::over(TcpStream::connect(address).await.unwrap()).await };
+    let mut asking = tokio::task::JoinSet::new();
+    for number in 0..ASKING {
+        let (stop, answered, target) = (stop.clone(), answered.clone(), target.clone());
+        asking.spawn(async move {
+            let mut connection = connect().await;
+            while !stop.load(Ordering::Relaxed) {
+                let answer = connection.send(request(Method::GET, &target, &[], boxed(""))).await;
+                assert_eq!((answer.status, answer.text().as_str()), (StatusCode::OK, "fine"));
+                answered.fetch_add(1, Ordering::Relaxed);
+                // Half of them make a connection for each request, the others keep theirs as long as they may.
+                if number % 2 == 0 || answer.field("connection") == Some("close") {
+                    connection = connect().await;
+                }
+            }
+        });
+    }
+    let more = || {
+        let (answered, before) = (answered.clone(), answered.load(Ordering::Relaxed));
+        until("requests are answered", move || answered.load(Ordering::Relaxed) > before + 10 * ASKING)
+    };
+    more().await;
+    // Another number of threads each time: the sockets are spread over what threads there are.
+    for threads in [3, 1, 2] {
+        config.threads = threads;
+        let given = std::mem::take(&mut old.sockets);
+        assert_eq!(given.len(), 2, "one for each thread of the first");
+        let given = Some(given);
+        let setup = Setup { shared: true, given, stage: stage.clone(), config: config.clone(), ..Setup::default() };
+        let new = World::with(setup).await;
+        assert_eq!(new.address, address);
+        old.handed_over.cancel();
+        let stopped = tokio::time::timeout(SOON, &mut old.running).await.expect("it stops").unwrap().unwrap();
+        assert_eq!(stopped.cut, 0);
+        more().await;
+        old = new;
+    }
+    stop.store(true, Ordering::Relaxed);
+    asking.join_all().await;
 }
