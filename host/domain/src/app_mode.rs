@@ -64,6 +64,23 @@ impl AppMode {
         matches!(self, Self::Static | Self::Api | Self::PythonApi | Self::PythonFastapi)
     }
 
+    /// Whether a visitor must always meet the same process, because it keeps what they do in memory: frameworks that hold a session
+    /// over a WebSocket and take uploads, polls and downloads for it beside. APIs and Dash keep nothing between requests.
+    pub fn is_sticky(self) -> bool {
+        matches!(
+            self,
+            Self::Shiny
+                | Self::RmdShiny
+                | Self::QuartoShiny
+                | Self::PythonShiny
+                | Self::PythonStreamlit
+                | Self::PythonBokeh
+                | Self::PythonPanel
+                | Self::PythonGradio
+                | Self::JupyterVoila
+        )
+    }
+
     /// Whether a native process serves it; otherwise Lectern serves its files itself.
     pub fn has_worker(self) -> bool {
         !matches!(self, Self::Unknown | Self::Static | Self::RmdStatic | Self::JupyterStatic | Self::QuartoStatic)
@@ -82,5 +99,6 @@ mod tests {
         }
         assert_eq!(AppMode::parse("nodejs-api"), Some(AppMode::Nodejs));
         assert_eq!(AppMode::parse("python-flask"), None);
+        assert!(AppMode::ALL.iter().all(|mode| mode.has_worker() || !mode.is_sticky()));
     }
 }

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod launch;
 pub mod manifest;
 pub mod plugin;
+pub mod scaling;
 pub mod snapshot;
 pub mod user;
 pub mod worker;

@@ -3,6 +3,8 @@
 //! Requests wait for a worker that starts or is busy, in a queue that is bounded in length and in time; beyond either bound
 //! they are told when to come back. The caller counts and measures; this module decides.
 
+pub mod line;
+
 use std::time::Duration;
 
 /// Most requests of one content item that wait at a time, unless the operator says otherwise. A waiting request holds
