@@ -108,8 +108,8 @@ pub fn check_description(text: &str) -> Result<(), BadSetting> {
 pub const MAX_TIMEOUT_SECONDS: i32 = 2_592_000;
 
 impl ProcessSettings {
-    /// Checks ranges and that the minimum does not exceed the maximum (`default_max` where none is set).
-    pub fn check(&self, default_max: i32) -> Result<(), BadSetting> {
+    /// Checks ranges and that the minimum does not exceed the maximum (the server's defaults where none is set).
+    pub fn check(&self, default_min: i32, default_max: i32) -> Result<(), BadSetting> {
         let timeouts = [
             ("connection_timeout", self.connection_timeout),
             ("read_timeout", self.read_timeout),
@@ -134,7 +134,7 @@ impl ProcessSettings {
         if let Some(factor) = self.load_factor.filter(|factor| !(0.0..=1.0).contains(factor)) {
             return Err(BadSetting::LoadFactor(factor));
         }
-        let (min, max) = (self.min_processes.unwrap_or(0), self.max_processes.unwrap_or(default_max));
+        let (min, max) = (self.min_processes.unwrap_or(default_min), self.max_processes.unwrap_or(default_max));
         if min > max { Err(BadSetting::MinAboveMax { min, max }) } else { Ok(()) }
     }
 }
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn process_settings() {
         let base = ProcessSettings::default();
-        let code = |settings: ProcessSettings| settings.check(3).map_err(|e| e.code());
+        let code = |settings: ProcessSettings| settings.check(0, 3).map_err(|e| e.code());
         assert_eq!(code(base.clone()), Ok(()));
         assert_eq!(code(ProcessSettings { idle_timeout: Some(0), ..base.clone() }), Ok(()));
         assert_eq!(code(ProcessSettings { idle_timeout: Some(-1), ..base.clone() }), Err(151));
@@ -168,6 +168,9 @@ mod tests {
         assert_eq!(code(ProcessSettings { load_factor: Some(f64::NAN), ..base.clone() }), Err(150));
         assert_eq!(code(ProcessSettings { max_processes: Some(0), ..base.clone() }), Err(45));
         assert_eq!(code(ProcessSettings { min_processes: Some(4), ..base.clone() }), Err(114));
-        assert_eq!(code(ProcessSettings { min_processes: Some(4), max_processes: Some(4), ..base }), Ok(()));
+        assert_eq!(code(ProcessSettings { min_processes: Some(4), max_processes: Some(4), ..base.clone() }), Ok(()));
+        // The server keeps two up: one at most contradicts that.
+        let one = ProcessSettings { max_processes: Some(1), ..base };
+        assert_eq!(one.check(2, 3).map_err(|e| e.code()), Err(114));
     }
 }

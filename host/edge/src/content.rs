@@ -19,9 +19,11 @@ use crate::bridge::{Crossing, ExchangeError, Story, to_worker};
 use crate::config::ContentTimeouts;
 use crate::identify::{Asking, identify, rejected, select, sign_in};
 use crate::notice::Notice;
-use crate::queue::NotAdmitted;
+use crate::pool::NotAdmitted;
+use crate::queue;
 use crate::serve::Visit;
 use crate::statics::{self, FileRequest};
+use crate::sticky;
 use crate::worker::StartFailure;
 
 /// Workers that are asked in all when one turns out to be dead before it saw the request.
@@ -149,6 +151,7 @@ async fn worker(
         mode: served.content.mode,
         websocket: visit.upgrade.is_some(),
     };
+    let mate = sticky::mate(&served.content, &head, services.workers.cookie_key());
     let body = std::mem::replace(&mut visit.body, RequestBody::empty());
     let mut request = to_worker(head, &story, body).map_err(|failure| {
         error!(request.id = visit.id.as_str(), error = %chain(&failure), "request for the worker");
@@ -162,17 +165,28 @@ async fn worker(
         mount: &served.mount,
         host: visit.origin.host(),
     };
+    let asking = queue::Asking {
+        content: served.content.guid,
+        bundle: served.bundle.id,
+        principal: served.principal.as_ref(),
+        client: visit.origin.client,
+        patience: patience(timeouts.init),
+        limit: limits.queue_per_content,
+    };
+    let workers = services.workers.as_ref();
     let mut tries = 0;
     loop {
         tries += 1;
-        let workers = services.workers.as_ref();
-        let admitted = thread
-            .queues
-            .admit(workers, &served.content, &served.bundle, patience(timeouts.init), limits.queue_per_content)
-            .await;
-        let worker = admitted.map_err(|failure| not_admitted(visit, served, &failure))?;
-        match crossing.forward(&worker, request, &mut visit.upgrade).await {
-            Ok(response) => return Ok(response),
+        let admitted = asking.admit(workers, mate.as_ref()).await;
+        let in_flight = admitted.map_err(|failure| not_admitted(visit, served, &failure))?;
+        let cookie = mate.as_ref().and_then(|mate| mate.cookie(in_flight.worker(), &served.mount, visit.origin.scheme));
+        match crossing.forward(in_flight, request, &mut visit.upgrade).await {
+            Ok(mut response) => {
+                if let Some(cookie) = cookie {
+                    response.headers_mut().append(header::SET_COOKIE, cookie);
+                }
+                return Ok(response);
+            }
             Err(ExchangeError::Connect { job, request: unsent, cause }) => {
                 warn!(request.id = visit.id.as_str(), job.key = %job, error = %cause, "worker does not accept connections");
                 workers.report_dead(&job);
@@ -189,7 +203,7 @@ async fn worker(
                 error!(
                     request.id = visit.id.as_str(),
                     content.id = %served.content.guid,
-                    job.key = %worker.job(),
+                    job.key = %failure.job(),
                     error = %chain(&failure),
                     "worker gave no answer"
                 );
@@ -258,7 +272,7 @@ fn bad_gateway() -> Notice {
 fn not_admitted(visit: &Visit<'_>, served: &Served, failure: &NotAdmitted) -> Notice {
     let job = match failure {
         NotAdmitted::Start(failure) => failure.job().map(tracing::field::display),
-        NotAdmitted::Full { .. } | NotAdmitted::TimedOut { .. } => None,
+        NotAdmitted::Full { .. } | NotAdmitted::Visitor { .. } | NotAdmitted::TimedOut { .. } => None,
     };
     warn!(
         request.id = visit.id.as_str(),
@@ -273,11 +287,13 @@ fn not_admitted(visit: &Visit<'_>, served: &Served, failure: &NotAdmitted) -> No
         Notice::new(StatusCode::SERVICE_UNAVAILABLE, "Busy", text).retry_after(after)
     };
     let notice = match failure {
-        NotAdmitted::Full { retry_after, .. } | NotAdmitted::TimedOut { retry_after, .. } => busy(*retry_after),
-        NotAdmitted::Start(StartFailure::Crashed { .. } | StartFailure::NeverListened { .. }) => {
-            Notice::new(StatusCode::BAD_GATEWAY, "The content failed", "The content could not be started.")
-        }
-        NotAdmitted::Start(StartFailure::BackOff { retry_after }) => Notice::new(
+        NotAdmitted::Full { retry_after, .. }
+        | NotAdmitted::Visitor { retry_after, .. }
+        | NotAdmitted::TimedOut { retry_after, .. } => busy(*retry_after),
+        NotAdmitted::Start(
+            StartFailure::Crashed { .. } | StartFailure::NeverListened { .. } | StartFailure::Ended { .. },
+        ) => Notice::new(StatusCode::BAD_GATEWAY, "The content failed", "The content could not be started."),
+        NotAdmitted::Start(StartFailure::BackOff { retry_after, .. }) => Notice::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "The content failed",
             "The content could not be started, and is tried again in a while.",

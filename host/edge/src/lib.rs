@@ -8,6 +8,7 @@
 //! do what is decided by `lectern_domain::access`, and who is asking by the gate.
 
 mod access_log;
+mod admissions;
 mod body;
 mod bridge;
 mod coarse;
@@ -21,12 +22,14 @@ mod listener;
 mod notice;
 mod origin;
 mod plugin_page;
+mod pool;
 mod queue;
 mod request_id;
 mod serve;
 mod services;
 mod session;
 mod statics;
+mod sticky;
 mod strip;
 mod system;
 mod thread;
@@ -34,9 +37,11 @@ mod tls;
 mod watch;
 mod worker;
 
+pub use admissions::{Admissions, Refusal, WAIT_BUCKETS_MS};
 pub use body::{BodyError, EdgeBody, RequestBody};
 pub use config::{ContentTimeouts, EdgeConfig, HEADER_COUNT, Limits};
 pub use listener::{BindError, Edge, RunError, Stopped, Stops};
+pub use pool::{NotAdmitted, Pool};
 pub use request_id::RequestId;
 pub use services::{Caller, Health, NewSession, Services, Sessions, SignIn, SystemService, Trees, Unavailable};
 pub use strip::strip;

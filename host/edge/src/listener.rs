@@ -21,7 +21,6 @@ use tracing::{error, info, warn};
 use crate::config::EdgeConfig;
 use crate::connection::{self, Connection};
 use crate::origin::Peer;
-use crate::queue::Queues;
 use crate::services::Services;
 use crate::thread::Thread;
 use crate::tls;
@@ -179,17 +178,15 @@ impl Edge {
     ///
     /// A thread that dies stops the others, since a process that serves on half its cores would look healthy.
     pub async fn run(self, services: Services, stops: Stops, grace: Duration) -> Result<Stopped, RunError> {
-        let queues = Arc::new(Queues::default());
         // Stops all threads when one dies, and when this future is dropped.
         let stops = stops.child();
         let _stop_all = stops.stop.clone().drop_guard();
         let mut ends = Vec::new();
         for (index, sockets) in self.sockets.into_iter().enumerate() {
-            let (config, services, queues, stops) =
-                (self.config.clone(), services.clone(), queues.clone(), stops.clone());
+            let (config, services, stops) = (self.config.clone(), services.clone(), stops.clone());
             let (tell, told) = oneshot::channel();
             let body = move || {
-                let ended = serve(config, services, queues, sockets, stops, grace);
+                let ended = serve(config, services, sockets, stops, grace);
                 let _ = tell.send(ended);
             };
             let spawned = std::thread::Builder::new().name(format!("edge-{index}")).spawn(body);
@@ -242,7 +239,6 @@ fn socket(address: SocketAddr) -> io::Result<TcpListener> {
 fn serve(
     config: Arc<EdgeConfig>,
     services: Services,
-    queues: Arc<Queues>,
     sockets: Vec<TcpListener>,
     stops: Stops,
     grace: Duration,
@@ -251,7 +247,7 @@ fn serve(
     let tasks = LocalSet::new();
     let cut = runtime.block_on(tasks.run_until(async {
         let listeners = sockets.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
-        let thread = Rc::new(Thread::new(config, services, queues));
+        let thread = Rc::new(Thread::new(config, services));
         let sweeper = tokio::task::spawn_local({
             let thread = thread.clone();
             async move { thread.sweep().await }

@@ -1,99 +1,56 @@
-//! The admission queue: requests that wait for a worker, counted per content item over all threads.
+//! Admission: how a request finds a worker, at once or after waiting for its turn.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::time::Duration;
 
-use lectern_domain::ContentGuid;
-use lectern_domain::admission::{Admission, Standing, decide};
-use lectern_domain::snapshot::{BundleEntry, ContentEntry};
-use parking_lot::Mutex;
+use lectern_domain::admission::line::Bounds;
+use lectern_domain::admission::{Visitor, most_each};
+use lectern_domain::{BundleId, ContentGuid, Principal};
 
-use crate::worker::{StartFailure, Worker, Workers};
+use crate::pool::{NotAdmitted, Waited, gone};
+use crate::sticky::Mate;
+use crate::worker::{InFlight, Workers};
 
-/// Why a request got no worker.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NotAdmitted {
-    /// Too many wait already.
-    #[error("{waiting} requests wait already")]
-    Full { waiting: usize, retry_after: Duration },
-    /// No worker could take it in time.
-    #[error("no worker within {waited:?}")]
-    TimedOut { waited: Duration, retry_after: Duration },
-    /// There will be none.
-    #[error(transparent)]
-    Start(#[from] StartFailure),
+/// Pools that are asked in all when one ends in the moment it is asked; a server that stops has none that does not.
+const POOLS: u32 = 8;
+
+/// A request that asks for a worker.
+pub(crate) struct Asking<'a> {
+    pub(crate) content: ContentGuid,
+    pub(crate) bundle: BundleId,
+    /// Who asks; nobody known: the address counts.
+    pub(crate) principal: Option<&'a Principal>,
+    pub(crate) client: IpAddr,
+    /// How long it may wait.
+    pub(crate) patience: Duration,
+    /// Requests of one version that may wait at a time.
+    pub(crate) limit: usize,
 }
 
-/// How many wait, by content. Touched only by requests that find no ready worker.
-#[derive(Debug, Default)]
-pub(crate) struct Queues {
-    waiting: Mutex<HashMap<ContentGuid, Arc<AtomicUsize>>>,
-}
-
-/// One request's place; leaving is dropping it.
-struct Place<'a> {
-    queues: &'a Queues,
-    content: ContentGuid,
-    count: Arc<AtomicUsize>,
-}
-
-impl Queues {
-    /// Finds a worker, at once or after waiting: `limit` requests per content at most, each for `patience` at most. May be
-    /// dropped at any moment.
-    pub(crate) async fn admit(
-        &self,
-        workers: &dyn Workers,
-        content: &Arc<ContentEntry>,
-        bundle: &Arc<BundleEntry>,
-        patience: Duration,
-        limit: usize,
-    ) -> Result<Arc<Worker>, NotAdmitted> {
-        if let Some(worker) = workers.ready(content.guid, bundle.id) {
-            return Ok(worker);
-        }
-        let (_place, before) = self.enter(content.guid);
-        let began = Instant::now();
-        let mut waited = Duration::ZERO;
-        loop {
-            let standing = Standing { waiting: before, limit, waited, patience };
-            let up_to = match decide(workers.ready(content.guid, bundle.id), standing) {
-                Admission::Go(worker) => return Ok(worker),
-                Admission::Wait { up_to } => up_to,
-                Admission::Full { retry_after } => return Err(NotAdmitted::Full { waiting: before, retry_after }),
-                Admission::TimedOut { retry_after } => return Err(NotAdmitted::TimedOut { waited, retry_after }),
-            };
-            let wait = workers.wait_ready(content.clone(), bundle.clone());
-            match tokio::time::timeout(up_to, wait).await {
-                Ok(found) => return Ok(found?),
-                Err(_) => waited = began.elapsed().max(up_to),
+impl Asking<'_> {
+    /// Finds a worker: the one the request belongs with, if that one is there, or the least loaded. May be dropped at any moment.
+    pub(crate) async fn admit(&self, workers: &dyn Workers, mate: Option<&Mate<'_>>) -> Result<InFlight, NotAdmitted> {
+        for _ in 0..POOLS {
+            let pool = workers.pool(self.content, self.bundle);
+            let found = mate.and_then(|mate| pool.take_of(|job| mate.is(job))).or_else(|| pool.take());
+            if let Some(begun) = found {
+                return Ok(begun);
+            }
+            let bounds = Bounds { most: self.limit, most_each: most_each(self.limit) };
+            match pool.wait(self.visitor(), bounds, self.patience).await {
+                Waited::Admitted(begun) => return Ok(begun),
+                Waited::Refused(why) => return Err(why),
+                // It was ended in this very moment, and another one has its name.
+                Waited::Gone => tokio::task::yield_now().await,
             }
         }
+        Err(gone().into())
     }
 
-    /// Takes a place, and says how many had one before.
-    fn enter(&self, content: ContentGuid) -> (Place<'_>, usize) {
-        let mut waiting = self.waiting.lock();
-        let count = waiting.entry(content).or_default().clone();
-        let before = count.fetch_add(1, Relaxed);
-        drop(waiting);
-        (Place { queues: self, content, count }, before)
-    }
-
-    /// How many wait for this content.
-    #[cfg(test)]
-    fn waiting(&self, content: ContentGuid) -> usize {
-        self.waiting.lock().get(&content).map_or(0, |count| count.load(Relaxed))
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut waiting = self.queues.waiting.lock();
-        // Under the lock: nobody enters between the last one's leaving and the entry's removal.
-        if self.count.fetch_sub(1, Relaxed) == 1 {
-            waiting.remove(&self.content);
+    fn visitor(&self) -> Visitor {
+        match self.principal {
+            Some(principal) => Visitor::User(principal.user),
+            None => Visitor::at(self.client),
         }
     }
 }
@@ -102,95 +59,221 @@ impl Drop for Place<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::collections::BTreeMap;
+    use std::sync::Arc;
 
-    use futures_util::future::BoxFuture;
-    use lectern_domain::access::AccessRules;
-    use lectern_domain::content::ProcessSettings;
-    use lectern_domain::launch::{Prepared, Program};
-    use lectern_domain::{AccessType, AppMode, BundleHash, BundleId, ContentId, JobKey, UserId};
+    use futures_util::future::FutureExt as _;
+    use lectern_domain::JobKey;
+    use lectern_domain::scaling::choose::Room;
+    use parking_lot::Mutex;
     use uuid::Uuid;
 
-    /// Workers that are never ready at once; `wait_ready` ends as it is told.
-    struct Slow(tokio::sync::watch::Receiver<Option<Result<(), &'static str>>>);
+    use crate::admissions::{Admissions, Refusal};
+    use crate::pool::Pool;
+    use crate::worker::{StartFailure, Worker};
 
-    impl Workers for Slow {
-        fn ready(&self, _: ContentGuid, _: BundleId) -> Option<Arc<Worker>> {
-            None
-        }
+    /// One pool at a time.
+    struct One(Mutex<Arc<Pool>>, Arc<Admissions>);
 
-        fn wait_ready(
-            &self,
-            _: Arc<ContentEntry>,
-            _: Arc<BundleEntry>,
-        ) -> BoxFuture<'static, Result<Arc<Worker>, StartFailure>> {
-            let mut told = self.0.clone();
-            Box::pin(async move {
-                let told = *told.wait_for(Option::is_some).await.unwrap();
-                match told.unwrap() {
-                    Ok(()) => Ok(Worker::new(JobKey::from_random([1; 16]), "/nowhere".into())),
-                    Err(text) => Err(StartFailure::Unavailable(text.into())),
-                }
-            })
+    impl Workers for One {
+        fn pool(&self, _: ContentGuid, _: BundleId) -> Arc<Pool> {
+            self.0.lock().clone()
         }
 
         fn report_dead(&self, _: &JobKey) {}
+
+        fn cookie_key(&self) -> &[u8; 32] {
+            &[0; 32]
+        }
     }
 
-    fn content() -> (Arc<ContentEntry>, Arc<BundleEntry>) {
-        let prepared = Prepared {
-            program: Program::PythonAsgi { entrypoint: "app".into() },
-            interpreter: None,
-            environment: None,
-        };
-        let bundle = Arc::new(BundleEntry { id: BundleId(1), hash: BundleHash([0; 32]), prepared });
-        let content = ContentEntry {
-            id: ContentId(1),
-            guid: ContentGuid(Uuid::from_u128(1)),
-            name: "name".into(),
-            title: None,
-            mode: AppMode::PythonFastapi,
-            access: AccessRules {
-                owner: UserId(1),
-                access_type: AccessType::All,
-                viewers: Default::default(),
-                editors: Default::default(),
-            },
-            active: Some(BundleId(1)),
-            bundles: BTreeMap::from([(BundleId(1), bundle.clone())]),
-            locked_message: None,
-            processes: ProcessSettings::default(),
-            sealed_variables: Vec::new(),
-            vanity: None,
-        };
-        (Arc::new(content), bundle)
+    impl One {
+        fn new() -> Self {
+            let counted = Arc::<Admissions>::default();
+            Self(Mutex::new(Pool::new(counted.clone())), counted)
+        }
+
+        fn pool(&self) -> Arc<Pool> {
+            self.0.lock().clone()
+        }
+
+        async fn admit(&self, client: u8, patience_ms: u64, limit: usize) -> Result<InFlight, NotAdmitted> {
+            let asking = Asking {
+                content: ContentGuid(Uuid::from_u128(1)),
+                bundle: BundleId(1),
+                principal: None,
+                client: IpAddr::from([10, 0, 0, client]),
+                patience: Duration::from_millis(patience_ms),
+                limit,
+            };
+            asking.admit(self, None).await
+        }
+    }
+
+    fn worker(n: u8) -> Arc<Worker> {
+        Worker::new(JobKey::from_random([n; 16]), "/nowhere".into())
+    }
+
+    fn open(pool: &Arc<Pool>, workers: &[&Arc<Worker>], most: usize) {
+        pool.set_room(Room { most, pass_held_up: false });
+        pool.show(workers.iter().map(|worker| Arc::clone(worker)).collect());
     }
 
     #[tokio::test]
     async fn the_queue_is_bounded_in_length_and_in_time() {
-        let (tell, told) = tokio::sync::watch::channel(None);
-        let (queues, slow, (content, bundle)) = (Queues::default(), Slow(told), content());
-        let admit = || queues.admit(&slow, &content, &bundle, Duration::from_millis(30), 2);
-        let (mut one, mut two) = (Box::pin(admit()), Box::pin(admit()));
-        assert!(futures_util::poll!(&mut one).is_pending() && futures_util::poll!(&mut two).is_pending());
-        assert_eq!(queues.waiting(content.guid), 2);
-        assert!(matches!(admit().await, Err(NotAdmitted::Full { waiting: 2, .. })));
+        let one = One::new();
+        let pool = one.pool();
+        let mut first = Box::pin(one.admit(1, 30, 2));
+        let mut second = Box::pin(one.admit(2, 30, 2));
+        assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+        assert_eq!(pool.waiting(), 2);
+        assert!(matches!(one.admit(3, 30, 2).await, Err(NotAdmitted::Full { waiting: 2, .. })));
         // Whoever leaves makes room.
-        drop(one);
-        assert_eq!(queues.waiting(content.guid), 1);
-        let mut three = Box::pin(admit());
-        assert!(futures_util::poll!(&mut three).is_pending());
-        assert!(matches!(two.await, Err(NotAdmitted::TimedOut { .. })));
-        assert!(matches!(three.await, Err(NotAdmitted::TimedOut { .. })));
-        assert_eq!(queues.waiting(content.guid), 0);
-        assert!(queues.waiting.lock().is_empty(), "nothing is kept of content that nobody waits for");
+        drop(first);
+        assert_eq!(pool.waiting(), 1);
+        let mut third = Box::pin(one.admit(3, 30, 2));
+        assert!((&mut third).now_or_never().is_none());
+        pool.hold_back(Some("no room"));
+        let Err(late) = second.await else { unreachable!() };
+        assert!(matches!(late, NotAdmitted::TimedOut { .. }) && late.to_string().ends_with("no room"), "{late}");
+        assert!(third.await.is_err());
+        assert_eq!(pool.waiting(), 0);
+        assert_eq!(Refusal::ALL.map(|why| one.1.refusals(why)), [1, 0, 2, 0]);
+    }
 
-        let mut four = Box::pin(admit());
-        assert!(futures_util::poll!(&mut four).is_pending());
-        tell.send_replace(Some(Err("no disk")));
-        assert!(matches!(four.await, Err(NotAdmitted::Start(StartFailure::Unavailable(_)))));
-        tell.send_replace(Some(Ok(())));
-        assert!(admit().await.is_ok());
-        assert_eq!(queues.waiting(content.guid), 0);
+    #[tokio::test]
+    async fn a_place_that_becomes_free_goes_to_the_next_in_turn() {
+        let one = One::new();
+        let (pool, worker) = (one.pool(), worker(1));
+        open(&pool, &[&worker], 1);
+        let served = one.admit(1, 9_000, 1_000).await.unwrap();
+        let mut greedy: Vec<_> = (0..5).map(|_| Box::pin(one.admit(1, 9_000, 1_000))).collect();
+        for each in &mut greedy {
+            assert!(each.now_or_never().is_none());
+        }
+        let mut modest = Box::pin(one.admit(2, 9_000, 1_000));
+        assert!((&mut modest).now_or_never().is_none());
+        drop(served);
+        let next = greedy[0].as_mut().now_or_never().unwrap().unwrap();
+        assert!((&mut modest).now_or_never().is_none());
+        drop(next);
+        // The second turn is the other visitor's, whoever came before.
+        let theirs = modest.as_mut().now_or_never().unwrap().unwrap();
+        assert!(greedy[1].as_mut().now_or_never().is_none());
+        assert_eq!((pool.waiting(), worker.in_flight()), (4, 1));
+        // One that left before their turn costs nobody a turn.
+        drop(greedy.remove(1));
+        drop(theirs);
+        assert!(greedy[1].as_mut().now_or_never().is_some());
+        assert!(one.1.waits().0.iter().sum::<u64>() >= 3);
+    }
+
+    #[tokio::test]
+    async fn one_who_left_with_a_place_in_hand_gives_it_back() {
+        let one = One::new();
+        let (pool, worker) = (one.pool(), worker(1));
+        open(&pool, &[&worker], 1);
+        let served = one.admit(1, 9_000, 10).await.unwrap();
+        let (mut first, mut second) = (Box::pin(one.admit(2, 9_000, 10)), Box::pin(one.admit(3, 9_000, 10)));
+        assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+        // The place is the first one's, who does not look.
+        drop(served);
+        assert_eq!((pool.waiting(), worker.in_flight()), (1, 1));
+        drop(first);
+        assert!(second.now_or_never().is_some_and(|admitted| admitted.is_ok()));
+        assert_eq!((pool.waiting(), worker.in_flight()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn nobody_overtakes_and_the_least_loaded_is_chosen() {
+        let one = One::new();
+        let (pool, a, b) = (one.pool(), worker(1), worker(2));
+        open(&pool, &[&a, &b], 2);
+        let begun: Vec<_> = [(); 4].map(|()| one.admit(1, 9_000, 10).now_or_never().unwrap().unwrap()).into();
+        assert_eq!((a.in_flight(), b.in_flight()), (2, 2));
+        let mut waits = Box::pin(one.admit(1, 9_000, 10));
+        assert!((&mut waits).now_or_never().is_none());
+        drop(begun);
+        // A place was kept for the one who waited; the others are free.
+        assert_eq!(a.in_flight() + b.in_flight(), 1);
+        assert!(waits.now_or_never().is_some());
+        // A worker that goes is given nothing more.
+        a.close();
+        let begun = one.admit(1, 9_000, 10).await.unwrap();
+        assert_eq!(begun.worker().job(), b.job());
+    }
+
+    #[tokio::test]
+    async fn a_session_finds_its_worker_while_it_is_there() {
+        let one = One::new();
+        let (pool, a, b) = (one.pool(), worker(1), worker(2));
+        open(&pool, &[&a, &b], 1);
+        let is_b = |job: &JobKey| job == b.job();
+        let first = pool.take_of(is_b).unwrap();
+        let second = pool.take_of(is_b).unwrap();
+        assert_eq!((a.in_flight(), b.in_flight()), (0, 2), "also beyond the limit for others");
+        b.close();
+        assert!(pool.take_of(is_b).is_none());
+        drop((first, second));
+        assert!(pool.take_of(|_| false).is_none());
+    }
+
+    #[tokio::test]
+    async fn failures_are_told_to_all_who_wait_and_to_who_comes_meanwhile() {
+        let one = One::new();
+        let pool = one.pool();
+        let mut waits = Box::pin(one.admit(1, 9_000, 10));
+        assert!((&mut waits).now_or_never().is_none());
+        let failure =
+            StartFailure::Crashed { job: JobKey::from_random([9; 16]), reason: "it exited with status 1".into() };
+        pool.refuse(Some((std::time::Instant::now() + Duration::from_secs(30), failure.clone())));
+        pool.fail(&failure);
+        assert!(matches!(waits.await, Err(NotAdmitted::Start(StartFailure::Crashed { .. }))));
+        let Err(NotAdmitted::Start(refused)) = one.admit(1, 9_000, 10).await else { unreachable!() };
+        assert!(refused.job() == failure.job() && refused.to_string().contains("status 1"), "{refused}");
+        // Another worker that runs is as good as ever.
+        let worker = worker(1);
+        open(&pool, &[&worker], 1);
+        assert!(one.admit(1, 9_000, 10).await.is_ok());
+        pool.refuse(None);
+    }
+
+    #[tokio::test]
+    async fn an_ended_pool_sends_everybody_to_the_next() {
+        let one = One::new();
+        let old = one.pool();
+        let mut waits = Box::pin(one.admit(1, 9_000, 10));
+        assert!((&mut waits).now_or_never().is_none());
+        assert!(!old.end(true), "somebody waits");
+        let (new, worker) = (Pool::new(one.1.clone()), worker(1));
+        open(&new, &[&worker], 1);
+        *one.0.lock() = new;
+        assert!(old.end(false));
+        assert_eq!(waits.await.unwrap().worker().job(), worker.job());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn counts_are_exact_under_contention() {
+        let one = Arc::new(One::new());
+        let (pool, workers) = (one.pool(), [worker(1), worker(2), worker(3)]);
+        open(&pool, &workers.each_ref(), 2);
+        let most = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let tasks = (0..200u8).map(|n| {
+            let (one, most, workers) = (one.clone(), most.clone(), workers.clone());
+            tokio::spawn(async move {
+                for _ in 0..50 {
+                    let begun = one.admit(n % 7, 60_000, 1_000).await.unwrap();
+                    let now = workers.iter().map(|worker| worker.in_flight()).max().unwrap();
+                    most.fetch_max(now, std::sync::atomic::Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                    drop(begun);
+                }
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+        assert!(most.load(std::sync::atomic::Ordering::Relaxed) <= 2);
+        assert_eq!(workers.map(|worker| (worker.in_flight(), worker.unanswered().0)), [(0, 0); 3]);
+        assert_eq!(pool.waiting(), 0);
     }
 }

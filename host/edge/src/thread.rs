@@ -11,7 +11,6 @@ use tracing::info;
 
 use crate::bridge;
 use crate::config::EdgeConfig;
-use crate::queue::Queues;
 use crate::services::Services;
 use crate::watch::{Clock, Watch, Watches, sweep_period};
 
@@ -23,8 +22,6 @@ const LINGER: Duration = Duration::from_secs(5);
 pub(crate) struct Thread {
     pub(crate) config: Arc<EdgeConfig>,
     pub(crate) services: Services,
-    /// Shared with the other threads.
-    pub(crate) queues: Arc<Queues>,
     clock: Arc<Clock>,
     watches: RefCell<Watches>,
     connections: Arc<AtomicUsize>,
@@ -32,11 +29,10 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
-    pub(crate) fn new(config: Arc<EdgeConfig>, services: Services, queues: Arc<Queues>) -> Self {
+    pub(crate) fn new(config: Arc<EdgeConfig>, services: Services) -> Self {
         Self {
             config,
             services,
-            queues,
             clock: Clock::new(),
             watches: RefCell::default(),
             connections: Arc::default(),

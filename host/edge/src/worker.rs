@@ -1,17 +1,23 @@
 //! Workers as the request path sees them: an address, how busy it is, and who can be asked for one.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use lectern_domain::snapshot::{BundleEntry, ContentEntry};
+use lectern_domain::scaling::choose::Load;
 use lectern_domain::{BundleId, ContentGuid, JobKey};
 
 use crate::coarse::now_ms;
+use crate::pool::Pool;
 
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);
+
+/// Set in the count of a worker that takes no more requests.
+const CLOSED: usize = 1 << (usize::BITS - 1);
 
 /// One process that answers requests on a Unix socket.
 #[derive(Debug)]
@@ -22,8 +28,51 @@ pub struct Worker {
     uid: Option<u32>,
     /// Names it among all workers of this process: cheaper to look up than the key.
     serial: u64,
+    /// Requests and WebSockets, and [`CLOSED`].
     in_flight: AtomicUsize,
+    unanswered: Unanswered,
+    held_up: AtomicBool,
     last_used_ms: AtomicU64,
+    /// The pool it was first shown in; a worker is in one only.
+    home: OnceLock<Home>,
+}
+
+#[derive(Debug)]
+struct Home {
+    pool: Weak<Pool>,
+    /// How many wait in that pool: looked at after every request.
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Requests without an answer: how many, and the sum of the moments they began at, in one word, so that an average is never made of
+/// numbers that do not belong together. 16 bits of count; 48 of a sum of moments of 10 ms, each below 2³² (497 days).
+#[derive(Debug, Default)]
+struct Unanswered(AtomicU64);
+
+impl Unanswered {
+    const ONE: u64 = 1 << 48;
+
+    fn moment(ms: u64) -> u64 {
+        ms / 10 % (1 << 32)
+    }
+
+    /// Returns whether there was none before.
+    fn add(&self, began_ms: u64) -> bool {
+        self.0.fetch_add(Self::ONE + Self::moment(began_ms), Relaxed) < Self::ONE
+    }
+
+    fn remove(&self, began_ms: u64) {
+        self.0.fetch_sub(Self::ONE + Self::moment(began_ms), Relaxed);
+    }
+
+    /// How many there are and how long they have waited on average.
+    fn read(&self, now_ms: u64) -> (usize, Duration) {
+        let word = self.0.load(Relaxed);
+        let (count, sum) = (word / Self::ONE, word % Self::ONE);
+        let ages = (count * Self::moment(now_ms)).saturating_sub(sum);
+        let average = ages.checked_div(count).unwrap_or(0);
+        (usize::try_from(count).unwrap_or(usize::MAX), Duration::from_millis(average * 10))
+    }
 }
 
 impl Worker {
@@ -41,7 +90,10 @@ impl Worker {
             uid,
             serial: NEXT_SERIAL.fetch_add(1, Relaxed),
             in_flight: AtomicUsize::new(0),
+            unanswered: Unanswered::default(),
+            held_up: AtomicBool::new(false),
             last_used_ms: AtomicU64::new(now_ms()),
+            home: OnceLock::new(),
         })
     }
 
@@ -62,7 +114,12 @@ impl Worker {
 
     /// Requests and WebSockets it is serving now.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Relaxed)
+        self.in_flight.load(SeqCst) & !CLOSED
+    }
+
+    /// Those of its requests that have no answer yet, and how long they have waited on average.
+    pub fn unanswered(&self) -> (usize, Duration) {
+        self.unanswered.read(now_ms())
     }
 
     /// How long it has had nothing to do; zero while it has.
@@ -73,33 +130,95 @@ impl Worker {
         Duration::from_millis(now_ms().saturating_sub(self.last_used_ms.load(Relaxed)))
     }
 
+    /// Takes no more requests: from here on [`Worker::in_flight`] only falls, and once it is 0 stays so.
+    pub fn close(&self) {
+        self.in_flight.fetch_or(CLOSED, SeqCst);
+    }
+
+    /// Notes whether its requests wait for longer than is usual.
+    pub fn set_held_up(&self, held_up: bool) {
+        self.held_up.store(held_up, Relaxed);
+    }
+
     pub(crate) fn serial(&self) -> u64 {
         self.serial
     }
 
-    /// Counts one request until the guard is dropped. Public for those who start and scale workers, and their tests.
-    pub fn begin(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Relaxed);
-        self.last_used_ms.store(now_ms(), Relaxed);
-        InFlight(self.clone())
+    pub(crate) fn load(&self) -> Load {
+        // One that is closed counts as full: the mark is above any number.
+        Load { in_flight: self.in_flight.load(Relaxed), held_up: self.held_up.load(Relaxed) }
+    }
+
+    /// Makes `pool` the one that learns when a request ends.
+    pub(crate) fn settle(&self, pool: &Arc<Pool>) {
+        self.home.get_or_init(|| Home { pool: Arc::downgrade(pool), waiting: pool.waiting_count() });
+    }
+
+    /// Counts one more request if it has fewer than `most` and is not closed; the guard holds the place.
+    pub fn try_begin(self: &Arc<Self>, most: usize) -> Option<InFlight> {
+        let fits = |count: usize| (count < most.min(CLOSED)).then(|| count + 1);
+        self.in_flight.fetch_update(SeqCst, Relaxed, fits).ok()?;
+        Some(self.counted())
+    }
+
+    /// Counts one request until the guard is dropped, however many there are.
+    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, SeqCst);
+        self.counted()
+    }
+
+    fn counted(self: &Arc<Self>) -> InFlight {
+        let began_ms = now_ms();
+        let alone = self.unanswered.add(began_ms);
+        self.last_used_ms.store(began_ms, Relaxed);
+        InFlight { worker: self.clone(), began_ms, alone, answered: false }
     }
 }
 
 /// One request that a worker is serving.
 #[derive(Debug)]
-pub struct InFlight(Arc<Worker>);
+pub struct InFlight {
+    worker: Arc<Worker>,
+    began_ms: u64,
+    /// The worker had no other unanswered request when this one began.
+    alone: bool,
+    answered: bool,
+}
 
 impl InFlight {
     /// Who serves it.
     pub fn worker(&self) -> &Arc<Worker> {
-        &self.0
+        &self.worker
+    }
+
+    /// The head of the answer has come; what follows may take as long as a WebSocket does.
+    pub fn answered(&mut self) {
+        if std::mem::replace(&mut self.answered, true) {
+            return;
+        }
+        self.worker.unanswered.remove(self.began_ms);
+        if let Some(pool) = self.worker.home.get().and_then(|home| home.pool.upgrade()) {
+            let alone = self.alone.then(|| Duration::from_millis(now_ms().saturating_sub(self.began_ms)));
+            pool.answered(alone);
+        }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.last_used_ms.store(now_ms(), Relaxed);
-        self.0.in_flight.fetch_sub(1, Relaxed);
+        if !self.answered {
+            self.worker.unanswered.remove(self.began_ms);
+        }
+        self.worker.last_used_ms.store(now_ms(), Relaxed);
+        // Whoever begins to wait counts themselves first and looks for a place then; here it is the other way round, so one
+        // of the two sees the other.
+        self.worker.in_flight.fetch_sub(1, SeqCst);
+        if let Some(home) = self.worker.home.get()
+            && home.waiting.load(SeqCst) > 0
+            && let Some(pool) = home.pool.upgrade()
+        {
+            pool.dispatch();
+        }
     }
 }
 
@@ -122,11 +241,25 @@ pub enum StartFailure {
         /// Its init time-out.
         limit: Duration,
     },
+    /// It ended by itself while it served.
+    #[error("job {job} ended after it had run for {} s: {reason}", served.as_secs())]
+    Ended {
+        /// The run that ended.
+        job: JobKey,
+        /// How it ended.
+        reason: String,
+        /// How long it had been ready.
+        served: Duration,
+    },
     /// It failed before, and is not tried again yet.
-    #[error("starts failed before; the next is tried in {retry_after:?}")]
+    #[error("starts failed before; the next is tried in {} s; the last: {last}", retry_after.as_secs() + 1)]
     BackOff {
         /// How long until then.
         retry_after: Duration,
+        /// The run that failed last, when it is known.
+        job: Option<JobKey>,
+        /// How it failed.
+        last: String,
     },
     /// This host cannot start it now: no supervisor, no disk, no interpreter, being stopped.
     #[error("cannot start: {0}")]
@@ -137,42 +270,74 @@ impl StartFailure {
     /// The run whose log says more.
     pub fn job(&self) -> Option<&JobKey> {
         match self {
-            Self::Crashed { job, .. } | Self::NeverListened { job, .. } => Some(job),
-            Self::BackOff { .. } | Self::Unavailable(_) => None,
+            Self::Crashed { job, .. } | Self::NeverListened { job, .. } | Self::Ended { job, .. } => Some(job),
+            Self::BackOff { job, .. } => job.as_ref(),
+            Self::Unavailable(_) => None,
         }
     }
 }
 
-/// Who starts, picks and scales workers.
+/// Who starts and scales workers.
 pub trait Workers: Send + Sync {
-    /// A worker that can take one more request now. Called for every request, on the thread that serves it: answers from
-    /// memory. `None`: none runs, or all have as many requests as they may.
-    fn ready(&self, content: ContentGuid, bundle: BundleId) -> Option<Arc<Worker>>;
-
-    /// Waits for such a worker, starting one if that is allowed. Many wait for the same one at a time; each may stop waiting at
-    /// any moment (the future is dropped), which must not stop a start that others wait for.
-    fn wait_ready(
-        &self,
-        content: Arc<ContentEntry>,
-        bundle: Arc<BundleEntry>,
-    ) -> BoxFuture<'static, Result<Arc<Worker>, StartFailure>>;
+    /// The workers of one version of a content item. Called for every request, on the thread that serves it: answers from memory. A
+    /// pool that has none starts some when somebody waits in it.
+    fn pool(&self, content: ContentGuid, bundle: BundleId) -> Arc<Pool>;
 
     /// Nobody accepts connections at the worker's address. It must not be offered again before it was looked at.
     fn report_dead(&self, job: &JobKey);
+
+    /// What signs the cookies that name workers; the same after a restart, since workers outlive one.
+    fn cookie_key(&self) -> &[u8; 32];
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn requests_are_counted_while_they_run() {
         let worker = Worker::new(JobKey::from_random([1; 16]), "/nowhere".into());
-        let (one, two) = (worker.begin(), worker.begin());
+        let (one, two) = (worker.try_begin(2).unwrap(), worker.begin());
         assert_eq!((worker.in_flight(), worker.idle_for()), (2, Duration::ZERO));
+        assert!(worker.try_begin(2).is_none(), "no more than asked for");
         drop(one);
         assert_eq!(worker.in_flight(), 1);
+        worker.close();
+        assert!(worker.try_begin(2).is_none(), "closed");
+        assert_eq!((worker.in_flight(), worker.load().in_flight >= CLOSED), (1, true));
         drop(two);
         assert_eq!(worker.in_flight(), 0);
+    }
+
+    #[test]
+    fn waits_are_averaged() {
+        let unanswered = Unanswered::default();
+        assert_eq!(unanswered.read(9_000), (0, Duration::ZERO));
+        assert!(unanswered.add(1_000));
+        assert!(!unanswered.add(3_000));
+        assert_eq!(unanswered.read(5_000), (2, Duration::from_millis(3_000)));
+        unanswered.remove(1_000);
+        assert_eq!(unanswered.read(5_000), (1, Duration::from_millis(2_000)));
+        // A clock that is read a moment too early.
+        assert_eq!(unanswered.read(2_000), (1, Duration::ZERO));
+        // As many as there may be, after a year.
+        let year = 365 * 86_400_000;
+        (0..60_000).for_each(|_| {
+            unanswered.add(year);
+        });
+        assert_eq!(unanswered.read(year + 1_000).0, 60_001);
+    }
+
+    #[test]
+    fn an_answered_request_waits_no_more() {
+        let worker = Worker::new(JobKey::from_random([1; 16]), "/nowhere".into());
+        let (mut one, two) = (worker.begin(), worker.begin());
+        assert_eq!(worker.unanswered().0, 2);
+        one.answered();
+        one.answered();
+        assert_eq!((worker.unanswered().0, worker.in_flight()), (1, 2));
+        drop((one, two));
+        assert_eq!((worker.unanswered().0, worker.in_flight()), (0, 0));
     }
 }

@@ -14,7 +14,7 @@ use crate::answer::{Forward, Identity, Reply, Rewrite, System, Target};
 use crate::bindings::exports::lectern::plugin::routing as guest_routing;
 use crate::bindings::lectern::plugin::types as guest;
 use crate::error::BadAnswer;
-use crate::head::{Head, SESSION_COOKIE};
+use crate::head::{Head, is_own_cookie};
 use crate::path::RequestPath;
 
 /// Fields of one reply or one forward. Real ones have a dozen.
@@ -74,8 +74,10 @@ pub(crate) fn reply(raw: guest::Reply, grants: &Grants) -> Result<Reply, BadAnsw
     }
     for value in headers.get_all(SET_COOKIE) {
         let name = value.as_bytes().split(|&byte| byte == b'=').next().unwrap_or_default();
-        if name.trim_ascii() == SESSION_COOKIE.as_bytes() {
-            return Err(BadAnswer::HostField(format!("set-cookie {SESSION_COOKIE}")));
+        if let Ok(name) = std::str::from_utf8(name.trim_ascii())
+            && is_own_cookie(name)
+        {
+            return Err(BadAnswer::HostField(format!("set-cookie {name}")));
         }
     }
     Ok(Reply { status, headers, body: Bytes::from(raw.body) })
@@ -278,6 +280,8 @@ mod tests {
         }
         assert_eq!(field("set-cookie", b"mine=1; Path=/"), Ok(()));
         assert_eq!(field("Set-Cookie", b" lectern =forged"), Err(BadAnswer::HostField("set-cookie lectern".into())));
+        let worker = field("Set-Cookie", b"lectern-worker=forged; Path=/");
+        assert_eq!(worker, Err(BadAnswer::HostField("set-cookie lectern-worker".into())));
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::path::RequestPath;
 /// The cookie that carries a browser session. The host makes it, reads it and keeps it from plugins and from content.
 pub const SESSION_COOKIE: &str = "lectern";
 
+/// The cookie that names the worker a visitor's session is with. Its name holds the session cookie's, so one look finds both.
+pub const WORKER_COOKIE: &str = "lectern-worker";
+
 /// How the client reached the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
@@ -106,9 +109,9 @@ impl Head {
         self.cookie(SESSION_COOKIE).filter(|token| !token.is_empty())
     }
 
-    /// What a plugin sees as the cookie of that name: the session cookie is never there.
+    /// What a plugin sees as the cookie of that name: Lectern's own are never there.
     pub(crate) fn guest_cookie(&self, name: &str) -> Option<&str> {
-        if name == SESSION_COOKIE { None } else { self.cookie(name) }
+        if is_own_cookie(name) { None } else { self.cookie(name) }
     }
 
     /// What a plugin sees as the values of a field.
@@ -131,11 +134,16 @@ fn guest_value(is_cookie: bool, value: &HeaderValue) -> Option<Cow<'_, [u8]>> {
     }
 }
 
+/// Whether the name is one of Lectern's own.
+pub(crate) fn is_own_cookie(name: &str) -> bool {
+    name == SESSION_COOKIE || name == WORKER_COOKIE
+}
+
 fn names_session_cookie(value: &HeaderValue) -> bool {
     value.as_bytes().windows(SESSION_COOKIE.len()).any(|window| window == SESSION_COOKIE.as_bytes())
 }
 
-/// A `Cookie` field without the session cookie; `None` when nothing is left. Neither plugins nor content may see the token.
+/// A `Cookie` field without Lectern's own cookies; `None` when nothing is left. Neither plugins nor content may see them.
 ///
 /// A field that is not ASCII text is kept as it is unless the cookie's name occurs in it, and dropped then.
 pub fn without_session_cookie(value: &HeaderValue) -> Option<HeaderValue> {
@@ -143,7 +151,7 @@ pub fn without_session_cookie(value: &HeaderValue) -> Option<HeaderValue> {
         return Some(value.clone());
     }
     let kept: Vec<&str> = cookie_pairs(value.to_str().ok()?)
-        .filter(|pair| pair.split_once('=').map_or(*pair, |(key, _)| key).trim() != SESSION_COOKIE)
+        .filter(|pair| !is_own_cookie(pair.split_once('=').map_or(*pair, |(key, _)| key).trim()))
         .collect();
     if kept.is_empty() { None } else { HeaderValue::from_str(&kept.join("; ")).ok() }
 }

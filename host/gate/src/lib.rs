@@ -61,7 +61,7 @@ pub use directory::{Directory, PasswordRefusal};
 pub use engine::{Class, EngineError, try_engine};
 pub use error::{BadAnswer, Call, Exceeded, Failure, GateError, LoadError};
 pub use gate::Gate;
-pub use head::{ClientCertificate, Head, SESSION_COOKIE, Scheme, without_session_cookie};
+pub use head::{ClientCertificate, Head, SESSION_COOKIE, Scheme, WORKER_COOKIE, without_session_cookie};
 pub use limiter::Buckets;
 pub use limits::{COMPONENT_BYTES, Limits, PAGE_BODY_BYTES, TICK};
 pub use path::{MAX_PATH_BYTES, PathError, RequestPath, path_and_query};

@@ -53,6 +53,9 @@ impl Backstage for ServerBackstage {
         if tokio::time::timeout(REFRESH_LIMIT, refreshing).await.is_err() {
             tracing::warn!(?part, "the view is behind a change that was committed");
         }
+        if part == Part::Content {
+            self.fleet.reconcile();
+        }
     }
 
     fn task_queued(&self) {
@@ -69,7 +72,7 @@ impl Backstage for ServerBackstage {
 
     async fn content_deleted(&self, content: ContentGuid, _bundles: &[BundleHash]) {
         // The bytes are left to the collection of the store: another item may be about to refer to them.
-        self.fleet.forget(content);
+        self.fleet.forget(content).await;
     }
 
     async fn bundle_deleted(&self, content: ContentGuid, bundle: BundleId, _hash: BundleHash) {

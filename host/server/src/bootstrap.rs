@@ -12,10 +12,19 @@ use crate::host;
 /// What the API is told of the configuration.
 pub(crate) fn api_settings(config: &Config) -> anyhow::Result<Settings> {
     let seconds = |time: std::time::Duration| i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
+    let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let given = &config.content.scheduler;
     let scheduler = Scheduler {
-        init_timeout: seconds(config.content.init_timeout),
-        idle_timeout: seconds(config.content.idle_timeout),
-        ..Scheduler::default()
+        min_processes: count(given.min_processes),
+        max_processes: count(given.max_processes),
+        max_conns_per_process: count(given.max_conns_per_process),
+        load_factor: given.load_factor,
+        init_timeout: seconds(given.init_timeout),
+        idle_timeout: seconds(given.idle_timeout),
+        connection_timeout: seconds(given.connection_timeout),
+        read_timeout: seconds(given.read_timeout),
+        min_processes_limit: count(given.min_processes_limit),
+        max_processes_limit: count(given.max_processes_limit),
     };
     let run_as = match host::first_uid(config) {
         Some(first) => format!("uid {first} and up, one per content item"),

@@ -23,6 +23,20 @@ pub(crate) fn hostname() -> String {
     nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".into())
 }
 
+/// Memory that this process and its children may use, in bytes: the machine's, or less where a control group says so. 1 GiB where
+/// neither can be read.
+pub(crate) fn memory() -> u64 {
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let total = || {
+        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    };
+    let group =
+        ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"].into_iter().find_map(number);
+    total().unwrap_or(1 << 30).min(group.unwrap_or(u64::MAX))
+}
+
 /// The account that builds packages, where this server may change accounts.
 pub(crate) fn build_account(config: &Config) -> Option<Account> {
     is_root().then_some(Account { uid: config.sandbox.build_uid, gid: config.sandbox.build_uid })

@@ -16,10 +16,13 @@ use lectern_domain::ContentGuid;
 use zeroize::Zeroizing;
 
 const NONCE_BYTES: usize = 24;
+/// Keeps the key derived for cookies apart from any other derived from the same file.
+const COOKIE_CONTEXT: &str = "lectern 2026 worker cookie";
 
 /// The server's sealing key.
 pub(crate) struct Sealer {
     cipher: XChaCha20Poly1305,
+    cookie_key: Zeroizing<[u8; 32]>,
 }
 
 impl Sealer {
@@ -38,7 +41,13 @@ impl Sealer {
             bail!("key file {} holds {} bytes, not 32: restore it from the backup", file.display(), key.len());
         }
         let cipher = XChaCha20Poly1305::new_from_slice(&key).context("use the key file")?;
-        Ok(Self { cipher })
+        let cookie_key = Zeroizing::new(blake3::derive_key(COOKIE_CONTEXT, &key));
+        Ok(Self { cipher, cookie_key })
+    }
+
+    /// The key that signs cookies which name workers: another one for the same file, and the same after a restart.
+    pub(crate) fn cookie_key(&self) -> [u8; 32] {
+        *self.cookie_key
     }
 
     /// Seals `value` of variable `name` of `content`.
@@ -133,6 +142,7 @@ mod tests {
         let mut bent = sealed.clone();
         *bent.last_mut().unwrap() ^= 1;
         assert!(again.open_value(here, "TOKEN", &bent).is_err(), "changed");
+        assert_eq!(again.cookie_key(), sealer.cookie_key(), "cookies outlive a restart");
         assert_ne!(sealed, sealer.seal(here, "TOKEN", "hunter2").unwrap(), "nonces differ");
         assert!(again.open_secret("plugin", "TOKEN", &sealed).is_err(), "a variable is no secret of a plugin");
         let sealed = sealer.seal_secret("plugin", "TOKEN", b"hunter2").unwrap();

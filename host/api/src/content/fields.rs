@@ -155,14 +155,16 @@ pub(crate) fn check_result(row: &ContentRow, patch: &ContentPatch, scheduler: &S
         // An item that was made under other limits can still be renamed.
         return Ok(());
     }
-    new.processes.check(scheduler.max_processes)?;
+    new.processes.check(scheduler.min_processes, scheduler.max_processes)?;
     let limits = [
         ("max_processes", patch.max_processes, scheduler.max_processes_limit),
         ("min_processes", patch.min_processes, scheduler.min_processes_limit),
     ];
     for (key, asked, limit) in limits {
-        if asked.flatten().is_some_and(|asked| asked > limit) {
-            return Err(ApiError::new(Code::ProcessLimit, format!("{key} must not exceed the server's limit {limit}")));
+        // A limit of 0 is none.
+        if let Some(asked) = asked.flatten().filter(|asked| limit > 0 && *asked > limit) {
+            let text = format!("{key} must not exceed the server's limit {limit}, and {asked} was asked for");
+            return Err(ApiError::new(Code::ProcessLimit, text));
         }
     }
     Ok(())

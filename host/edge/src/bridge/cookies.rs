@@ -4,7 +4,7 @@
 //! path below the mount, once; a cookie with a name of Lectern's is dropped.
 
 use http::header::{HeaderMap, HeaderValue, SET_COOKIE};
-use lectern_gate::SESSION_COOKIE;
+use lectern_gate::{SESSION_COOKIE, WORKER_COOKIE};
 
 /// Confines the cookies that a response sets to `mount` (empty, or a path without a last slash).
 pub(crate) fn confine(headers: &mut HeaderMap, mount: &str) {
@@ -52,7 +52,8 @@ fn is_reserved(name: &str) -> bool {
         let (head, tail) = name.split_at_checked(prefix.len())?;
         head.eq_ignore_ascii_case(prefix).then_some(tail)
     });
-    bare.unwrap_or(name) == SESSION_COOKIE
+    let bare = bare.unwrap_or(name);
+    bare == SESSION_COOKIE || bare == WORKER_COOKIE
 }
 
 /// `path` below `mount`, which is added unless it is there already.
@@ -92,6 +93,8 @@ mod tests {
             (" lectern =evil; Path=/", None),
             ("__Host-lectern=evil; Secure; Path=/", None),
             ("__secure-lectern=evil; Secure", None),
+            ("lectern-worker=evil; Path=/", None),
+            ("__Secure-lectern-worker=evil; Secure", None),
             ("lectern2=fine", Some("lectern2=fine; Path=/content/0f4b/")),
             ("Lectern=other", Some("Lectern=other; Path=/content/0f4b/")),
         ];

@@ -59,6 +59,19 @@ pub(crate) enum ExchangeError {
     Unasked { job: JobKey },
 }
 
+impl ExchangeError {
+    /// The run that gave no answer.
+    pub(crate) fn job(&self) -> &JobKey {
+        match self {
+            Self::Connect { job, .. }
+            | Self::Closed { job, .. }
+            | Self::Malformed { job, .. }
+            | Self::Client { job, .. }
+            | Self::Unasked { job } => job,
+        }
+    }
+}
+
 /// What an exchange needs to know besides the request.
 pub(crate) struct Exchange<'a> {
     pub(crate) worker: &'a Arc<Worker>,
@@ -74,11 +87,14 @@ enum Failed {
 }
 
 impl Exchange<'_> {
-    /// Sends the request and waits for the head of the answer.
+    /// Sends the request, which is counted as `in_flight`, and waits for the head of the answer.
     ///
     /// May be dropped at any moment: the connection to the worker is closed then, which tells it that nobody waits.
-    pub(crate) async fn send(&self, mut request: Outgoing) -> Result<Response<WorkerBody>, ExchangeError> {
-        let in_flight = self.worker.begin();
+    pub(crate) async fn send(
+        &self,
+        in_flight: InFlight,
+        mut request: Outgoing,
+    ) -> Result<Response<WorkerBody>, ExchangeError> {
         if let Some(mut upstream) = pool::take(self.worker, self.limits.upstream_idle_timeout) {
             match self.on(&mut upstream, &mut request).await {
                 Ok((head, sent)) => return Ok(self.answer(upstream, head, (!sent).then_some(request), in_flight)),
@@ -168,8 +184,9 @@ impl Exchange<'_> {
         upstream: Box<Upstream>,
         head: AnswerHead,
         unsent: Option<Outgoing>,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
     ) -> Response<WorkerBody> {
+        in_flight.answered();
         let AnswerHead { status, headers, rest, keeps } = head;
         let keep = if keeps { self.limits.upstream_idle } else { 0 };
         let mut body = WorkerBody { upstream: Some(upstream), rest, unsent, in_flight, keep };

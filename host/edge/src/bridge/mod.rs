@@ -27,7 +27,7 @@ use crate::config::Limits;
 use crate::request_id::RequestId;
 use crate::thread::Thread;
 use crate::watch::Watch;
-use crate::worker::Worker;
+use crate::worker::InFlight;
 
 /// What the bridge needs to know of a request that was admitted.
 pub(crate) struct Crossing<'a> {
@@ -42,14 +42,15 @@ pub(crate) struct Crossing<'a> {
 }
 
 impl Crossing<'_> {
-    /// Sends `request` to `worker`; `client` is the other end of the WebSocket it asks for, if it asks for one.
+    /// Sends `request` to the worker that counts it as `in_flight`; `client` is the other end of the WebSocket it asks for, if it asks for one.
     pub(crate) async fn forward(
         &self,
-        worker: &Arc<Worker>,
+        in_flight: InFlight,
         request: Outgoing,
         client: &mut Option<OnUpgrade>,
     ) -> Result<Response<EdgeBody>, ExchangeError> {
-        let answer = Exchange { worker, limits: self.limits }.send(request).await?;
+        let worker = &in_flight.worker().clone();
+        let answer = Exchange { worker, limits: self.limits }.send(in_flight, request).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             let (parts, body) = answer::from_worker(answer, self.mount, self.host);
             return Ok(Response::from_parts(parts, EdgeBody::worker(body)));

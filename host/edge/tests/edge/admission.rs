@@ -1,6 +1,5 @@
 //! Requests that find no ready worker: they wait, within bounds, and learn what came of it.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -18,7 +17,7 @@ async fn requests_wait_for_a_worker_that_starts() {
         let (mut client, target) = (world.connect().await, target.clone());
         asking.push(tokio::spawn(async move { client.send(request(Method::GET, &target, &[], boxed(""))).await }));
     }
-    until("all wait", || world.stage.waiting.load(Ordering::SeqCst) == 20).await;
+    until("all wait", || world.stage.waiting() == 20).await;
     let worker = world.worker_for(1, mirror);
     world.stage.decide(Ok(worker));
     for answer in asking {
@@ -37,7 +36,7 @@ async fn a_full_queue_says_when_to_come_back() {
         let (mut client, target) = (world.connect().await, target.clone());
         asking.push(tokio::spawn(async move { client.send(request(Method::GET, &target, &[], boxed(""))).await }));
     }
-    until("two wait", || world.stage.waiting.load(Ordering::SeqCst) == 2).await;
+    until("two wait", || world.stage.waiting() == 2).await;
     let answer = world.get(&target).await;
     assert_eq!((answer.status, answer.field("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("7")));
     // Another content item has a queue of its own.
@@ -45,7 +44,7 @@ async fn a_full_queue_says_when_to_come_back() {
     let other = tokio::spawn(async move {
         client.send(request(Method::GET, &other, &[("authorization", "Key key-owner")], boxed(""))).await
     });
-    until("the third waits", || world.stage.waiting.load(Ordering::SeqCst) == 3).await;
+    until("the third waits", || world.stage.waiting() == 3).await;
     world.stage.decide(Ok(world.worker_for(1, mirror)));
     for answer in asking {
         assert_eq!(answer.await.unwrap().status, StatusCode::OK);
@@ -61,7 +60,7 @@ async fn a_client_that_leaves_the_queue_makes_room() {
     let target = format!("{}/", mount(PUBLIC));
     let (mut client, first) = (world.connect().await, target.clone());
     let asking = tokio::spawn(async move { client.send(request(Method::GET, &first, &[], boxed(""))).await });
-    until("one waits", || world.stage.waiting.load(Ordering::SeqCst) == 1).await;
+    until("one waits", || world.stage.waiting() == 1).await;
     assert_eq!(world.get(&target).await.status, StatusCode::SERVICE_UNAVAILABLE);
     asking.abort();
     world.stage.decide(Err(StartFailure::Unavailable("reached".into())));
@@ -81,7 +80,7 @@ async fn waiting_ends() {
     let setup = Setup { snapshot, ..Setup::default() };
     let world = World::with(setup).await;
     let answer = world.get(&format!("{}/", mount(PUBLIC))).await;
-    assert_eq!((answer.status, answer.field("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("3")));
+    assert_eq!((answer.status, answer.field("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +89,15 @@ async fn failures_are_told_to_those_who_can_mend_them() {
     let cases = [
         (StartFailure::Crashed { job: job.clone(), reason: "exit status 1".into() }, 502, None),
         (StartFailure::NeverListened { job: job.clone(), limit: Duration::from_secs(60) }, 502, None),
-        (StartFailure::BackOff { retry_after: Duration::from_secs(30) }, 503, Some("30")),
+        (
+            StartFailure::BackOff {
+                retry_after: Duration::from_secs(30),
+                job: Some(job.clone()),
+                last: format!("job {job} ended before it accepted a connection: it exited with status 1"),
+            },
+            503,
+            Some("30"),
+        ),
         (StartFailure::Unavailable("no supervisor".into()), 503, Some("5")),
     ];
     for (failure, status, retry_after) in cases {

@@ -23,12 +23,13 @@ use lectern_domain::app_mode::AppMode;
 use lectern_domain::content::ProcessSettings;
 use lectern_domain::launch::{Prepared, Program};
 use lectern_domain::plugin::{Grants, Phase};
+use lectern_domain::scaling::choose::Room;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry, KeyEntry, Snapshot, UserEntry};
 use lectern_domain::{
     AccessType, BundleHash, BundleId, ContentGuid, ContentId, JobKey, KeyId, Principal, UserGuid, UserId, UserRole,
 };
 use lectern_edge::{
-    Caller, Edge, EdgeBody, EdgeConfig, Health, NewSession, RequestBody, RunError, Services, Sessions, SignIn,
+    Caller, Edge, EdgeBody, EdgeConfig, Health, NewSession, Pool, RequestBody, RunError, Services, Sessions, SignIn,
     StartFailure, Stopped, Stops, SystemService, Trees, Unavailable, Worker, Workers,
 };
 use lectern_gate::{Backend, Chain, Compiler, Directory, Gate, PasswordRefusal, Spec};
@@ -250,58 +251,90 @@ impl Sessions for Accounts {
 }
 
 /// Workers as a test arranges them, by bundle.
-#[derive(Default)]
 pub(crate) struct Stage {
-    /// Whom `ready` offers.
+    pools: Mutex<HashMap<(ContentGuid, BundleId), Arc<Pool>>>,
+    /// Whom new pools offer.
     ready: Mutex<HashMap<BundleId, Arc<Worker>>>,
-    /// What `wait_ready` ends with; it waits while there is nothing.
+    /// What waiting ends with; it goes on while there is nothing.
     outcome: Mutex<Option<Result<Arc<Worker>, StartFailure>>>,
-    changed: tokio::sync::Notify,
-    /// Whom the edge reported dead, and how many wait.
+    /// Whom the edge reported dead.
     pub(crate) dead: Mutex<Vec<JobKey>>,
-    pub(crate) waiting: AtomicU64,
+    runtime: tokio::runtime::Handle,
 }
 
 impl Stage {
+    fn new() -> Self {
+        Self {
+            pools: Mutex::default(),
+            ready: Mutex::default(),
+            outcome: Mutex::default(),
+            dead: Mutex::default(),
+            runtime: tokio::runtime::Handle::current(),
+        }
+    }
+
     pub(crate) fn offer(&self, bundle: i64, worker: &Arc<Worker>) {
-        self.ready.lock().insert(BundleId(bundle), worker.clone());
+        self.show(BundleId(bundle), std::slice::from_ref(worker));
+    }
+
+    /// Makes these the workers of a bundle; the first one is what pools to come begin with.
+    pub(crate) fn show(&self, bundle: BundleId, workers: &[Arc<Worker>]) {
+        if let Some(first) = workers.first() {
+            self.ready.lock().insert(bundle, first.clone());
+        }
+        for (_, pool) in self.pools.lock().iter().filter(|((_, id), _)| *id == bundle) {
+            pool.show(workers.to_vec());
+        }
     }
 
     /// Ends all waits, those now and those to come.
     pub(crate) fn decide(&self, outcome: Result<Arc<Worker>, StartFailure>) {
         *self.outcome.lock() = Some(outcome);
-        self.changed.notify_waiters();
+        self.pools.lock().values().for_each(|pool| pool.call());
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.pools.lock().values().map(|pool| pool.waiting()).sum()
     }
 }
 
 struct Stages(Arc<Stage>);
 
 impl Workers for Stages {
-    fn ready(&self, _: ContentGuid, bundle: BundleId) -> Option<Arc<Worker>> {
-        self.0.ready.lock().get(&bundle).cloned()
-    }
-
-    fn wait_ready(
-        &self,
-        _: Arc<ContentEntry>,
-        _: Arc<BundleEntry>,
-    ) -> BoxFuture<'static, Result<Arc<Worker>, StartFailure>> {
-        let stage = self.0.clone();
-        Box::pin(async move {
-            stage.waiting.fetch_add(1, Ordering::SeqCst);
-            loop {
-                let changed = stage.changed.notified();
-                if let Some(outcome) = stage.outcome.lock().clone() {
-                    return outcome;
+    fn pool(&self, content: ContentGuid, bundle: BundleId) -> Arc<Pool> {
+        let mut pools = self.0.pools.lock();
+        let make = || {
+            let pool = Pool::new(Arc::default());
+            pool.set_room(Room { most: 1_000, pass_held_up: false });
+            pool.show(self.0.ready.lock().get(&bundle).cloned().into_iter().collect());
+            let (owned, stage) = (pool.clone(), Arc::downgrade(&self.0));
+            self.0.runtime.spawn(async move {
+                loop {
+                    owned.called().await;
+                    let Some(stage) = stage.upgrade() else { return };
+                    match stage.outcome.lock().clone() {
+                        None => {}
+                        Some(Ok(worker)) => owned.show(vec![worker]),
+                        Some(Err(failure)) => owned.fail(&failure),
+                    }
                 }
-                changed.await;
-            }
-        })
+            });
+            pool
+        };
+        pools.entry((content, bundle)).or_insert_with(make).clone()
     }
 
     fn report_dead(&self, job: &JobKey) {
         self.0.dead.lock().push(job.clone());
         self.0.ready.lock().retain(|_, worker| worker.job() != job);
+        for pool in self.0.pools.lock().values() {
+            pool.show(pool.workers().iter().filter(|worker| worker.job() != job).cloned().collect());
+        }
+    }
+
+    fn cookie_key(&self) -> &[u8; 32] {
+        &[7; 32]
     }
 }
 
@@ -401,7 +434,7 @@ impl Default for Setup {
             snapshot: snapshot(|_| {}),
             grace: Duration::from_secs(5),
             gate: GATE.clone(),
-            stage: Arc::default(),
+            stage: Arc::new(Stage::new()),
             shared: false,
             given: None,
         }

@@ -13,6 +13,7 @@ mod limits;
 mod load;
 mod sessions;
 mod smuggling;
+mod sticky;
 mod stop;
 mod system;
 mod tls;

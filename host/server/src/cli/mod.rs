@@ -121,7 +121,8 @@ impl ConfigArgs {
         }
         let base = std::env::current_dir().map_err(|error| vec![format!("find the working directory: {error}")])?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Config::resolve(layers, &base, cores, look).map_err(|list| list.iter().map(ToString::to_string).collect())
+        Config::resolve(layers, &base, cores, crate::host::memory(), look)
+            .map_err(|list| list.iter().map(ToString::to_string).collect())
     }
 }
 

@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lectern_domain::scaling::Defaults;
+
 pub(crate) use layers::Layers;
 pub(crate) use reader::Effective;
 pub(crate) use tls::{Finding, Seen, Tls, TlsFiles};
@@ -112,12 +114,16 @@ pub(crate) struct Content {
     pub(crate) max_bundle_bytes: u64,
     pub(crate) max_unpacked_bytes: u64,
     pub(crate) max_files: u64,
-    pub(crate) init_timeout: Duration,
-    /// Zero: never stopped for being idle.
-    pub(crate) idle_timeout: Duration,
+    /// What holds for content that sets nothing of its own, and what it may set.
+    pub(crate) scheduler: Defaults,
     pub(crate) stop_grace: Duration,
     pub(crate) max_waiting: usize,
+    /// Most processes the supervisor starts, whoever asks.
     pub(crate) max_workers: usize,
+    /// Most processes of all content together; idle ones make room above it.
+    pub(crate) max_processes_total: usize,
+    /// Most memory of all content processes together, in bytes.
+    pub(crate) memory_budget: u64,
     pub(crate) job_log_bytes: u64,
     /// Deployments run at a time on this server.
     pub(crate) concurrent_deploys: usize,

@@ -137,6 +137,20 @@ impl Reader {
         self.take(key, &format!("a whole number from {least} to {most}"), false, default, read, u64::to_string)
     }
 
+    /// A number from 0 to 1.
+    pub(super) fn fraction(&mut self, key: &'static str, default: f64) -> f64 {
+        let read = |value: &Value| {
+            let number = match value {
+                Value::Float(number) => *number,
+                Value::Integer(number) => f64::from(u8::try_from(*number).ok()?),
+                Value::String(text) => text.trim().parse().ok()?,
+                _ => return None,
+            };
+            (0.0..=1.0).contains(&number).then_some(number)
+        };
+        self.take(key, "a number from 0 to 1, like 0.5", false, default, read, f64::to_string)
+    }
+
     /// Seconds between `least` and `most`.
     pub(super) fn seconds(&mut self, key: &'static str, default: u64, least: u64, most: u64) -> Duration {
         Duration::from_secs(self.number(key, default, least, most))

@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use lectern_domain::scaling::{Defaults, MOST_PROCESSES};
 
 use super::layers::Layers;
 use super::reader::{Mistake, Reader};
@@ -19,12 +21,13 @@ const MONTH: u64 = 2_592_000;
 impl Config {
     /// Makes the configuration from its layers, or says everything that is wrong with them.
     ///
-    /// `base` is what relative paths are relative to; `cores` is how many this machine has; `look` looks into the files of
+    /// `base` is what relative paths are relative to; `cores` and `memory` (bytes) are what this machine has; `look` looks into the files of
     /// `[server.tls]`, so that what is wrong there is said together with all else.
     pub(crate) fn resolve(
         layers: Layers,
         base: &Path,
         cores: usize,
+        memory: u64,
         look: impl FnOnce(&TlsFiles) -> Seen,
     ) -> Result<Self, Vec<Mistake>> {
         let bootstrap_secret = layers.bootstrap_secret.clone();
@@ -48,7 +51,7 @@ impl Config {
             index_url: None,
             restore_timeout: read.seconds("r.restore_timeout_seconds", 900, 1, MONTH),
         };
-        let content = content(&mut read);
+        let content = content(&mut read, cores, memory);
         let sandbox = sandbox(&mut read);
         let gate = gate(&mut read, &data.dir);
         let log = log(&mut read);
@@ -119,20 +122,81 @@ fn language(read: &mut Reader, [interpreters, uv, index_url, restore]: [&'static
     }
 }
 
-fn content(read: &mut Reader) -> Content {
+/// Processes for each core: all at work they would get a hundredth of it each, and most wait for something.
+const PROCESSES_PER_CORE: u64 = 100;
+/// Memory of the machine that is left to the server, the database and the files that the system keeps in memory: a quarter.
+const MEMORY_LEFT: u64 = 4;
+
+fn content(read: &mut Reader, cores: usize, memory: u64) -> Content {
     const GIB: u64 = 1 << 30;
+    let scheduler = scheduler(read);
+    let max_workers = read.number("content.max_workers", 500, 1, 10_000);
+    let for_cores = (cores as u64).saturating_mul(PROCESSES_PER_CORE).min(max_workers);
+    let max_processes_total = read.number("content.max_processes_total", for_cores, 1, 10_000);
+    if max_processes_total > max_workers {
+        let rule = format!("must not exceed content.max_workers, {max_workers}: the supervisor starts no more");
+        read.mistake("content.max_processes_total", max_processes_total.to_string(), rule);
+    }
+    let memory_budget = (memory - memory / MEMORY_LEFT).max(LEAST_MEMORY);
     Content {
         max_bundle_bytes: read.size("content.max_bundle_bytes", 10 * GIB, 1024),
         max_unpacked_bytes: read.size("content.max_unpacked_bytes", 40 * GIB, 1024),
         max_files: read.number("content.max_files", 200_000, 1, 10_000_000),
-        init_timeout: read.seconds("content.init_timeout_seconds", 60, 1, MONTH),
-        idle_timeout: read.seconds("content.idle_timeout_seconds", 120, 0, MONTH),
+        scheduler,
         stop_grace: read.seconds("content.stop_grace_seconds", 10, 0, 600),
         max_waiting: usize::try_from(read.number("content.max_waiting", 1000, 1, 100_000)).unwrap_or(1000),
-        max_workers: usize::try_from(read.number("content.max_workers", 500, 1, 10_000)).unwrap_or(500),
+        max_workers: usize::try_from(max_workers).unwrap_or(500),
+        max_processes_total: usize::try_from(max_processes_total).unwrap_or(500),
+        memory_budget: read.size("content.memory_budget_bytes", memory_budget, LEAST_MEMORY),
         job_log_bytes: read.size("content.job_log_bytes", 10 << 20, 64 << 10),
         concurrent_deploys: usize::try_from(read.number("content.concurrent_deploys", 4, 1, 64)).unwrap_or(4),
     }
+}
+
+/// One small process: with less, none would ever start.
+const LEAST_MEMORY: u64 = 64 << 20;
+
+/// What content gets that sets nothing of its own, and the most that it may set.
+fn scheduler(read: &mut Reader) -> Defaults {
+    let given = Defaults::default();
+    let mut count = |key, default: u32, least| {
+        u32::try_from(read.number(key, default.into(), least, MOST_PROCESSES as u64)).unwrap_or(default)
+    };
+    let min_processes = count("content.min_processes", given.min_processes, 0);
+    let max_processes = count("content.max_processes", given.max_processes, 1);
+    let min_processes_limit = count("content.min_processes_limit", given.min_processes_limit, 0);
+    let max_processes_limit = count("content.max_processes_limit", given.max_processes_limit, 0);
+    let max_conns_per_process = count("content.max_conns_per_process", given.max_conns_per_process, 1);
+    let seconds = |time: Duration| time.as_secs();
+    let settings = Defaults {
+        min_processes,
+        max_processes,
+        max_conns_per_process,
+        load_factor: read.fraction("content.load_factor", given.load_factor),
+        init_timeout: read.seconds("content.init_timeout_seconds", seconds(given.init_timeout), 1, MONTH),
+        idle_timeout: read.seconds("content.idle_timeout_seconds", seconds(given.idle_timeout), 0, MONTH),
+        connection_timeout: read.seconds(
+            "content.connection_timeout_seconds",
+            seconds(given.connection_timeout),
+            0,
+            MONTH,
+        ),
+        read_timeout: read.seconds("content.read_timeout_seconds", seconds(given.read_timeout), 0, MONTH),
+        min_processes_limit,
+        max_processes_limit,
+    };
+    let limits = [
+        ("content.min_processes", min_processes, "content.max_processes", max_processes),
+        ("content.min_processes", min_processes, "content.min_processes_limit", min_processes_limit),
+        ("content.max_processes", max_processes, "content.max_processes_limit", max_processes_limit),
+    ];
+    for (key, value, limit_key, limit) in limits {
+        // A limit of 0 is none.
+        if value > limit && limit > 0 {
+            read.mistake(key, value.to_string(), format!("must not exceed {limit_key}, {limit}"));
+        }
+    }
+    settings
 }
 
 fn sandbox(read: &mut Reader) -> Sandbox {
@@ -200,14 +264,13 @@ fn parse_base_url(text: &str) -> Option<url::Url> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
-    use std::time::Duration;
 
     fn resolve(values: &[(&str, &str)]) -> Result<Config, Vec<Mistake>> {
         let mut layers = Layers::default();
         for (key, value) in values {
             layers.add_flag(key, "--set", value);
         }
-        Config::resolve(layers, Path::new("/srv"), 8, |_| Seen::default())
+        Config::resolve(layers, Path::new("/srv"), 8, 16 << 30, |_| Seen::default())
     }
 
     #[test]
@@ -218,10 +281,36 @@ mod tests {
         assert_eq!(config.data.dir, Path::new("/srv/lectern-data"));
         assert_eq!(config.data.shared_dir, Path::new("/srv/lectern-data/shared"));
         assert!(config.database.url.is_none());
-        assert_eq!(config.content.init_timeout, Duration::from_secs(60));
+        assert_eq!(config.content.scheduler, Defaults::default());
+        assert_eq!((config.content.max_processes_total, config.content.memory_budget), (500, 12 << 30));
         assert!(config.gate.outbound_allow.is_empty() && config.gate.trusted_keys.is_empty());
         assert!(!config.gate.allow_unsigned, "what anybody could have made is not admitted");
         assert_eq!(config.gate.cache_dir, Path::new("/srv/lectern-data/plugin-cache"));
+    }
+
+    #[test]
+    fn scheduler_settings_fit_together() {
+        let config = resolve(&[
+            ("content.load_factor", "0"),
+            ("content.max_processes", "40"),
+            ("content.max_processes_limit", "0"),
+            ("content.min_processes", "2"),
+            ("content.memory_budget_bytes", "2 GiB"),
+        ])
+        .unwrap();
+        let scheduler = &config.content.scheduler;
+        assert_eq!((scheduler.load_factor, scheduler.max_processes, scheduler.min_processes), (0.0, 40, 2));
+        assert_eq!(config.content.memory_budget, 2 << 30);
+        let bad = [
+            [("content.load_factor", "1.5"), ("content.max_processes", "3")],
+            [("content.max_processes", "21"), ("content.min_processes", "0")],
+            [("content.max_processes", "2"), ("content.min_processes", "3")],
+            [("content.max_workers", "5"), ("content.max_processes_total", "6")],
+            [("content.memory_budget_bytes", "1 MiB"), ("content.max_conns_per_process", "20")],
+        ];
+        for values in bad {
+            assert_eq!(resolve(&values).unwrap_err().len(), 1, "{values:?}");
+        }
     }
 
     #[test]

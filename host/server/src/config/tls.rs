@@ -129,7 +129,7 @@ mod tests {
         for (key, value) in values {
             layers.add_flag(key, "--set", value);
         }
-        Config::resolve(layers, Path::new("/srv"), 8, |_| Seen::default())
+        Config::resolve(layers, Path::new("/srv"), 8, 16 << 30, |_| Seen::default())
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
             assert_eq!(files.cert_file.as_deref(), Some(Path::new("/srv/c.pem")));
             Seen { mistakes: vec![finding("cannot be read")], warnings: vec![finding("expired")] }
         };
-        let mistakes = Config::resolve(layers, Path::new("/srv"), 8, look).unwrap_err();
+        let mistakes = Config::resolve(layers, Path::new("/srv"), 8, 16 << 30, look).unwrap_err();
         let text: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         assert_eq!(text.len(), 3, "{text:?}");
         assert!(

@@ -7,7 +7,6 @@ use std::time::Duration;
 use lectern_domain::manifest::Manifest;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
 use lectern_domain::{BundleId, ContentGuid, JobKey};
-use lectern_edge::StartFailure;
 use lectern_metadata::bundles::BundleRow;
 use lectern_metadata::tasks::{Lease, TaskKind, TaskRow, verify_lease};
 use lectern_metadata::{DbError, Part, bundles, content, is_transient};
@@ -21,8 +20,6 @@ use crate::joblog;
 const RETRY: Duration = Duration::from_secs(1);
 /// Lines of a failed start that are shown in the task.
 const SHOWN_LINES: usize = 60;
-/// A failed start that is on its back-off is waited for once: a deployment is worth one more try.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(61);
 
 /// A task that succeeded.
 pub(super) struct Outcome;
@@ -90,6 +87,7 @@ pub(super) async fn deploy(
     activate(deployer, task, lease, bundle.id).await?;
     refresh(deployer).await;
     deployer.fleet.retire(task.content_guid, Some(bundle.id)).await;
+    deployer.fleet.reconcile();
     log.line(format!("Bundle {} is active.", bundle.id));
     Ok(Outcome)
 }
@@ -171,13 +169,7 @@ async fn verify(
         return Ok(());
     }
     log.line("# Starting");
-    let mut started = deployer.fleet.need(Arc::clone(content), Arc::clone(bundle)).await;
-    if let Err(StartFailure::BackOff { retry_after }) = &started {
-        log.line(format!("It failed before; starting again in {} s.", retry_after.as_secs() + 1));
-        tokio::time::sleep((*retry_after).min(LONGEST_BACKOFF)).await;
-        started = deployer.fleet.need(Arc::clone(content), Arc::clone(bundle)).await;
-    }
-    match started {
+    match deployer.fleet.need(Arc::clone(content), Arc::clone(bundle)).await {
         Ok(worker) => {
             log.line(format!("It accepts connections (job {}).", worker.job()));
             Ok(())

@@ -1,23 +1,29 @@
-//! What all places share: the supervisor, the table of ready workers that the request path reads, and the record of jobs.
+//! What all pools share: the supervisor, the table of pools that the request path reads, the machine, and the record of jobs.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use lectern_domain::JobKey;
+use lectern_domain::scaling::Defaults;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
-use lectern_domain::{ContentGuid, JobKey};
-use lectern_edge::{StartFailure, Worker};
+use lectern_edge::{Admissions, Pool, StartFailure, Worker};
 use lectern_metadata::Database;
 use lectern_metadata::jobs::NewJob;
 use lectern_supervisor::{Client, Program, WorkerState, WorkerStatus};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::journal::{Journal, Note, exit_code};
+use super::keeper::Order;
+use super::machine::Machine;
+use super::turns::{Turn, Turns};
 use super::{Key, Launcher};
 use crate::view::View;
 
@@ -35,21 +41,39 @@ pub(crate) struct CrewSettings {
     pub(crate) hostname: String,
     /// Names this run of the server.
     pub(crate) server: Uuid,
-    pub(crate) init_timeout: Duration,
-    pub(crate) idle_timeout: Duration,
+    /// What holds for content that sets nothing of its own.
+    pub(crate) defaults: Defaults,
+    /// Most processes of all content together, and most bytes of their memory.
+    pub(crate) most_processes: usize,
+    pub(crate) memory_budget: u64,
+    /// Signs the cookies that name workers.
+    pub(crate) cookie_key: [u8; 32],
     pub(crate) supervisor_socket: PathBuf,
     pub(crate) supervisor: Program,
 }
 
-/// Shared by the places.
+/// A pool as others than its owner see it.
+#[derive(Clone)]
+pub(super) struct Face {
+    pub(super) pool: Arc<Pool>,
+    /// Workers above the minimum.
+    pub(super) spare: Arc<AtomicUsize>,
+    pub(super) orders: mpsc::Sender<Order>,
+}
+
+/// Shared by the pools.
 pub(crate) struct Crew {
     client: ArcSwap<Client>,
-    ready: ArcSwap<HashMap<Key, Arc<Worker>>>,
+    pub(super) pools: ArcSwap<HashMap<Key, Face>>,
+    pub(super) machine: Machine,
+    /// What became of those who waited.
+    pub(super) admissions: Arc<Admissions>,
+    turns: Turns,
     pub(super) view: Arc<View>,
     pub(super) settings: CrewSettings,
     pub(super) launcher: Launcher,
     journal: Journal,
-    /// Launches, drains and places; all end when the fleet stops.
+    /// Launches, drains and the owners of pools; all end when the fleet stops.
     pub(super) tasks: TaskTracker,
     /// The fleet is being stopped: the supervisor's end is no accident.
     pub(super) stopping: CancellationToken,
@@ -72,7 +96,10 @@ impl Crew {
         tokio::spawn(writing);
         Ok(Arc::new(Self {
             client: ArcSwap::from_pointee(client),
-            ready: ArcSwap::default(),
+            pools: ArcSwap::default(),
+            machine: Machine::new(settings.most_processes, settings.memory_budget),
+            admissions: Arc::default(),
+            turns: Turns::new(),
             view,
             settings,
             launcher,
@@ -96,56 +123,27 @@ impl Crew {
         Ok(())
     }
 
-    /// The ready worker of a place. Called for every request.
-    pub(super) fn ready(&self, key: &Key) -> Option<Arc<Worker>> {
-        self.ready.load().get(key).cloned()
+    /// Sends an order to the owner of a pool without waiting; one that has too many is busy with just such news.
+    pub(super) fn tell_now(&self, key: &Key, order: Order) {
+        if let Some(face) = self.pools.load().get(key) {
+            let _ = face.orders.try_send(order);
+        }
     }
 
-    pub(super) fn key_of(&self, job: &JobKey) -> Option<Key> {
-        self.ready.load().iter().find(|(_, worker)| worker.job() == job).map(|(key, _)| *key)
-    }
-
-    pub(super) fn announce(&self, key: Key, worker: Arc<Worker>) {
-        self.ready.rcu(|old| {
+    /// Takes a pool from the table; another one in its place stays.
+    pub(super) fn forget(&self, key: Key, pool: &Arc<Pool>) {
+        self.pools.rcu(|old| {
             let mut new = HashMap::clone(old);
-            new.insert(key, Arc::clone(&worker));
-            new
-        });
-    }
-
-    pub(super) fn withdraw(&self, key: Key) {
-        self.ready.rcu(|old| {
-            let mut new = HashMap::clone(old);
-            new.remove(&key);
-            new
-        });
-    }
-
-    /// Takes one worker from the table; another one in its place stays.
-    pub(super) fn withdraw_worker(&self, key: Key, job: &JobKey) {
-        self.ready.rcu(|old| {
-            let mut new = HashMap::clone(old);
-            if new.get(&key).is_some_and(|worker| worker.job() == job) {
+            if new.get(&key).is_some_and(|face| Arc::ptr_eq(&face.pool, pool)) {
                 new.remove(&key);
             }
             new
         });
     }
 
-    pub(super) fn init_timeout(&self, content: &ContentEntry) -> Duration {
-        let own = content.processes.init_timeout.and_then(|seconds| u64::try_from(seconds).ok()).filter(|s| *s > 0);
-        own.map_or(self.settings.init_timeout, Duration::from_secs)
-    }
-
-    pub(super) fn default_init_timeout(&self) -> Duration {
-        self.settings.init_timeout
-    }
-
-    /// Zero: never.
-    pub(super) fn idle_timeout(&self, content: ContentGuid) -> Duration {
-        let view = self.view.current();
-        let own = view.content.get(&content).and_then(|entry| entry.processes.idle_timeout);
-        own.and_then(|seconds| u64::try_from(seconds).ok()).map_or(self.settings.idle_timeout, Duration::from_secs)
+    /// Waits for a turn to start a worker: of those that somebody waits for (`demanded`), or of those that are kept warm.
+    pub(super) async fn turn(&self, demanded: bool) -> Turn {
+        self.turns.take(demanded).await
     }
 
     /// Hands a worker to the supervisor. That it is ready or failed comes by event.
@@ -154,13 +152,13 @@ impl Crew {
         content: &Arc<ContentEntry>,
         bundle: &Arc<BundleEntry>,
         job: &JobKey,
+        init_timeout: Duration,
     ) -> Result<(), StartFailure> {
         let unavailable = |error: anyhow::Error| StartFailure::Unavailable(crate::cli::chain(error.as_ref()));
         // The newest variables and settings, not those of the moment the request came in.
         let view = self.view.current();
         let content = view.content.get(&content.guid).unwrap_or(content);
-        let timeout = self.init_timeout(content);
-        let spec = self.launcher.spec(content, bundle, job, timeout).await.map_err(unavailable)?;
+        let spec = self.launcher.spec(content, bundle, job, init_timeout).await.map_err(unavailable)?;
         self.journal.note(Note::Created(NewJob {
             key: job.clone(),
             content: content.id,
@@ -180,6 +178,7 @@ impl Crew {
 
     /// Notes what the supervisor reports in the record of jobs.
     pub(super) fn record(&self, status: &WorkerStatus) {
+        self.machine.seen(status);
         let job = status.job.clone();
         match &status.state {
             WorkerState::Starting => {
@@ -213,7 +212,7 @@ impl Crew {
         self.tasks.spawn(async move { crew.end(&job).await });
     }
 
-    /// Ends a worker once it has nothing to do.
+    /// Ends a worker, which is closed, once it has nothing to do.
     pub(super) fn drain(self: &Arc<Self>, worker: Arc<Worker>) {
         let crew = Arc::clone(self);
         self.tasks.spawn(async move {

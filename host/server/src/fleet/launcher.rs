@@ -32,6 +32,8 @@ pub(crate) struct Launcher {
     pub(crate) public_url: String,
     pub(crate) stop_grace: Duration,
     pub(crate) log_limit_bytes: u64,
+    /// Of content that sets none of its own.
+    pub(crate) max_conns_per_process: u32,
 }
 
 /// The protocol's word for what a job does.
@@ -84,7 +86,7 @@ impl Launcher {
             account: self.first_uid.map(|first| account(first, content.id)).transpose()?,
             public_url: Some(&self.public_url),
             variables: &variables,
-            max_conns_per_process: own.unwrap_or(20),
+            max_conns_per_process: own.unwrap_or(self.max_conns_per_process),
             init_timeout,
             stop_grace: self.stop_grace,
         };

@@ -2,31 +2,40 @@
 
 mod crew;
 mod journal;
+mod keeper;
 mod launcher;
-mod place;
+mod machine;
+mod memory;
+mod metrics;
+mod turns;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures_util::future::BoxFuture;
+use lectern_domain::admission::patience;
+use lectern_domain::launch::Program;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
 use lectern_domain::{BundleId, ContentGuid, JobKey};
-use lectern_edge::{StartFailure, Worker, Workers};
+use lectern_edge::{NotAdmitted, Pool, StartFailure, Worker, Workers};
 use lectern_metadata::{Database, jobs};
 use lectern_supervisor::{WorkerState, WorkerStatus};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use crew::Face;
 pub(crate) use crew::{Crew, CrewSettings};
+use keeper::Order;
 pub(crate) use launcher::Launcher;
-use place::Order;
 
 /// How long all workers together may take to end: the supervisor's own limit is 30 seconds, and it needs a moment more.
 const STOP_LIMIT: Duration = Duration::from_secs(45);
 
-/// A place for a worker: one bundle of one content item.
+/// How often the memory of content processes is measured: it costs a look at every process of the host.
+const MEMORY_ROUND: Duration = Duration::from_secs(10);
+
+/// A pool of workers: one bundle of one content item.
 pub(crate) type Key = (ContentGuid, BundleId);
 
 /// Makes a new job key.
@@ -39,14 +48,15 @@ fn new_job_key() -> anyhow::Result<JobKey> {
 /// The fleet of this server.
 pub(crate) struct Fleet {
     crew: Arc<Crew>,
-    places: Mutex<HashMap<Key, mpsc::Sender<Order>>>,
+    /// Held while a pool is made: each key has one at a time.
+    making: Mutex<()>,
     runtime: tokio::runtime::Handle,
 }
 
 impl Fleet {
     /// Puts a fleet before the supervisor that `crew` talks to. Must be called on the runtime that its tasks run on.
     pub(crate) fn new(crew: Arc<Crew>) -> Arc<Self> {
-        Arc::new(Self { crew, places: Mutex::default(), runtime: tokio::runtime::Handle::current() })
+        Arc::new(Self { crew, making: Mutex::new(()), runtime: tokio::runtime::Handle::current() })
     }
 
     /// Takes over what runs already, ends what nobody knows, and closes the record of jobs that ended unseen.
@@ -54,6 +64,7 @@ impl Fleet {
         let running = self.crew.client().list().await.context("ask the supervisor what runs")?;
         let view = self.crew.view.current();
         for status in &running {
+            self.crew.machine.seen(status);
             if matches!(status.state, WorkerState::Exited(_) | WorkerState::Draining) {
                 continue;
             }
@@ -124,10 +135,8 @@ impl Fleet {
     }
 
     async fn supervisor_lost(&self) {
-        let places: Vec<_> = self.places.lock().values().cloned().collect();
-        for place in places {
-            let _ = place.send(Order::Lost).await;
-        }
+        self.crew.machine.all_gone();
+        self.tell_all(|_| true, || Order::Lost).await;
         while !self.crew.stopping.is_cancelled() {
             match self.crew.reconnect().await {
                 Ok(()) => return,
@@ -145,58 +154,105 @@ impl Fleet {
 
     async fn changed(&self, status: WorkerStatus) {
         self.crew.record(&status);
-        let key = (status.content, status.bundle);
-        let place = self.places.lock().get(&key).cloned();
-        if let Some(place) = place {
-            let _ = place.send(Order::Changed(Box::new(status))).await;
+        let orders = self.crew.pools.load().get(&(status.content, status.bundle)).map(|face| face.orders.clone());
+        if let Some(orders) = orders {
+            let _ = orders.send(Order::Changed(Box::new(status))).await;
         }
     }
 
     async fn tell(&self, key: Key, order: Order) {
-        let place = self.place(key);
-        let _ = place.send(order).await;
+        let _ = self.face(key).orders.send(order).await;
     }
 
-    fn place(&self, key: Key) -> mpsc::Sender<Order> {
-        let mut places = self.places.lock();
-        let place = places.entry(key).or_insert_with(|| {
-            let (sender, orders) = mpsc::channel(place::ORDERS);
-            let owner = place::run(key, Arc::clone(&self.crew), orders);
-            self.crew.tasks.spawn_on(owner, &self.runtime);
-            sender
+    /// Sends an order to the owners of those pools that there are and that `which` means.
+    async fn tell_all(&self, which: impl Fn(&Key) -> bool, order: impl Fn() -> Order) {
+        let pools = self.crew.pools.load_full();
+        for (_, face) in pools.iter().filter(|(key, _)| which(key)) {
+            let _ = face.orders.send(order()).await;
+        }
+    }
+
+    /// The pool of a version, made when there is none.
+    fn face(&self, key: Key) -> Face {
+        if let Some(face) = self.crew.pools.load().get(&key) {
+            return face.clone();
+        }
+        let _making = self.making.lock();
+        if let Some(face) = self.crew.pools.load().get(&key) {
+            return face.clone();
+        }
+        let (orders, receiver) = mpsc::channel(keeper::ORDERS);
+        let face = Face { pool: Pool::new(Arc::clone(&self.crew.admissions)), spare: Arc::default(), orders };
+        if self.crew.stopping.is_cancelled() {
+            face.pool.end(false);
+            return face;
+        }
+        self.crew.pools.rcu(|old| {
+            let mut new = HashMap::clone(old);
+            new.insert(key, face.clone());
+            new
         });
-        place.clone()
+        let (crew, pool, spare) = (Arc::clone(&self.crew), Arc::clone(&face.pool), Arc::clone(&face.spare));
+        self.crew.tasks.spawn_on(keeper::run(key, crew, pool, spare, receiver), &self.runtime);
+        face
+    }
+
+    /// Makes the pools what the settings of content want now: starts what is to be kept warm, lets go what is too much.
+    pub(crate) fn reconcile(&self) {
+        let view = self.crew.view.current();
+        for content in view.content.values() {
+            let Some(bundle) = content.active_bundle() else { continue };
+            let is_static = matches!(bundle.prepared.program, Program::Static { .. });
+            if !is_static
+                && content.locked_message.is_none()
+                && self.crew.settings.defaults.resolve(&content.processes).min > 0
+            {
+                self.face((content.guid, bundle.id));
+            }
+        }
+        for face in self.crew.pools.load().values() {
+            face.pool.call();
+        }
+    }
+
+    /// Measures the memory of content processes from time to time, until the fleet has stopped.
+    pub(crate) async fn measure(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = self.crew.stopping.cancelled() => return,
+                () = tokio::time::sleep(MEMORY_ROUND) => {}
+            }
+            let (jobs, pids): (Vec<_>, Vec<_>) = self.crew.machine.pids().into_iter().unzip();
+            if jobs.is_empty() {
+                continue;
+            }
+            match tokio::task::spawn_blocking(move || memory::of_trees(&pids)).await {
+                Ok(found) => self.crew.machine.measured(jobs.into_iter().zip(found).collect()),
+                Err(error) => tracing::error!(%error, "measure the memory of content processes"),
+            }
+        }
     }
 
     /// Lets the workers of `content` go, all but those of `keep`; they finish their requests first.
     pub(crate) async fn retire(&self, content: ContentGuid, keep: Option<BundleId>) {
-        let places: Vec<_> = {
-            let places = self.places.lock();
-            places.iter().filter(|(key, _)| key.0 == content && Some(key.1) != keep).map(|(_, p)| p.clone()).collect()
-        };
-        for place in places {
-            let _ = place.send(Order::Retire).await;
-        }
+        self.tell_all(|key| key.0 == content && Some(key.1) != keep, || Order::Retire).await;
     }
 
-    /// Lets the worker of one bundle go.
+    /// Lets the workers of one bundle go.
     pub(crate) async fn retire_bundle(&self, key: Key) {
-        let place = self.places.lock().get(&key).cloned();
-        if let Some(place) = place {
-            let _ = place.send(Order::Retire).await;
-        }
+        self.tell_all(|other| *other == key, || Order::Retire).await;
     }
 
-    /// Forgets the places of content that is gone; their workers end.
-    pub(crate) fn forget(&self, content: ContentGuid) {
-        self.places.lock().retain(|key, _| key.0 != content);
+    /// Forgets the pools of content that is gone; their workers end.
+    pub(crate) async fn forget(&self, content: ContentGuid) {
+        self.tell_all(|key| key.0 == content, || Order::End).await;
     }
 
     /// Ends all workers and the supervisor; returns when nothing of them is left or the supervisor's own limit is over.
     pub(crate) async fn stop(&self) -> anyhow::Result<()> {
         self.crew.stopping.cancel();
         let ended = self.crew.client().shutdown(STOP_LIMIT).await.context("end the supervisor");
-        self.places.lock().clear();
+        self.tell_all(|_| true, || Order::End).await;
         // Drains still waiting for requests are over: their workers have ended.
         self.crew.stopped.cancel();
         self.crew.tasks.close();
@@ -205,17 +261,24 @@ impl Fleet {
         ended
     }
 
-    /// Waits for a worker; the same as the edge does.
+    /// Waits for a worker of a version that is being deployed; failures before it do not count.
     pub(crate) async fn need(
         &self,
         content: Arc<ContentEntry>,
         bundle: Arc<BundleEntry>,
     ) -> Result<Arc<Worker>, StartFailure> {
-        let (reply, answer) = oneshot::channel();
-        let place = self.place((content.guid, bundle.id));
-        let gone = || StartFailure::Unavailable("this content is being stopped".into());
-        place.send(Order::Need { content, bundle, reply }).await.map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        let face = self.face((content.guid, bundle.id));
+        let _ = face.orders.send(Order::Forgive).await;
+        let limit = patience(self.crew.settings.defaults.resolve(&content.processes).init_timeout);
+        face.pool.any(limit).await.map_err(|why| match why {
+            NotAdmitted::Start(failure) => failure,
+            late => StartFailure::Unavailable(late.to_string()),
+        })
+    }
+
+    /// Figures of pools, admission and the machine, in the text format of Prometheus.
+    pub(crate) fn metrics(&self) -> String {
+        metrics::text(&self.crew)
     }
 }
 
@@ -223,27 +286,24 @@ impl Fleet {
 pub(crate) struct FleetWorkers(pub(crate) Arc<Fleet>);
 
 impl Workers for FleetWorkers {
-    fn ready(&self, content: ContentGuid, bundle: BundleId) -> Option<Arc<Worker>> {
-        self.0.crew.ready(&(content, bundle))
-    }
-
-    fn wait_ready(
-        &self,
-        content: Arc<ContentEntry>,
-        bundle: Arc<BundleEntry>,
-    ) -> BoxFuture<'static, Result<Arc<Worker>, StartFailure>> {
-        let fleet = Arc::clone(&self.0);
-        Box::pin(async move { fleet.need(content, bundle).await })
+    fn pool(&self, content: ContentGuid, bundle: BundleId) -> Arc<Pool> {
+        match self.0.crew.pools.load().get(&(content, bundle)) {
+            Some(face) => Arc::clone(&face.pool),
+            None => self.0.face((content, bundle)).pool,
+        }
     }
 
     fn report_dead(&self, job: &JobKey) {
-        let Some(key) = self.0.crew.key_of(job) else { return };
-        // At once, so that whoever tries again waits for another worker instead of meeting this one.
-        self.0.crew.withdraw_worker(key, job);
-        let place = self.0.places.lock().get(&key).cloned();
-        // A full queue of orders means the place is busy with just such news.
-        if let Some(place) = place {
-            let _ = place.try_send(Order::Dead(job.clone()));
+        for (key, face) in self.0.crew.pools.load().iter() {
+            if let Some(worker) = face.pool.workers().iter().find(|worker| worker.job() == job) {
+                // At once, so that whoever tries again waits for another worker instead of meeting this one.
+                worker.close();
+                self.0.crew.tell_now(key, Order::Dead(job.clone()));
+            }
         }
+    }
+
+    fn cookie_key(&self) -> &[u8; 32] {
+        &self.0.crew.settings.cookie_key
     }
 }

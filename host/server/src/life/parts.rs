@@ -60,7 +60,12 @@ pub(super) fn edge_config(config: &Config, tls: Option<Arc<TlsSlot>>) -> EdgeCon
     edge.threads = config.server.threads;
     edge.trusted_proxies.clone_from(&config.server.trusted_proxies);
     edge.limits.queue_per_content = config.content.max_waiting;
-    edge.content = ContentTimeouts { init: config.content.init_timeout, ..ContentTimeouts::default() };
+    let scheduler = &config.content.scheduler;
+    edge.content = ContentTimeouts {
+        init: scheduler.init_timeout,
+        connection: scheduler.connection_timeout,
+        read: scheduler.read_timeout,
+    };
     edge
 }
 
@@ -99,6 +104,9 @@ impl Parts {
         ));
         plugins.start().await.context("start the plugins")?;
         let fleet = start_fleet(config, paths, metadata, view, address, server, &files, &runtimes, &sealer).await?;
+
+        let shown = Arc::clone(&fleet);
+        plugins.show_metrics_of(move || shown.metrics());
 
         let (news, wake) = (Arc::new(News::default()), Arc::new(Notify::new()));
         let backstage = Arc::new(ServerBackstage {
@@ -166,6 +174,7 @@ impl Parts {
         tasks: &TaskTracker,
     ) -> anyhow::Result<()> {
         tasks.spawn(Arc::clone(&self.fleet).follow());
+        tasks.spawn(Arc::clone(&self.fleet).measure());
         for _ in 0..config.content.concurrent_deploys {
             tasks.spawn(Arc::clone(&self.deployer).run(stop.clone()));
         }
@@ -178,14 +187,17 @@ impl Parts {
         if let Some(events) = events {
             tasks.spawn(Arc::clone(&self.plugins).write_events(events, stop.clone()));
         }
+        let fleet = Arc::clone(&self.fleet);
         tasks.spawn(async move {
             let on_change = |part| match part {
                 Part::Tasks => wake.notify_one(),
                 Part::Gate | Part::Everything => {
                     secrets_changed.notify_one();
                     gate_changed.notify_one();
+                    fleet.reconcile();
                 }
-                Part::Content | Part::Users | Part::Keys | Part::Sessions => {}
+                Part::Content => fleet.reconcile(),
+                Part::Users | Part::Keys | Part::Sessions => {}
             };
             view.follow(changes, on_change, stop_following).await;
         });
@@ -301,6 +313,7 @@ async fn start_fleet(
         public_url,
         stop_grace: config.content.stop_grace,
         log_limit_bytes: config.content.job_log_bytes,
+        max_conns_per_process: config.content.scheduler.max_conns_per_process,
     };
     let socket = paths.supervisor_socket();
     let program = Program {
@@ -318,13 +331,16 @@ async fn start_fleet(
     let settings = CrewSettings {
         hostname: host::hostname(),
         server,
-        init_timeout: config.content.init_timeout,
-        idle_timeout: config.content.idle_timeout,
+        defaults: config.content.scheduler.clone(),
+        most_processes: config.content.max_processes_total,
+        memory_budget: config.content.memory_budget,
+        cookie_key: sealer.cookie_key(),
         supervisor_socket: socket,
         supervisor: program,
     };
     let crew = Crew::connect(settings, launcher, Arc::clone(view), metadata.database.clone()).await?;
     let fleet = Fleet::new(crew);
     fleet.adopt(&metadata.database).await?;
+    fleet.reconcile();
     Ok(fleet)
 }

@@ -1,4 +1,4 @@
-//! The gate's counters in the text format of Prometheus.
+//! The gate's counters in the text format of Prometheus, and what other parts of the server have to show.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -86,5 +86,6 @@ pub(super) async fn answer(State(plugins): State<Arc<Plugins>>) -> impl IntoResp
             let _ = writeln!(text, "{name}{{binding=\"{binding}\",place=\"{place}\",release=\"{release}\"}} {value}");
         }
     }
+    text.push_str(&plugins.more_metrics());
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text)
 }

@@ -12,7 +12,7 @@ mod shipped;
 mod view;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use lectern_domain::plugin::{BindingName, GateState, ReleaseHash};
@@ -51,6 +51,8 @@ pub(crate) struct Plugins {
     pub(super) loaded: Mutex<Loaded>,
     /// Owns what runs for candidates in the shadow.
     pub(super) tasks: TaskTracker,
+    /// Figures of other parts of the server, shown with the gate's.
+    more_metrics: OnceLock<Box<dyn Fn() -> String + Send + Sync>>,
 }
 
 /// Releases and bindings in memory. What the state no longer names is dropped, and freed when its last call ends.
@@ -89,7 +91,18 @@ impl Plugins {
             state: ArcSwap::default(),
             loaded: Mutex::default(),
             tasks: TaskTracker::new(),
+            more_metrics: OnceLock::new(),
         }
+    }
+
+    /// Shows the figures that `more` answers, in the text format of Prometheus, after the gate's. The first call counts.
+    pub(crate) fn show_metrics_of(&self, more: impl Fn() -> String + Send + Sync + 'static) {
+        let _ = self.more_metrics.set(Box::new(more));
+    }
+
+    /// Figures of other parts of the server.
+    pub(crate) fn more_metrics(&self) -> String {
+        self.more_metrics.get().map_or_else(String::new, |more| more())
     }
 
     /// Brings what this version ships, then the gate to what the database says.

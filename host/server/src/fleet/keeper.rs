@@ -1,0 +1,352 @@
+//! The owner of one pool: the workers of one version of a content item. One task starts them, lets them go and tells the request path
+//! who there is; others send it orders. What is to be done is decided by [`lectern_domain::scaling`].
+
+mod member;
+mod news;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use lectern_domain::JobKey;
+use lectern_domain::content::ProcessSettings;
+use lectern_domain::scaling::budget::{Grant, Idle, Shortage};
+use lectern_domain::scaling::{self, Settings};
+use lectern_domain::snapshot::{BundleEntry, ContentEntry};
+use lectern_domain::worker::Backoff;
+use lectern_edge::{Pool, StartFailure, Worker};
+use lectern_supervisor::WorkerStatus;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::{Crew, Key};
+use member::{Member, State};
+
+/// How often a pool with requests is looked at: what waits too long is noticed this much later at most.
+const BUSY_ROUND: Duration = Duration::from_millis(250);
+/// The same for one without: a worker lives this much longer than its idle time-out at most.
+const IDLE_ROUND: Duration = Duration::from_secs(1);
+/// A pool without workers that nobody asks for is forgotten after this; the next request makes another.
+const EMPTY_FOR: Duration = Duration::from_secs(300);
+/// How long after a failed start the next visitor is told of it instead of causing another start.
+const BACKOFF: Backoff =
+    Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60), healthy_after: Duration::from_secs(60) };
+/// Orders waiting for one pool; each is small, and is obeyed without waiting for anything.
+pub(super) const ORDERS: usize = 4096;
+
+/// What the owner of a pool is told.
+pub(super) enum Order {
+    /// The supervisor reports a change of a worker of this pool.
+    Changed(Box<WorkerStatus>),
+    /// A worker that ran before this server started.
+    Adopt(Box<WorkerStatus>),
+    /// Let the workers finish their requests and end; the next need starts new ones.
+    Retire,
+    /// Let this worker go, if it has nothing to do and is above the minimum: another pool needs the room.
+    Reclaim(JobKey),
+    /// Earlier failures do not count any more.
+    Forgive,
+    /// Nobody answers at the worker's socket.
+    Dead(JobKey),
+    /// The supervisor is gone, and every worker with it.
+    Lost,
+    /// The content is gone: end.
+    End,
+}
+
+/// What a launch came to.
+type Launched = (JobKey, Result<(), StartFailure>);
+
+/// Owns one pool.
+pub(super) struct Keeper {
+    key: Key,
+    crew: Arc<Crew>,
+    pool: Arc<Pool>,
+    /// Workers above the minimum, for those who look for room.
+    spare: Arc<AtomicUsize>,
+    /// The oldest first.
+    members: Vec<Member>,
+    crashes: u32,
+    /// No start before this moment.
+    pause: Option<Instant>,
+    shortage: Option<Shortage>,
+    launched: mpsc::Sender<Launched>,
+    /// As seen last: a change clears the failures before it.
+    seen: Option<ProcessSettings>,
+    /// Answers counted, and when.
+    counted: (Instant, u64),
+    pace: Option<Duration>,
+    last_needed: Instant,
+}
+
+/// What holds for the pool now.
+struct Terms {
+    content: Arc<ContentEntry>,
+    bundle: Arc<BundleEntry>,
+    settings: Settings,
+}
+
+/// Owns the pool `key` until it is told to end, or nobody has needed it for long.
+pub(super) async fn run(
+    key: Key,
+    crew: Arc<Crew>,
+    pool: Arc<Pool>,
+    spare: Arc<AtomicUsize>,
+    mut orders: mpsc::Receiver<Order>,
+) {
+    // As many launches as workers report here; a report waits for its turn.
+    let (launched, mut launches) = mpsc::channel(16);
+    let freed = crew.machine.freed();
+    let now = Instant::now();
+    let mut keeper = Keeper {
+        key,
+        crew,
+        pool: Arc::clone(&pool),
+        spare,
+        members: Vec::new(),
+        crashes: 0,
+        pause: None,
+        shortage: None,
+        launched,
+        seen: None,
+        counted: (now, 0),
+        pace: None,
+        last_needed: now,
+    };
+    loop {
+        let Some(next) = keeper.consider() else { break };
+        tokio::select! {
+            order = orders.recv() => match order {
+                None | Some(Order::End) => break,
+                Some(order) => keeper.obey(order),
+            },
+            Some((job, outcome)) = launches.recv() => keeper.launched(&job, outcome),
+            () = pool.called() => {}
+            () = freed.notified(), if keeper.shortage.is_some() => {}
+            () = tokio::time::sleep_until(next) => {}
+        }
+    }
+    keeper.retire();
+    pool.end(false);
+    keeper.crew.forget(key, &pool);
+}
+
+impl Keeper {
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Changed(status) => self.changed(&status),
+            Order::Adopt(status) => self.adopt(&status),
+            Order::Retire => self.retire(),
+            Order::Reclaim(job) => self.reclaim(&job),
+            Order::Forgive => self.forgive(),
+            Order::Dead(job) => self.dead(&job),
+            Order::Lost => self.lost(),
+            Order::End => {}
+        }
+    }
+
+    /// Compares what is with what should be and moves one step closer; answers when to look again, `None`: never.
+    fn consider(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let Some(terms) = self.terms() else {
+            self.pool.fail(&StartFailure::Unavailable("this version is no longer there".into()));
+            let live = !self.members.is_empty();
+            return live.then(|| now + IDLE_ROUND).or_else(|| self.rest(now, 0));
+        };
+        if self.seen.as_ref().is_some_and(|seen| *seen != terms.content.processes) {
+            self.forgive();
+        }
+        self.seen = Some(terms.content.processes.clone());
+        let paused = self.pause.is_some_and(|until| until > now);
+        self.measure_pace(now);
+        let views: Vec<scaling::Member> = self.members.iter().map(Member::view).collect();
+        let waiting = self.pool.waiting();
+        let standing = scaling::Pool { members: &views, waiting, usual: self.pool.usual(), paused };
+        let plan = scaling::plan(&terms.settings, &standing);
+        for (index, member) in self.members.iter().enumerate() {
+            if let Some(worker) = member.worker() {
+                worker.set_held_up(plan.held_up.contains(&index));
+            }
+        }
+        let mut room = plan.room;
+        self.let_go(&plan.drain);
+        let held_back = self.shortage.take();
+        for _ in 0..plan.start {
+            if !self.launch(&terms, waiting > 0) {
+                break;
+            }
+        }
+        if self.shortage.is_some() {
+            // No other worker comes: those there are take what they can.
+            room = scaling::choose::Room { most: terms.settings.max_conns, pass_held_up: false };
+        }
+        if self.shortage.is_some() != held_back.is_some() {
+            self.say_shortage();
+        }
+        self.pool.set_room(room);
+        self.spare.store(self.members.len().saturating_sub(terms.settings.min), Relaxed);
+        let busy = waiting > 0 || views.iter().any(|view| view.in_flight > 0) || self.shortage.is_some();
+        if busy || !self.members.is_empty() {
+            self.last_needed = now;
+            return Some(now + if busy { BUSY_ROUND } else { IDLE_ROUND });
+        }
+        self.rest(now, terms.settings.min)
+    }
+
+    /// Without workers: until the pause is over, or for ever.
+    fn rest(&mut self, now: Instant, min: usize) -> Option<Instant> {
+        if min > 0 {
+            return Some(self.pause.map_or(now + IDLE_ROUND, |until| until.max(now + BUSY_ROUND)));
+        }
+        let until = self.last_needed + EMPTY_FOR;
+        if until > now || self.pause.is_some_and(|until| until > now) {
+            return Some(until.max(now + IDLE_ROUND));
+        }
+        if self.pool.end(true) { None } else { Some(now + IDLE_ROUND) }
+    }
+
+    /// What holds now; `None` when the version is not there any more.
+    fn terms(&self) -> Option<Terms> {
+        let view = self.crew.view.current();
+        let content = view.content.get(&self.key.0)?;
+        let bundle = content.bundles.get(&self.key.1)?;
+        let mut settings = self.crew.settings.defaults.resolve(&content.processes);
+        // Only what visitors see is kept warm: not drafts, not versions that were replaced, not what is locked.
+        if content.active != Some(self.key.1) || content.locked_message.is_some() || self.crew.stopping.is_cancelled() {
+            settings.min = 0;
+        }
+        Some(Terms { content: Arc::clone(content), bundle: Arc::clone(bundle), settings })
+    }
+
+    /// Starts one worker, if the machine has room for it.
+    fn launch(&mut self, terms: &Terms, demanded: bool) -> bool {
+        if self.crew.stopping.is_cancelled() {
+            self.pool.fail(&StartFailure::Unavailable("the server is being stopped".into()));
+            return false;
+        }
+        let job = match super::new_job_key() {
+            Ok(job) => job,
+            Err(error) => {
+                self.failed(StartFailure::Unavailable(error.to_string()));
+                return false;
+            }
+        };
+        match self.crew.machine.ask(self.key, &job, self.crew.idle(self.key)) {
+            Grant::Start => {}
+            Grant::Reclaim((key, other), short) => {
+                tracing::info!(
+                    content.id = %self.key.0, job.key = %other, reason = %short,
+                    "an idle worker of content {} ends to make room", key.0
+                );
+                self.crew.tell_now(&key, Order::Reclaim(other));
+                self.shortage = Some(short);
+                return false;
+            }
+            Grant::Wait(short) => {
+                self.shortage = Some(short);
+                return false;
+            }
+        }
+        let (settled, until_settled) = tokio::sync::oneshot::channel();
+        let limit = terms.settings.init_timeout;
+        self.members.push(Member { job: job.clone(), state: State::Launching { limit, settled } });
+        let (crew, report) = (Arc::clone(&self.crew), self.launched.clone());
+        let (content, bundle) = (Arc::clone(&terms.content), Arc::clone(&terms.bundle));
+        self.crew.tasks.spawn(async move {
+            let turn = crew.turn(demanded).await;
+            let outcome = crew.launch(&content, &bundle, &job, limit).await;
+            if outcome.is_err() {
+                crew.machine.gone(&job);
+            }
+            let started = outcome.is_ok();
+            // The pool may be gone: then its worker is stopped with it.
+            if let Err(mpsc::error::SendError((job, Ok(())))) = report.send((job, outcome)).await {
+                return crew.end(&job).await;
+            }
+            if started {
+                turn.until(until_settled).await;
+            }
+        });
+        true
+    }
+
+    /// Lets workers go, by their indices.
+    fn let_go(&mut self, indices: &[usize]) {
+        if indices.is_empty() {
+            return;
+        }
+        let mut index = 0;
+        let mut leaving = Vec::new();
+        self.members.retain(|member| {
+            let leaves = indices.contains(&index);
+            leaving.extend(member.worker().filter(|_| leaves).cloned());
+            index += 1;
+            !leaves
+        });
+        self.show();
+        for worker in leaving {
+            let idle = worker.idle_for().as_secs();
+            tracing::info!(job.key = %worker.job(), content.id = %self.key.0, idle_s = idle, "a worker that is not needed ends");
+            self.drain(worker);
+        }
+    }
+
+    fn drain(&self, worker: Arc<Worker>) {
+        worker.close();
+        self.crew.machine.ending(worker.job());
+        self.crew.drain(worker);
+    }
+
+    /// Tells the request path who there is.
+    fn show(&self) {
+        self.pool.show(self.members.iter().filter_map(|member| member.worker().cloned()).collect());
+    }
+
+    /// Says that the machine has no room for another worker, or has again.
+    fn say_shortage(&self) {
+        match self.shortage {
+            Some(short) => {
+                let text = short.to_string();
+                tracing::warn!(content.id = %self.key.0, bundle.id = %self.key.1, reason = text, "no further worker is started");
+                self.pool.hold_back(Some(&text));
+            }
+            None => {
+                tracing::info!(content.id = %self.key.0, bundle.id = %self.key.1, "workers can be started again");
+                self.pool.hold_back(None);
+            }
+        }
+    }
+
+    /// How far apart answers are, over the last second or more.
+    fn measure_pace(&mut self, now: Instant) {
+        let (since, before) = self.counted;
+        let passed = now - since;
+        if passed < Duration::from_secs(1) {
+            return;
+        }
+        let answers = self.pool.answers();
+        let new = u32::try_from(answers - before).ok().filter(|new| *new > 0).map(|new| passed / new);
+        self.counted = (now, answers);
+        if let Some(new) = new {
+            self.pace = Some(self.pace.map_or(new, |old| (old * 3 + new) / 4));
+            self.pool.set_pace(self.pace);
+        }
+    }
+}
+
+impl Crew {
+    /// Workers of other pools that have nothing to do and are above their pool's minimum.
+    fn idle(&self, except: Key) -> impl Iterator<Item = Idle<(Key, JobKey)>> {
+        let pools = self.pools.load();
+        let mut idle = Vec::new();
+        for (key, face) in pools.iter().filter(|(key, _)| **key != except) {
+            if face.spare.load(Relaxed) == 0 {
+                continue;
+            }
+            for worker in face.pool.workers().iter().filter(|worker| worker.in_flight() == 0) {
+                idle.push(Idle { worker: (*key, worker.job().clone()), idle: worker.idle_for() });
+            }
+        }
+        idle.into_iter()
+    }
+}
