@@ -66,6 +66,8 @@ pub(super) struct Keeper {
     spare: Arc<AtomicUsize>,
     /// The oldest first.
     members: Vec<Member>,
+    /// Workers that are ending and were not told to by this pool, and how long they had served. Why is said when they have ended.
+    leaving: Vec<(JobKey, Duration)>,
     crashes: u32,
     /// No start before this moment.
     pause: Option<Instant>,
@@ -104,6 +106,7 @@ pub(super) async fn run(
         pool: Arc::clone(&pool),
         spare,
         members: Vec::new(),
+        leaving: Vec::new(),
         crashes: 0,
         pause: None,
         shortage: None,
@@ -113,7 +116,18 @@ pub(super) async fn run(
         pace: None,
         last_needed: now,
     };
+    let mut ended = false;
     loop {
+        // What is known already comes first: workers that run are not started again.
+        while let Ok(order) = orders.try_recv() {
+            if matches!(order, Order::End) {
+                ended = true;
+            }
+            keeper.obey(order);
+        }
+        if ended {
+            break;
+        }
         let Some(next) = keeper.consider() else { break };
         tokio::select! {
             order = orders.recv() => match order {
@@ -157,7 +171,8 @@ impl Keeper {
             self.forgive();
         }
         self.seen = Some(terms.content.processes.clone());
-        let paused = self.pause.is_some_and(|until| until > now);
+        // Whether one that is ending had crashed shows when it has ended; until then nothing takes its place.
+        let paused = self.pause.is_some_and(|until| until > now) || !self.leaving.is_empty();
         self.measure_pace(now);
         let views: Vec<scaling::Member> = self.members.iter().map(Member::view).collect();
         let waiting = self.pool.waiting();

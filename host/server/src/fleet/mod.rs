@@ -63,6 +63,7 @@ impl Fleet {
     pub(crate) async fn adopt(&self, database: &Database) -> anyhow::Result<()> {
         let running = self.crew.client().list().await.context("ask the supervisor what runs")?;
         let view = self.crew.view.current();
+        let mut known_ones: HashMap<Key, Vec<Order>> = HashMap::new();
         for status in &running {
             self.crew.machine.seen(status);
             if matches!(status.state, WorkerState::Exited(_) | WorkerState::Draining) {
@@ -72,11 +73,16 @@ impl Fleet {
                 view.content.get(&status.content).is_some_and(|content| content.bundles.contains_key(&status.bundle));
             if known {
                 tracing::info!(job.key = %status.job, content.id = %status.content, "a running worker is taken over");
-                self.tell((status.content, status.bundle), Order::Adopt(Box::new(status.clone()))).await;
+                let adopt = Order::Adopt(Box::new(status.clone()));
+                known_ones.entry((status.content, status.bundle)).or_default().push(adopt);
             } else {
                 tracing::info!(job.key = %status.job, content.id = %status.content, "a running worker of unknown content is ended");
                 self.crew.end_later(status.job.clone());
             }
+        }
+        for (key, orders) in known_ones {
+            // Before the owner of the pool looks whom it lacks.
+            self.face_with(key, orders);
         }
         self.close_unseen(database, &running).await
     }
@@ -160,10 +166,6 @@ impl Fleet {
         }
     }
 
-    async fn tell(&self, key: Key, order: Order) {
-        let _ = self.face(key).orders.send(order).await;
-    }
-
     /// Sends an order to the owners of those pools that there are and that `which` means.
     async fn tell_all(&self, which: impl Fn(&Key) -> bool, order: impl Fn() -> Order) {
         let pools = self.crew.pools.load_full();
@@ -174,6 +176,11 @@ impl Fleet {
 
     /// The pool of a version, made when there is none.
     fn face(&self, key: Key) -> Face {
+        self.face_with(key, Vec::new())
+    }
+
+    /// The same; one that is made begins with these orders.
+    fn face_with(&self, key: Key, begin_with: Vec<Order>) -> Face {
         if let Some(face) = self.crew.pools.load().get(&key) {
             return face.clone();
         }
@@ -182,6 +189,10 @@ impl Fleet {
             return face.clone();
         }
         let (orders, receiver) = mpsc::channel(keeper::ORDERS);
+        for order in begin_with {
+            // As many as there are workers: far fewer than fit.
+            let _ = orders.try_send(order);
+        }
         let face = Face { pool: Pool::new(Arc::clone(&self.crew.admissions)), spare: Arc::default(), orders };
         if self.crew.stopping.is_cancelled() {
             face.pool.end(false);

@@ -48,7 +48,7 @@ impl Keeper {
     }
 
     pub(super) fn changed(&mut self, status: &WorkerStatus) {
-        let Some(index) = self.find(&status.job) else { return };
+        let Some(index) = self.find(&status.job) else { return self.left(status) };
         match (&self.members[index].state, &status.state) {
             (State::Launching { .. } | State::Starting { .. }, WorkerState::Ready) => self.ready(index, status),
             (State::Launching { limit, .. } | State::Starting { limit, .. }, WorkerState::Exited(exited)) => {
@@ -62,27 +62,29 @@ impl Keeper {
                 self.members.remove(index);
                 self.failed(failure);
             }
-            (State::Ready { since, worker }, WorkerState::Exited(exited)) => {
-                let served = since.elapsed();
+            (State::Ready { since, worker }, WorkerState::Draining | WorkerState::Exited(_)) => {
                 worker.close();
-                tracing::warn!(
-                    job.key = %status.job, content.id = %status.content, reason = exited.message,
-                    "a worker ended by itself"
-                );
+                self.leaving.push((status.job.clone(), since.elapsed()));
                 self.members.remove(index);
                 self.show();
-                self.crashes = BACKOFF.count(self.crashes, served);
-                let reason = exit_words(exited);
-                self.pause(&StartFailure::Ended { job: status.job.clone(), reason, served });
-            }
-            // Somebody told it to end.
-            (State::Ready { worker, .. }, WorkerState::Draining) => {
-                worker.close();
-                self.members.remove(index);
-                self.show();
+                self.left(status);
             }
             _ => {}
         }
+    }
+
+    /// Notes how a worker ended that this pool had not told to.
+    fn left(&mut self, status: &WorkerStatus) {
+        let WorkerState::Exited(exited) = &status.state else { return };
+        let Some(index) = self.leaving.iter().position(|(job, _)| *job == status.job) else { return };
+        let (job, served) = self.leaving.swap_remove(index);
+        if exited.ending == Ending::Stopped {
+            tracing::info!(job.key = %job, content.id = %status.content, "a worker was stopped");
+            return;
+        }
+        tracing::warn!(job.key = %job, content.id = %status.content, reason = exited.message, "a worker ended by itself");
+        self.crashes = BACKOFF.count(self.crashes, served);
+        self.pause(&StartFailure::Ended { job, reason: exit_words(exited), served });
     }
 
     fn ready(&mut self, index: usize, status: &WorkerStatus) {
@@ -167,6 +169,7 @@ impl Keeper {
     }
 
     pub(super) fn lost(&mut self) {
+        self.leaving.clear();
         for member in std::mem::take(&mut self.members) {
             if let State::Ready { worker, .. } = member.state {
                 worker.close();
