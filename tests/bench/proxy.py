@@ -222,8 +222,8 @@ class Lectern:
     def publish(self, name, access):
         """Publishes the upstream; returns its address."""
         guid = self.api("POST", "/__api__/v1/content", {"name": name})["guid"]
-        # One process, kept: the figure is the proxy's, not that of starting processes.
-        settings = {"max_processes": 1, "idle_timeout": 0} | ({"access_type": access} if access else {})
+        # One process, kept, that takes all connections: the figure is the proxy's, not that of starting processes or of waiting.
+        settings = {"max_processes": 1, "max_conns_per_process": 1000, "idle_timeout": 0} | ({"access_type": access} if access else {})
         self.api("PATCH", f"/__api__/v1/content/{guid}", settings)
         bundle = self.api("POST", f"/__api__/v1/content/{guid}/bundles", upstream_bundle())["id"]
         task = self.api("POST", f"/__api__/v1/content/{guid}/deploy", {"bundle_id": bundle})["task_id"]

@@ -23,6 +23,7 @@ mod notice;
 mod origin;
 mod plugin_page;
 mod pool;
+mod pulse;
 mod queue;
 mod request_id;
 mod serve;

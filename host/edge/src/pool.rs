@@ -5,10 +5,7 @@
 //! far they are filled, is the owner's to say ([`Pool::show`], [`Pool::set_room`]); it is called when somebody waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicBool, AtomicU64, AtomicUsize,
-    Ordering::{Relaxed, SeqCst},
-};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -20,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::admissions::{Admissions, Refusal};
+use crate::pulse::Pulse;
 use crate::worker::{InFlight, StartFailure, Worker};
 
 /// Other threads that may take the place just chosen before this one looks elsewhere; then it waits like everybody else.
@@ -104,16 +102,13 @@ pub struct Pool {
     /// [`Room`], in two words.
     most: AtomicUsize,
     pass_held_up: AtomicBool,
-    /// How many are in the line; changed under its lock only.
-    waiting: Arc<AtomicUsize>,
+    /// How many are in the line (changed under its lock only), and how fast they are served.
+    pulse: Arc<Pulse>,
     waiters: Mutex<Waiters>,
     /// Somebody waits, or a worker left.
     attention: Notify,
-    /// Average time to an answer where a worker had nothing else to do, in milliseconds and one more; 0: not known.
-    usual_ms: AtomicU64,
     /// Time between two answers, in microseconds; 0: not known.
     pace_us: AtomicU64,
-    answers: AtomicU64,
     admissions: Arc<Admissions>,
 }
 
@@ -124,12 +119,10 @@ impl Pool {
             workers: ArcSwap::default(),
             most: AtomicUsize::new(1),
             pass_held_up: AtomicBool::new(false),
-            waiting: Arc::default(),
+            pulse: Arc::default(),
             waiters: Mutex::default(),
             attention: Notify::new(),
-            usual_ms: AtomicU64::new(0),
             pace_us: AtomicU64::new(0),
-            answers: AtomicU64::new(0),
             admissions,
         })
     }
@@ -204,7 +197,7 @@ impl Pool {
 
     /// How many wait.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(SeqCst)
+        self.pulse.waiting()
     }
 
     /// The workers shown.
@@ -214,12 +207,12 @@ impl Pool {
 
     /// Average time to an answer where a worker had nothing else to do; zero: not known.
     pub fn usual(&self) -> Duration {
-        Duration::from_millis(self.usual_ms.load(Relaxed).saturating_sub(1))
+        self.pulse.usual()
     }
 
     /// Requests answered so far.
     pub fn answers(&self) -> u64 {
-        self.answers.load(Relaxed)
+        self.pulse.answers()
     }
 
     /// Why no other worker starts, when the machine has no room.
@@ -235,7 +228,7 @@ impl Pool {
 
     /// A place at the least loaded worker, unless somebody waits for one.
     pub(crate) fn take(&self) -> Option<InFlight> {
-        if self.waiting.load(Relaxed) > 0 { None } else { self.claim() }
+        if self.pulse.waiting() > 0 { None } else { self.claim() }
     }
 
     fn claim(&self) -> Option<InFlight> {
@@ -322,7 +315,7 @@ impl Pool {
         let (tell, told) = oneshot::channel();
         let joined = waiters.line.join(visitor.clone(), tell, bounds);
         let waiting = waiters.line.len();
-        self.waiting.store(waiting, SeqCst);
+        self.pulse.set_waiting(waiting);
         drop(waiters);
         let place = match joined {
             Joined::In(place) => place,
@@ -355,26 +348,14 @@ impl Pool {
                     left = Some(back);
                 }
             }
-            self.waiting.store(waiters.line.len(), SeqCst);
+            self.pulse.set_waiting(waiters.line.len());
         }
         // Frees its place, and looks for those who came meanwhile: without the lock.
         drop(left);
     }
 
-    pub(crate) fn waiting_count(&self) -> Arc<AtomicUsize> {
-        self.waiting.clone()
-    }
-
-    /// Counts an answer, and learns from one that stood behind nobody.
-    pub(crate) fn answered(&self, alone: Option<Duration>) {
-        self.answers.fetch_add(1, Relaxed);
-        if let Some(took) = alone {
-            let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
-            let old = self.usual_ms.load(Relaxed);
-            // An eighth of the news each time; of two threads' news at once one may be lost.
-            let new = if old == 0 { took } else { old - old / 8 + took / 8 };
-            self.usual_ms.store(new.max(1), Relaxed);
-        }
+    pub(crate) fn pulse(&self) -> Arc<Pulse> {
+        self.pulse.clone()
     }
 
     fn retry_after(&self, patience: Duration) -> Duration {
@@ -389,7 +370,7 @@ impl Pool {
 
     fn empty(&self, waiters: &mut Waiters) -> Vec<oneshot::Sender<Answer>> {
         let all = waiters.line.drain();
-        self.waiting.store(0, SeqCst);
+        self.pulse.set_waiting(0);
         all
     }
 }
@@ -405,7 +386,7 @@ impl Drop for InLine {
     fn drop(&mut self) {
         let mut waiters = self.pool.waiters.lock();
         if waiters.line.leave(&self.visitor, self.place).is_some() {
-            self.pool.waiting.store(waiters.line.len(), SeqCst);
+            self.pool.pulse.set_waiting(waiters.line.len());
         }
     }
 }

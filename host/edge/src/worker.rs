@@ -13,6 +13,7 @@ use lectern_domain::{BundleId, ContentGuid, JobKey};
 
 use crate::coarse::now_ms;
 use crate::pool::Pool;
+use crate::pulse::Pulse;
 
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);
 
@@ -40,8 +41,8 @@ pub struct Worker {
 #[derive(Debug)]
 struct Home {
     pool: Weak<Pool>,
-    /// How many wait in that pool: looked at after every request.
-    waiting: Arc<AtomicUsize>,
+    /// What every request of that pool touches, without asking whether the pool is still there.
+    pulse: Arc<Pulse>,
 }
 
 /// Requests without an answer: how many, and the sum of the moments they began at, in one word, so that an average is never made of
@@ -151,7 +152,7 @@ impl Worker {
 
     /// Makes `pool` the one that learns when a request ends.
     pub(crate) fn settle(&self, pool: &Arc<Pool>) {
-        self.home.get_or_init(|| Home { pool: Arc::downgrade(pool), waiting: pool.waiting_count() });
+        self.home.get_or_init(|| Home { pool: Arc::downgrade(pool), pulse: pool.pulse() });
     }
 
     /// Counts one more request if it has fewer than `most` and is not closed; the guard holds the place.
@@ -197,9 +198,9 @@ impl InFlight {
             return;
         }
         self.worker.unanswered.remove(self.began_ms);
-        if let Some(pool) = self.worker.home.get().and_then(|home| home.pool.upgrade()) {
+        if let Some(home) = self.worker.home.get() {
             let alone = self.alone.then(|| Duration::from_millis(now_ms().saturating_sub(self.began_ms)));
-            pool.answered(alone);
+            home.pulse.answered(alone);
         }
     }
 }
@@ -214,7 +215,7 @@ impl Drop for InFlight {
         // of the two sees the other.
         self.worker.in_flight.fetch_sub(1, SeqCst);
         if let Some(home) = self.worker.home.get()
-            && home.waiting.load(SeqCst) > 0
+            && home.pulse.waiting() > 0
             && let Some(pool) = home.pool.upgrade()
         {
             pool.dispatch();
