@@ -114,6 +114,25 @@ impl Postgres {
         format!("postgres://lectern:s3cret@127.0.0.1:{}/lectern", self.port)
     }
 
+    /// Runs SQL, past the server under test.
+    pub fn sql(&self, text: &str) {
+        run(Command::new(programs().join("psql"))
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &self.port.to_string(),
+                "-U",
+                "lectern",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+                text,
+            ])
+            .arg("lectern")
+            .env("PGPASSWORD", "s3cret"));
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.scratch.join("postgres.log")).unwrap_or_default()

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use lectern_tests::http::{Ask, Reply};
+use lectern_tests::postgres::Postgres;
 use lectern_tests::publisher::Publisher;
 use lectern_tests::server::{Account, Server};
 use lectern_tests::wait::until;
@@ -242,6 +243,74 @@ fn all_workers_of_a_pool_outlive_the_server() {
 }
 
 #[test]
+fn a_session_stays_with_its_worker_over_a_restart() {
+    let postgres = Postgres::start();
+    let authority = postgres.authority.to_str().unwrap().to_owned();
+    let world =
+        World::new(&[("LECTERN_DATABASE__URL", &postgres.url()), ("LECTERN_DATABASE__TLS_CA_FILE", &authority)]);
+    let guid = world.publish("session", &json!({"min_processes": 3, "max_processes": 3, "load_factor": 0}));
+    world.until_ready(&guid, 3);
+    let before = world.pids(&guid, 3);
+    // The kind of content says whether it keeps sessions; the app behind it is the same.
+    postgres.sql(&format!("UPDATE content SET app_mode = 'python-shiny' WHERE guid = '{guid}'"));
+    world.server.kill();
+    world.server.start();
+    world.until_ready(&guid, 3);
+
+    // With one worker busy a newcomer gets another one, and stays there when the first is free again.
+    let busy = world.begin(&world.ada, &guid, "wait?s=3");
+    until("one busy", SOON, || (world.figure("lectern_content_in_flight", &[&guid]) == 1).then_some(()));
+    let first = world.publisher().open(&guid, "wait").expect(200);
+    let theirs = first.json()["pid"].clone();
+    let cookie = first.header("set-cookie").to_owned();
+    let path = format!("; Path=/content/{guid}/; HttpOnly; SameSite=Lax");
+    assert!(cookie.starts_with("lectern-worker=") && cookie.ends_with(&path), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap();
+    assert_ne!(busy.join().unwrap().unwrap().expect(200).json()["pid"], theirs);
+    let again = |cookie: &str| {
+        let ask = world.server.get(&format!("/content/{guid}/wait")).key(&world.ada.key).header("cookie", cookie);
+        ask.send().expect(200)
+    };
+    for _ in 0..5 {
+        let reply = again(cookie);
+        assert_eq!((&reply.json()["pid"], reply.header("set-cookie")), (&theirs, ""));
+    }
+    world.server.kill();
+    world.server.start();
+    assert_eq!(again(cookie).json()["pid"], theirs, "the worker lives, and so does the cookie");
+    // Forged: as if there were none.
+    let forged = again(&format!("{}x", &cookie[..cookie.len() - 1]));
+    assert!(forged.header("set-cookie").starts_with("lectern-worker="));
+    // Gone: another one, and a new cookie.
+    kill(Pid::from_raw(i32::try_from(theirs.as_i64().unwrap()).unwrap()), Signal::SIGKILL).unwrap();
+    until("another worker for the session", SOON, || {
+        let ask = world.server.get(&format!("/content/{guid}/wait")).key(&world.ada.key).header("cookie", cookie);
+        let reply = ask.try_send().filter(|reply| reply.status == 200)?;
+        (reply.json()["pid"] != theirs && reply.header("set-cookie").starts_with("lectern-worker=")).then_some(())
+    });
+    assert_eq!(before.len(), 3);
+}
+
+#[test]
+fn memory_is_shared_like_processes() {
+    // Room for one worker as long as nothing is known of it.
+    let world = World::new(&[("LECTERN_CONTENT__MEMORY_BUDGET_BYTES", "200 MiB")]);
+    let one = world.publish("one", &json!({}));
+    world.until_ready(&one, 1);
+    assert_eq!(world.figure("lectern_content_budget", &["of=\"memory_bytes\",is=\"most\""]), 200 << 20);
+    let two = world.publish("two", &json!({}));
+    world.publisher().open(&two, "wait").expect(200);
+    assert!(world.server.log().contains("content.memory_budget_bytes"), "it had to make room or wait");
+    until("its memory measured", SOON, || {
+        let used = world.figure("lectern_content_budget", &["of=\"memory_bytes\",is=\"used\""]);
+        (used > 5 << 20).then_some(())
+    });
+    // Two of them, as they are known now, fit.
+    world.publisher().open(&one, "wait").expect(200);
+    assert_eq!((world.ready(&one), world.ready(&two)), (1, 1));
+}
+
+#[test]
 fn an_idle_worker_makes_room_for_who_needs_it() {
     let world = World::new(&[("LECTERN_CONTENT__MAX_PROCESSES_TOTAL", "2")]);
     let one = world.publish("one", &json!({}));
@@ -285,6 +354,7 @@ fn who_waits_too_long_for_room_learns_when_to_come_back() {
     assert!(done.output.contains("1 of the server's 1 content processes run"), "{}", done.output);
     let reply = world.publisher().open(&guid, "wait").expect(503);
     assert!(reply.header("retry-after").parse::<u64>().is_ok_and(|after| after >= 1), "{reply:?}");
+    assert!(reply.text().contains("content.max_processes_total"), "the publisher learns why: {}", reply.text());
     world.publisher().open(&one, "wait").expect(200);
 }
 

@@ -162,12 +162,6 @@ impl Worker {
         Some(self.counted())
     }
 
-    /// Counts one request until the guard is dropped, however many there are.
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, SeqCst);
-        self.counted()
-    }
-
     fn counted(self: &Arc<Self>) -> InFlight {
         let began_ms = now_ms();
         let alone = self.unanswered.add(began_ms);
@@ -190,6 +184,12 @@ impl InFlight {
     /// Who serves it.
     pub fn worker(&self) -> &Arc<Worker> {
         &self.worker
+    }
+
+    /// Counts one more of the same, which has its answer: the WebSocket that a request became.
+    pub(crate) fn again(&self) -> Self {
+        self.worker.in_flight.fetch_add(1, SeqCst);
+        Self { worker: self.worker.clone(), began_ms: self.began_ms, alone: false, answered: true }
     }
 
     /// The head of the answer has come; what follows may take as long as a WebSocket does.
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn requests_are_counted_while_they_run() {
         let worker = Worker::new(JobKey::from_random([1; 16]), "/nowhere".into());
-        let (one, two) = (worker.try_begin(2).unwrap(), worker.begin());
+        let (one, two) = (worker.try_begin(2).unwrap(), worker.try_begin(2).unwrap());
         assert_eq!((worker.in_flight(), worker.idle_for()), (2, Duration::ZERO));
         assert!(worker.try_begin(2).is_none(), "no more than asked for");
         drop(one);
@@ -333,12 +333,15 @@ mod tests {
     #[test]
     fn an_answered_request_waits_no_more() {
         let worker = Worker::new(JobKey::from_random([1; 16]), "/nowhere".into());
-        let (mut one, two) = (worker.begin(), worker.begin());
+        let (mut one, two) = (worker.try_begin(9).unwrap(), worker.try_begin(9).unwrap());
         assert_eq!(worker.unanswered().0, 2);
         one.answered();
         one.answered();
         assert_eq!((worker.unanswered().0, worker.in_flight()), (1, 2));
-        drop((one, two));
+        let socket = one.again();
+        drop(one);
+        assert_eq!((worker.unanswered().0, worker.in_flight()), (1, 2));
+        drop((socket, two));
         assert_eq!((worker.unanswered().0, worker.in_flight()), (0, 0));
     }
 }

@@ -54,6 +54,9 @@ pub struct Pool<'a> {
     pub waiting: usize,
     /// How long the content takes to answer when a worker has nothing else to do; zero when that is not known yet.
     pub usual: Duration,
+    /// Whether waiting says something: where sessions stay with their worker, an open request may be a poll that waits by design, and
+    /// another worker would not take it.
+    pub time_counts: bool,
     /// No worker may start now: the last ones failed, or the machine has no room.
     pub paused: bool,
 }
@@ -81,7 +84,8 @@ pub fn plan(settings: &Settings, pool: &Pool<'_>) -> Plan {
     let members = pool.members;
     let limit = held_up_after(pool.usual);
     let is_ready = |member: &Member| member.stage == Stage::Ready;
-    let is_held_up = |member: &Member| is_ready(member) && member.unanswered > 0 && member.age > limit;
+    let is_held_up =
+        |member: &Member| pool.time_counts && is_ready(member) && member.unanswered > 0 && member.age > limit;
     let live = members.len();
     let ready = members.iter().filter(|member| is_ready(member)).count();
     let starting = live - ready;
@@ -164,7 +168,7 @@ mod tests {
     }
 
     fn check(min: i32, max: i32, members: &[Member], waiting: usize, usual: u64, start: usize, drain: &[usize]) {
-        let pool = Pool { members, waiting, usual: ms(usual), paused: false };
+        let pool = Pool { members, waiting, usual: ms(usual), time_counts: true, paused: false };
         let plan = plan(&settings(min, max), &pool);
         assert_eq!((plan.start, plan.drain.as_slice()), (start, drain), "{min}..{max} {members:?} waiting {waiting}");
     }
@@ -206,6 +210,11 @@ mod tests {
         // Open WebSockets wait for nothing.
         check(0, 3, &[sockets(9)], 0, 100, 0, &[]);
         check(0, 2, &[busy(2, 9_000), busy(2, 9_000)], 3, 100, 0, &[]);
+        // Long polls of sessions.
+        let members = [busy(5, 20_000)];
+        let polls = Pool { members: &members, waiting: 0, usual: ms(100), time_counts: false, paused: false };
+        let plan = plan(&settings(0, 3), &polls);
+        assert_eq!((plan.start, plan.held_up), (0, vec![]));
     }
 
     #[test]
@@ -234,7 +243,7 @@ mod tests {
     #[test]
     fn a_pause_starts_nothing_and_fills_what_there_is() {
         let members = [sockets(12)];
-        let pool = Pool { members: &members, waiting: 4, usual: ms(100), paused: true };
+        let pool = Pool { members: &members, waiting: 4, usual: ms(100), time_counts: true, paused: true };
         let plan = plan(&settings(0, 3), &pool);
         assert_eq!((plan.start, plan.room), (0, Room { most: 20, pass_held_up: false }));
         let growing = super::plan(&settings(0, 3), &Pool { paused: false, ..pool });
@@ -262,10 +271,11 @@ mod tests {
         #[test]
         fn bounds_hold(
             members in prop::collection::vec(any_member(), 0..12),
-            min in 0i32..6, more in 0i32..6, waiting in 0usize..300, usual in 0u64..30_000, paused: bool,
+            min in 0i32..6, more in 0i32..6, waiting in 0usize..300, usual in 0u64..30_000, time_counts: bool,
+            paused: bool,
         ) {
             let settings = settings(min, (min + more).max(1));
-            let plan = plan(&settings, &Pool { members: &members, waiting, usual: ms(usual), paused });
+            let plan = plan(&settings, &Pool { members: &members, waiting, usual: ms(usual), time_counts, paused });
             let after = members.len() + plan.start - plan.drain.len();
             prop_assert!(plan.start == 0 || members.len() + plan.start <= settings.max, "never above the maximum");
             prop_assert!(plan.drain.is_empty() || after >= settings.min, "never drained below the minimum");
@@ -286,7 +296,7 @@ mod tests {
             members in prop::collection::vec(any_member(), 0..5), waiting in 1usize..300, usual in 0u64..30_000,
         ) {
             let settings = settings(0, 5);
-            let pool = Pool { members: &members, waiting, usual: ms(usual), paused: false };
+            let pool = Pool { members: &members, waiting, usual: ms(usual), time_counts: true, paused: false };
             let plan = plan(&settings, &pool);
             let starting = members.iter().any(|member| member.stage == Stage::Starting);
             // Another one comes, or all there may be are there and are filled to the last place.

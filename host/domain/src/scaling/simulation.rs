@@ -82,7 +82,7 @@ impl World {
         let members: Vec<Member> = self.workers.iter().map(|worker| member(worker, self.now)).collect();
         let usual = Duration::from_millis(self.service_ms);
         let waiting = self.waiting.len();
-        let plan = plan(&self.settings, &Pool { members: &members, waiting, usual, paused: false });
+        let plan = plan(&self.settings, &Pool { members: &members, waiting, usual, time_counts: true, paused: false });
         self.room = plan.room;
         for (index, worker) in self.workers.iter_mut().enumerate() {
             worker.held_up = plan.held_up.contains(&index);

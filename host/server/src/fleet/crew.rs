@@ -141,24 +141,22 @@ impl Crew {
         });
     }
 
-    /// Waits for a turn to start a worker: of those that somebody waits for (`demanded`), or of those that are kept warm.
-    pub(super) async fn turn(&self, demanded: bool) -> Turn {
-        self.turns.take(demanded).await
-    }
-
-    /// Hands a worker to the supervisor. That it is ready or failed comes by event.
+    /// Hands a worker to the supervisor, when it is its turn. That it is ready or failed comes by event.
     pub(super) async fn launch(
         &self,
         content: &Arc<ContentEntry>,
         bundle: &Arc<BundleEntry>,
         job: &JobKey,
         init_timeout: Duration,
-    ) -> Result<(), StartFailure> {
+        demanded: bool,
+    ) -> Result<Turn, StartFailure> {
         let unavailable = |error: anyhow::Error| StartFailure::Unavailable(crate::cli::chain(error.as_ref()));
         // The newest variables and settings, not those of the moment the request came in.
         let view = self.view.current();
         let content = view.content.get(&content.guid).unwrap_or(content);
         let spec = self.launcher.spec(content, bundle, job, init_timeout).await.map_err(unavailable)?;
+        // After what may have to be fetched and built first, which keeps nobody else from starting.
+        let turn = self.turns.take(demanded).await;
         self.journal.note(Note::Created(NewJob {
             key: job.clone(),
             content: content.id,
@@ -170,7 +168,7 @@ impl Crew {
             log_path: Some(spec.log.display().to_string()),
         }));
         let started = self.client().start(spec).await;
-        started.map(drop).map_err(|error| {
+        started.map(|_| turn).map_err(|error| {
             self.journal.note(Note::Ended { job: job.clone(), exit_code: None });
             StartFailure::Unavailable(crate::cli::chain(&error))
         })

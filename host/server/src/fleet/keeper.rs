@@ -176,7 +176,9 @@ impl Keeper {
         self.measure_pace(now);
         let views: Vec<scaling::Member> = self.members.iter().map(Member::view).collect();
         let waiting = self.pool.waiting();
-        let standing = scaling::Pool { members: &views, waiting, usual: self.pool.usual(), paused };
+        let time_counts = !terms.content.mode.is_sticky();
+        let usual = self.pool.usual();
+        let standing = scaling::Pool { members: &views, waiting, usual, time_counts, paused };
         let plan = scaling::plan(&terms.settings, &standing);
         for (index, member) in self.members.iter().enumerate() {
             if let Some(worker) = member.worker() {
@@ -268,17 +270,18 @@ impl Keeper {
         let (crew, report) = (Arc::clone(&self.crew), self.launched.clone());
         let (content, bundle) = (Arc::clone(&terms.content), Arc::clone(&terms.bundle));
         self.crew.tasks.spawn(async move {
-            let turn = crew.turn(demanded).await;
-            let outcome = crew.launch(&content, &bundle, &job, limit).await;
-            if outcome.is_err() {
-                crew.machine.gone(&job);
-            }
-            let started = outcome.is_ok();
+            let (outcome, turn) = match crew.launch(&content, &bundle, &job, limit, demanded).await {
+                Ok(turn) => (Ok(()), Some(turn)),
+                Err(failure) => {
+                    crew.machine.gone(&job);
+                    (Err(failure), None)
+                }
+            };
             // The pool may be gone: then its worker is stopped with it.
             if let Err(mpsc::error::SendError((job, Ok(())))) = report.send((job, outcome)).await {
                 return crew.end(&job).await;
             }
-            if started {
+            if let Some(turn) = turn {
                 turn.until(until_settled).await;
             }
         });
