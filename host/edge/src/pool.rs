@@ -267,7 +267,10 @@ impl Pool {
         };
         // Somebody may have left between the last look and the place in the line.
         self.dispatch();
-        self.call();
+        // Where no other worker may start, the owner looks by itself, and need not be woken for each.
+        if self.pass_held_up.load(Relaxed) || self.workers.load().is_empty() {
+            self.call();
+        }
         let answered = tokio::time::timeout(patience, &mut answer).await;
         let waited = began.elapsed();
         drop(place);

@@ -7,7 +7,7 @@ use lectern_domain::admission::line::Bounds;
 use lectern_domain::admission::{Visitor, most_each};
 use lectern_domain::{BundleId, ContentGuid, Principal};
 
-use crate::pool::{NotAdmitted, Waited, gone};
+use crate::pool::{NotAdmitted, Pool, Waited, gone};
 use crate::sticky::Mate;
 use crate::worker::{InFlight, Workers};
 
@@ -32,7 +32,7 @@ impl Asking<'_> {
     pub(crate) async fn admit(&self, workers: &dyn Workers, mate: Option<&Mate<'_>>) -> Result<InFlight, NotAdmitted> {
         for _ in 0..POOLS {
             let pool = workers.pool(self.content, self.bundle);
-            let found = mate.and_then(|mate| pool.take_of(|job| mate.is(job))).or_else(|| pool.take());
+            let found = mate.and_then(|mate| self.with(workers, &pool, mate)).or_else(|| pool.take());
             if let Some(begun) = found {
                 return Ok(begun);
             }
@@ -45,6 +45,19 @@ impl Asking<'_> {
             }
         }
         Err(gone().into())
+    }
+
+    /// A place at the worker that the request belongs with, while it is there.
+    fn with(&self, workers: &dyn Workers, pool: &Pool, mate: &Mate<'_>) -> Option<InFlight> {
+        if !mate.is_known() {
+            return None;
+        }
+        let found = pool.take_of(|job| mate.is(job));
+        if found.is_some() || mate.begins_anew() {
+            return found;
+        }
+        let leaving = workers.leaving(self.content);
+        leaving.iter().find(|worker| mate.is(worker.job()))?.try_begin_among()
     }
 
     fn visitor(&self) -> Visitor {
@@ -68,7 +81,6 @@ mod tests {
     use uuid::Uuid;
 
     use crate::admissions::{Admissions, Refusal};
-    use crate::pool::Pool;
     use crate::worker::{StartFailure, Worker};
 
     /// One pool at a time.
@@ -77,6 +89,10 @@ mod tests {
     impl Workers for One {
         fn pool(&self, _: ContentGuid, _: BundleId) -> Arc<Pool> {
             self.0.lock().clone()
+        }
+
+        fn leaving(&self, _: ContentGuid) -> Vec<Arc<Worker>> {
+            Vec::new()
         }
 
         fn report_dead(&self, _: &JobKey) {}

@@ -1,7 +1,8 @@
 //! Sessions that belong with a worker: a cookie of content whose framework keeps a visitor's session in memory names the process.
 //!
 //! The cookie is signed, for one content item: nobody chooses a worker, and what another item set means nothing. It names the
-//! worker by a digest of its job key and says nothing else. A worker that is gone is replaced by another one and another cookie.
+//! worker by a digest of its job key and says nothing else. A worker that is gone is replaced by another one and another cookie;
+//! one that is being let go serves the sessions it has to their end, while pages that are opened anew go elsewhere.
 //! Neither content nor plugins see the cookie, and content cannot set one of its name.
 
 use base64::Engine as _;
@@ -24,6 +25,8 @@ pub(crate) struct Mate<'a> {
     key: &'a [u8; 32],
     /// The worker that the visitor's cookie names, if it has a good one.
     named: Option<[u8; NAME_BYTES]>,
+    /// A page is opened: its session begins with it.
+    navigates: bool,
 }
 
 /// Where the request belongs; `None`: anywhere, as its content keeps no sessions in its processes.
@@ -32,10 +35,22 @@ pub(crate) fn mate<'a>(content: &ContentEntry, head: &Head, key: &'a [u8; 32]) -
         return None;
     }
     let named = head.cookie(WORKER_COOKIE).and_then(|cookie| verify(content.guid, cookie, key));
-    Some(Mate { content: content.guid, key, named })
+    // Fetch Metadata: said by every browser of today, and never by a script (forbidden header name).
+    let navigates = head.headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
+    Some(Mate { content: content.guid, key, named, navigates })
 }
 
 impl Mate<'_> {
+    /// Whether it belongs with any worker.
+    pub(crate) fn is_known(&self) -> bool {
+        self.named.is_some()
+    }
+
+    /// Whether it need not go to a worker that is being let go: a page that is opened anew is the newest version's.
+    pub(crate) fn begins_anew(&self) -> bool {
+        self.navigates
+    }
+
     /// Whether it belongs with this worker.
     pub(crate) fn is(&self, job: &JobKey) -> bool {
         self.named.is_some_and(|named| named == name(job))
@@ -118,7 +133,7 @@ mod tests {
     fn the_cookie_is_for_the_contents_own_addresses() {
         let job = JobKey::from_random([7; 16]);
         let worker = Worker::new(job.clone(), "/nowhere".into());
-        let stranger = Mate { content: ContentGuid(Uuid::from_u128(1)), key: &[1; 32], named: None };
+        let stranger = Mate { content: ContentGuid(Uuid::from_u128(1)), key: &[1; 32], named: None, navigates: false };
         let cookie = stranger.cookie(&worker, "/content/x", Scheme::Https).unwrap();
         assert!(!format!("{cookie:?}").contains("lectern-worker"), "it does not print");
         let text = cookie.to_str().unwrap();

@@ -162,6 +162,13 @@ impl Worker {
         Some(self.counted())
     }
 
+    /// Counts one more request of a session that the worker serves while it drains: only while another one holds it.
+    pub(crate) fn try_begin_among(self: &Arc<Self>) -> Option<InFlight> {
+        let joins = |count: usize| (count & !CLOSED > 0).then(|| count + 1);
+        self.in_flight.fetch_update(SeqCst, Relaxed, joins).ok()?;
+        Some(self.counted())
+    }
+
     fn counted(self: &Arc<Self>) -> InFlight {
         let began_ms = now_ms();
         let alone = self.unanswered.add(began_ms);
@@ -284,6 +291,10 @@ pub trait Workers: Send + Sync {
     /// pool that has none starts some when somebody waits in it.
     fn pool(&self, content: ContentGuid, bundle: BundleId) -> Arc<Pool>;
 
+    /// Workers of a content item that are being let go and still have requests: sessions that they serve go on with them. Called for
+    /// requests of sessions only.
+    fn leaving(&self, content: ContentGuid) -> Vec<Arc<Worker>>;
+
     /// Nobody accepts connections at the worker's address. It must not be offered again before it was looked at.
     fn report_dead(&self, job: &JobKey);
 
@@ -306,8 +317,10 @@ mod tests {
         assert_eq!(worker.in_flight(), 1);
         worker.close();
         assert!(worker.try_begin(2).is_none(), "closed");
+        drop(worker.try_begin_among().unwrap());
         assert_eq!((worker.in_flight(), worker.load().in_flight >= CLOSED), (1, true));
         drop(two);
+        assert!(worker.try_begin_among().is_none(), "it may have been ended");
         assert_eq!(worker.in_flight(), 0);
     }
 

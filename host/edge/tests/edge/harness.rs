@@ -259,6 +259,8 @@ pub(crate) struct Stage {
     outcome: Mutex<Option<Result<Arc<Worker>, StartFailure>>>,
     /// Whom the edge reported dead.
     pub(crate) dead: Mutex<Vec<JobKey>>,
+    /// Workers that are being let go.
+    pub(crate) leaving: Mutex<Vec<Arc<Worker>>>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -269,6 +271,7 @@ impl Stage {
             ready: Mutex::default(),
             outcome: Mutex::default(),
             dead: Mutex::default(),
+            leaving: Mutex::default(),
             runtime: tokio::runtime::Handle::current(),
         }
     }
@@ -323,6 +326,10 @@ impl Workers for Stages {
             pool
         };
         pools.entry((content, bundle)).or_insert_with(make).clone()
+    }
+
+    fn leaving(&self, _: ContentGuid) -> Vec<Arc<Worker>> {
+        self.0.leaving.lock().clone()
     }
 
     fn report_dead(&self, job: &JobKey) {

@@ -66,11 +66,34 @@ async fn a_session_stays_with_its_worker_while_that_lives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_with_the_worker_it_began_with() {
+    let world = shiny().await;
+    let (old, new) = (named(&world, "old"), named(&world, "new"));
+    let target = format!("{}/", mount(PUBLIC));
+    world.stage.show(BundleId(1), std::slice::from_ref(&old));
+    let cookie = given(&world.get(&target).await).unwrap();
+    // The session's WebSocket, and then another version.
+    let socket = old.try_begin(10).unwrap();
+    old.close();
+    world.stage.show(BundleId(1), &[new]);
+    world.stage.leaving.lock().push(old.clone());
+    let poll = world.ask(Method::GET, &target, &[("cookie", &cookie), ("sec-fetch-mode", "cors")]).await;
+    assert!(poll.text().starts_with("old") && given(&poll).is_none(), "{}", poll.text());
+    // A page that is opened is the new version's, and so is everybody without that session.
+    let page = world.ask(Method::GET, &target, &[("cookie", &cookie), ("sec-fetch-mode", "navigate")]).await;
+    assert!(page.text().starts_with("new") && given(&page).is_some());
+    assert!(world.get(&target).await.text().starts_with("new"));
+    // The session is over.
+    drop(socket);
+    assert!(world.ask(Method::GET, &target, &[("cookie", &cookie)]).await.text().starts_with("new"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn forged_cookies_choose_nothing() {
     let world = shiny().await;
     let (a, b) = (named(&world, "a"), named(&world, "b"));
     let target = format!("{}/", mount(PUBLIC));
-    world.stage.show(BundleId(1), &[b.clone()]);
+    world.stage.show(BundleId(1), std::slice::from_ref(&b));
     let cookie = given(&world.get(&target).await).unwrap();
     world.stage.show(BundleId(1), &[a, b.clone()]);
     let bare = cookie.strip_prefix("lectern-worker=").unwrap();

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use lectern_domain::JobKey;
 use lectern_domain::scaling::Defaults;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
+use lectern_domain::{ContentGuid, JobKey};
 use lectern_edge::{Admissions, Pool, StartFailure, Worker};
 use lectern_metadata::Database;
 use lectern_metadata::jobs::NewJob;
 use lectern_supervisor::{Client, Program, WorkerState, WorkerStatus};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -73,6 +74,8 @@ pub(crate) struct Crew {
     pub(super) settings: CrewSettings,
     pub(super) launcher: Launcher,
     journal: Journal,
+    /// Workers that are being let go and have requests still.
+    pub(super) leaving: Mutex<Vec<(ContentGuid, Arc<Worker>)>>,
     /// Launches, drains and the owners of pools; all end when the fleet stops.
     pub(super) tasks: TaskTracker,
     /// The fleet is being stopped: the supervisor's end is no accident.
@@ -99,6 +102,7 @@ impl Crew {
             pools: ArcSwap::default(),
             machine: Machine::new(settings.most_processes, settings.memory_budget),
             admissions: Arc::default(),
+            leaving: Mutex::default(),
             turns: Turns::new(),
             view,
             settings,
@@ -211,8 +215,9 @@ impl Crew {
     }
 
     /// Ends a worker, which is closed, once it has nothing to do.
-    pub(super) fn drain(self: &Arc<Self>, worker: Arc<Worker>) {
+    pub(super) fn drain(self: &Arc<Self>, content: ContentGuid, worker: Arc<Worker>) {
         let crew = Arc::clone(self);
+        self.leaving.lock().push((content, Arc::clone(&worker)));
         self.tasks.spawn(async move {
             let until = tokio::time::Instant::now() + DRAIN_LIMIT;
             while worker.in_flight() > 0 && tokio::time::Instant::now() < until {
@@ -221,6 +226,7 @@ impl Crew {
                     () = tokio::time::sleep(DRAIN_ROUND) => {}
                 }
             }
+            crew.leaving.lock().retain(|(_, leaving)| !Arc::ptr_eq(leaving, &worker));
             crew.end(worker.job()).await;
         });
     }

@@ -312,7 +312,7 @@ impl Keeper {
     fn drain(&self, worker: Arc<Worker>) {
         worker.close();
         self.crew.machine.ending(worker.job());
-        self.crew.drain(worker);
+        self.crew.drain(self.key.0, worker);
     }
 
     /// Tells the request path who there is.

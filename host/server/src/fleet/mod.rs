@@ -304,6 +304,11 @@ impl Workers for FleetWorkers {
         }
     }
 
+    fn leaving(&self, content: ContentGuid) -> Vec<Arc<Worker>> {
+        let leaving = self.0.crew.leaving.lock();
+        leaving.iter().filter(|(of, _)| *of == content).map(|(_, worker)| Arc::clone(worker)).collect()
+    }
+
     fn report_dead(&self, job: &JobKey) {
         for (key, face) in self.0.crew.pools.load().iter() {
             if let Some(worker) = face.pool.workers().iter().find(|worker| worker.job() == job) {
