@@ -17,14 +17,13 @@ use crate::access_log::chain;
 use crate::body::{EdgeBody, RequestBody};
 use crate::bridge::{Crossing, ExchangeError, Story, to_worker};
 use crate::config::ContentTimeouts;
+use crate::failure::{NotAdmitted, StartFailure};
 use crate::identify::{Asking, identify, rejected, select, sign_in};
 use crate::notice::Notice;
-use crate::pool::NotAdmitted;
 use crate::queue;
 use crate::serve::Visit;
 use crate::statics::{self, FileRequest};
 use crate::sticky;
-use crate::worker::StartFailure;
 
 /// Workers that are asked in all when one turns out to be dead before it saw the request.
 const TRIES: u32 = 2;

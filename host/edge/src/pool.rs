@@ -17,53 +17,15 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::admissions::{Admissions, Refusal};
+use crate::failure::{NotAdmitted, StartFailure, gone};
 use crate::pulse::Pulse;
-use crate::worker::{InFlight, StartFailure, Worker};
+use crate::worker::{InFlight, Worker};
 
 /// Other threads that may take the place just chosen before this one looks elsewhere; then it waits like everybody else.
 const TRIES: usize = 8;
 /// A request that belongs to a worker is one of a session that is there already: turning it away breaks what the visitor
 /// sees, so it may go this far beyond the worker's limit.
 const SESSION_SHARE: usize = 4;
-
-/// Why a request got no worker.
-#[derive(Debug, thiserror::Error)]
-pub enum NotAdmitted {
-    /// Too many wait already.
-    #[error("{waiting} requests wait already")]
-    Full {
-        /// How many.
-        waiting: usize,
-        /// When to come back.
-        retry_after: Duration,
-    },
-    /// Too many of this visitor wait already.
-    #[error("{waiting} requests wait already, and this visitor has as many among them as one may")]
-    Visitor {
-        /// How many in all.
-        waiting: usize,
-        /// When to come back.
-        retry_after: Duration,
-    },
-    /// No worker could take it in time.
-    #[error("no worker within {waited:?}{}", held_back.as_ref().map_or(String::new(), |why| format!(": {why}")))]
-    TimedOut {
-        /// How long it waited.
-        waited: Duration,
-        /// When to come back.
-        retry_after: Duration,
-        /// Why no other worker was started, when the machine had no room.
-        held_back: Option<Arc<str>>,
-    },
-    /// There will be none.
-    #[error(transparent)]
-    Start(#[from] StartFailure),
-}
-
-/// The failure of a pool that is no more.
-pub(crate) fn gone() -> StartFailure {
-    StartFailure::Unavailable("this content is being stopped".into())
-}
 
 /// What a place in the line is answered with.
 type Answer = Result<InFlight, Turned>;

@@ -7,7 +7,8 @@ use lectern_domain::admission::line::Bounds;
 use lectern_domain::admission::{Visitor, most_each};
 use lectern_domain::{BundleId, ContentGuid, Principal};
 
-use crate::pool::{NotAdmitted, Pool, Waited, gone};
+use crate::failure::{NotAdmitted, gone};
+use crate::pool::{Pool, Waited};
 use crate::sticky::Mate;
 use crate::worker::{InFlight, Workers};
 
@@ -81,7 +82,8 @@ mod tests {
     use uuid::Uuid;
 
     use crate::admissions::{Admissions, Refusal};
-    use crate::worker::{StartFailure, Worker};
+    use crate::failure::StartFailure;
+    use crate::worker::Worker;
 
     /// One pool at a time.
     struct One(Mutex<Arc<Pool>>, Arc<Admissions>);

@@ -193,12 +193,6 @@ impl InFlight {
         &self.worker
     }
 
-    /// Counts one more of the same, which has its answer: the WebSocket that a request became.
-    pub(crate) fn again(&self) -> Self {
-        self.worker.in_flight.fetch_add(1, SeqCst);
-        Self { worker: self.worker.clone(), began_ms: self.began_ms, alone: false, answered: true }
-    }
-
     /// The head of the answer has come; what follows may take as long as a WebSocket does.
     pub fn answered(&mut self) {
         if std::mem::replace(&mut self.answered, true) {
@@ -226,61 +220,6 @@ impl Drop for InFlight {
             && let Some(pool) = home.pool.upgrade()
         {
             pool.dispatch();
-        }
-    }
-}
-
-/// Why there is no worker. The texts are for the log: a visitor is only told the status.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StartFailure {
-    /// It ended before it accepted a connection.
-    #[error("job {job} ended before it accepted a connection: {reason}")]
-    Crashed {
-        /// The run that failed.
-        job: JobKey,
-        /// How it ended.
-        reason: String,
-    },
-    /// It did not accept a connection in time.
-    #[error("job {job} did not accept a connection within {limit:?}")]
-    NeverListened {
-        /// The run that failed.
-        job: JobKey,
-        /// Its init time-out.
-        limit: Duration,
-    },
-    /// It ended by itself while it served.
-    #[error("job {job} ended after it had run for {} s: {reason}", served.as_secs())]
-    Ended {
-        /// The run that ended.
-        job: JobKey,
-        /// How it ended.
-        reason: String,
-        /// How long it had been ready.
-        served: Duration,
-    },
-    /// It failed before, and is not tried again yet.
-    #[error("starts failed before; the next is tried in {} s; the last: {last}", retry_after.as_secs() + 1)]
-    BackOff {
-        /// How long until then.
-        retry_after: Duration,
-        /// The run that failed last, when it is known.
-        job: Option<JobKey>,
-        /// How it failed.
-        last: String,
-    },
-    /// This host cannot start it now: no supervisor, no disk, no interpreter, being stopped.
-    #[error("cannot start: {0}")]
-    Unavailable(String),
-}
-
-impl StartFailure {
-    /// The run whose log says more.
-    pub fn job(&self) -> Option<&JobKey> {
-        match self {
-            Self::Crashed { job, .. } | Self::NeverListened { job, .. } | Self::Ended { job, .. } => Some(job),
-            Self::BackOff { job, .. } => job.as_ref(),
-            Self::Unavailable(_) => None,
         }
     }
 }

@@ -7,6 +7,7 @@
 mod layers;
 mod reader;
 mod resolve;
+mod scheduler;
 mod tls;
 
 use std::net::SocketAddr;

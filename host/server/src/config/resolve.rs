@@ -2,21 +2,20 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lectern_domain::scaling::{Defaults, MOST_PROCESSES};
 
 use super::layers::Layers;
 use super::reader::{Mistake, Reader};
+use super::scheduler::scheduler;
 use super::tls::tls;
 use super::{
     Bootstrap, Config, Content, Data, Database, Gate, Language, Log, LogFormat, Sandbox, Secret, Seen, Server, TlsFiles,
 };
 
 /// Longest any time-out may be set to: 30 days, the most the clients know.
-const MONTH: u64 = 2_592_000;
+pub(super) const MONTH: u64 = 2_592_000;
 
 impl Config {
     /// Makes the configuration from its layers, or says everything that is wrong with them.
@@ -156,49 +155,6 @@ fn content(read: &mut Reader, cores: usize, memory: u64) -> Content {
 /// One small process: with less, none would ever start.
 const LEAST_MEMORY: u64 = 64 << 20;
 
-/// What content gets that sets nothing of its own, and the most that it may set.
-fn scheduler(read: &mut Reader) -> Defaults {
-    let given = Defaults::default();
-    let mut count = |key, default: u32, least| {
-        u32::try_from(read.number(key, default.into(), least, MOST_PROCESSES as u64)).unwrap_or(default)
-    };
-    let min_processes = count("content.min_processes", given.min_processes, 0);
-    let max_processes = count("content.max_processes", given.max_processes, 1);
-    let min_processes_limit = count("content.min_processes_limit", given.min_processes_limit, 0);
-    let max_processes_limit = count("content.max_processes_limit", given.max_processes_limit, 0);
-    let max_conns_per_process = count("content.max_conns_per_process", given.max_conns_per_process, 1);
-    let seconds = |time: Duration| time.as_secs();
-    let settings = Defaults {
-        min_processes,
-        max_processes,
-        max_conns_per_process,
-        load_factor: read.fraction("content.load_factor", given.load_factor),
-        init_timeout: read.seconds("content.init_timeout_seconds", seconds(given.init_timeout), 1, MONTH),
-        idle_timeout: read.seconds("content.idle_timeout_seconds", seconds(given.idle_timeout), 0, MONTH),
-        connection_timeout: read.seconds(
-            "content.connection_timeout_seconds",
-            seconds(given.connection_timeout),
-            0,
-            MONTH,
-        ),
-        read_timeout: read.seconds("content.read_timeout_seconds", seconds(given.read_timeout), 0, MONTH),
-        min_processes_limit,
-        max_processes_limit,
-    };
-    let limits = [
-        ("content.min_processes", min_processes, "content.max_processes", max_processes),
-        ("content.min_processes", min_processes, "content.min_processes_limit", min_processes_limit),
-        ("content.max_processes", max_processes, "content.max_processes_limit", max_processes_limit),
-    ];
-    for (key, value, limit_key, limit) in limits {
-        // A limit of 0 is none.
-        if value > limit && limit > 0 {
-            read.mistake(key, value.to_string(), format!("must not exceed {limit_key}, {limit}"));
-        }
-    }
-    settings
-}
-
 fn sandbox(read: &mut Reader) -> Sandbox {
     // 65,536 ids are taken from here on; the range must end below 2^31, where some tools stop.
     let first = read.number("sandbox.first_uid", 200_000, 1_000, (1 << 31) - 65_537);
@@ -264,6 +220,7 @@ fn parse_base_url(text: &str) -> Option<url::Url> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+    use lectern_domain::scaling::Defaults;
 
     fn resolve(values: &[(&str, &str)]) -> Result<Config, Vec<Mistake>> {
         let mut layers = Layers::default();

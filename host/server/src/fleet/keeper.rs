@@ -2,6 +2,7 @@
 //! who there is; others send it orders. What is to be done is decided by [`lectern_domain::scaling`].
 
 mod member;
+mod moves;
 mod news;
 
 use std::sync::Arc;
@@ -10,11 +11,11 @@ use std::time::Duration;
 
 use lectern_domain::JobKey;
 use lectern_domain::content::ProcessSettings;
-use lectern_domain::scaling::budget::{Grant, Idle, Shortage};
+use lectern_domain::scaling::budget::Shortage;
 use lectern_domain::scaling::{self, Settings};
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
 use lectern_domain::worker::Backoff;
-use lectern_edge::{Pool, StartFailure, Worker};
+use lectern_edge::{Pool, StartFailure};
 use lectern_supervisor::WorkerStatus;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -235,106 +236,6 @@ impl Keeper {
         Some(Terms { content: Arc::clone(content), bundle: Arc::clone(bundle), settings })
     }
 
-    /// Starts one worker, if the machine has room for it.
-    fn launch(&mut self, terms: &Terms, demanded: bool) -> bool {
-        if self.crew.stopping.is_cancelled() {
-            self.pool.fail(&StartFailure::Unavailable("the server is being stopped".into()));
-            return false;
-        }
-        let job = match super::new_job_key() {
-            Ok(job) => job,
-            Err(error) => {
-                self.failed(StartFailure::Unavailable(error.to_string()));
-                return false;
-            }
-        };
-        match self.crew.machine.ask(self.key, &job, self.crew.idle(self.key)) {
-            Grant::Start => {}
-            Grant::Reclaim((key, other), short) => {
-                tracing::info!(
-                    content.id = %self.key.0, job.key = %other, reason = %short,
-                    "an idle worker of content {} ends to make room", key.0
-                );
-                self.crew.tell_now(&key, Order::Reclaim(other));
-                self.shortage = Some(short);
-                return false;
-            }
-            Grant::Wait(short) => {
-                self.shortage = Some(short);
-                return false;
-            }
-        }
-        let (settled, until_settled) = tokio::sync::oneshot::channel();
-        let limit = terms.settings.init_timeout;
-        self.members.push(Member { job: job.clone(), state: State::Launching { limit, settled } });
-        let (crew, report) = (Arc::clone(&self.crew), self.launched.clone());
-        let (content, bundle) = (Arc::clone(&terms.content), Arc::clone(&terms.bundle));
-        self.crew.tasks.spawn(async move {
-            let (outcome, turn) = match crew.launch(&content, &bundle, &job, limit, demanded).await {
-                Ok(turn) => (Ok(()), Some(turn)),
-                Err(failure) => {
-                    crew.machine.gone(&job);
-                    (Err(failure), None)
-                }
-            };
-            // The pool may be gone: then its worker is stopped with it.
-            if let Err(mpsc::error::SendError((job, Ok(())))) = report.send((job, outcome)).await {
-                return crew.end(&job).await;
-            }
-            if let Some(turn) = turn {
-                turn.until(until_settled).await;
-            }
-        });
-        true
-    }
-
-    /// Lets workers go, by their indices.
-    fn let_go(&mut self, indices: &[usize]) {
-        if indices.is_empty() {
-            return;
-        }
-        let mut index = 0;
-        let mut leaving = Vec::new();
-        self.members.retain(|member| {
-            let leaves = indices.contains(&index);
-            leaving.extend(member.worker().filter(|_| leaves).cloned());
-            index += 1;
-            !leaves
-        });
-        self.show();
-        for worker in leaving {
-            let idle = worker.idle_for().as_secs();
-            tracing::info!(job.key = %worker.job(), content.id = %self.key.0, idle_s = idle, "a worker that is not needed ends");
-            self.drain(worker);
-        }
-    }
-
-    fn drain(&self, worker: Arc<Worker>) {
-        worker.close();
-        self.crew.machine.ending(worker.job());
-        self.crew.drain(self.key.0, worker);
-    }
-
-    /// Tells the request path who there is.
-    fn show(&self) {
-        self.pool.show(self.members.iter().filter_map(|member| member.worker().cloned()).collect());
-    }
-
-    /// Says that the machine has no room for another worker, or has again.
-    fn say_shortage(&self) {
-        match self.shortage {
-            Some(short) => {
-                let text = short.to_string();
-                tracing::warn!(content.id = %self.key.0, bundle.id = %self.key.1, reason = text, "no further worker is started");
-                self.pool.hold_back(Some(&text));
-            }
-            None => {
-                tracing::info!(content.id = %self.key.0, bundle.id = %self.key.1, "workers can be started again");
-                self.pool.hold_back(None);
-            }
-        }
-    }
-
     /// How far apart answers are, over the last second or more.
     fn measure_pace(&mut self, now: Instant) {
         let (since, before) = self.counted;
@@ -349,22 +250,5 @@ impl Keeper {
             self.pace = Some(self.pace.map_or(new, |old| (old * 3 + new) / 4));
             self.pool.set_pace(self.pace);
         }
-    }
-}
-
-impl Crew {
-    /// Workers of other pools that have nothing to do and are above their pool's minimum.
-    fn idle(&self, except: Key) -> impl Iterator<Item = Idle<(Key, JobKey)>> {
-        let pools = self.pools.load();
-        let mut idle = Vec::new();
-        for (key, face) in pools.iter().filter(|(key, _)| **key != except) {
-            if face.spare.load(Relaxed) == 0 {
-                continue;
-            }
-            for worker in face.pool.workers().iter().filter(|worker| worker.in_flight() == 0) {
-                idle.push(Idle { worker: (*key, worker.job().clone()), idle: worker.idle_for() });
-            }
-        }
-        idle.into_iter()
     }
 }

@@ -8,6 +8,7 @@ mod machine;
 mod memory;
 mod metrics;
 mod turns;
+mod workers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use lectern_domain::admission::patience;
 use lectern_domain::launch::Program;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
 use lectern_domain::{BundleId, ContentGuid, JobKey};
-use lectern_edge::{NotAdmitted, Pool, StartFailure, Worker, Workers};
+use lectern_edge::{NotAdmitted, Pool, StartFailure, Worker};
 use lectern_metadata::{Database, jobs};
 use lectern_supervisor::{WorkerState, WorkerStatus};
 use parking_lot::Mutex;
@@ -28,6 +29,7 @@ use crew::Face;
 pub(crate) use crew::{Crew, CrewSettings};
 use keeper::Order;
 pub(crate) use launcher::Launcher;
+pub(crate) use workers::FleetWorkers;
 
 /// How long all workers together may take to end: the supervisor's own limit is 30 seconds, and it needs a moment more.
 const STOP_LIMIT: Duration = Duration::from_secs(45);
@@ -290,36 +292,5 @@ impl Fleet {
     /// Figures of pools, admission and the machine, in the text format of Prometheus.
     pub(crate) fn metrics(&self) -> String {
         metrics::text(&self.crew)
-    }
-}
-
-/// What the edge sees.
-pub(crate) struct FleetWorkers(pub(crate) Arc<Fleet>);
-
-impl Workers for FleetWorkers {
-    fn pool(&self, content: ContentGuid, bundle: BundleId) -> Arc<Pool> {
-        match self.0.crew.pools.load().get(&(content, bundle)) {
-            Some(face) => Arc::clone(&face.pool),
-            None => self.0.face((content, bundle)).pool,
-        }
-    }
-
-    fn leaving(&self, content: ContentGuid) -> Vec<Arc<Worker>> {
-        let leaving = self.0.crew.leaving.lock();
-        leaving.iter().filter(|(of, _)| *of == content).map(|(_, worker)| Arc::clone(worker)).collect()
-    }
-
-    fn report_dead(&self, job: &JobKey) {
-        for (key, face) in self.0.crew.pools.load().iter() {
-            if let Some(worker) = face.pool.workers().iter().find(|worker| worker.job() == job) {
-                // At once, so that whoever tries again waits for another worker instead of meeting this one.
-                worker.close();
-                self.0.crew.tell_now(key, Order::Dead(job.clone()));
-            }
-        }
-    }
-
-    fn cookie_key(&self) -> &[u8; 32] {
-        &self.0.crew.settings.cookie_key
     }
 }
