@@ -26,6 +26,8 @@ pub struct Machine {
     pub ending_memory: u64,
     /// Most memory of all together.
     pub memory_budget: u64,
+    /// Starts that come before the one asked for: somebody waits for them and has no worker at all.
+    pub before: usize,
 }
 
 /// A worker that could make room.
@@ -115,10 +117,13 @@ pub fn grant<W>(machine: &Machine, needed: u64, idle: impl Iterator<Item = Idle<
             None
         }
     };
-    let Some(short) = shortage(machine.processes, machine.memory) else { return Grant::Start };
-    let left = machine.processes.saturating_sub(machine.ending);
+    let first = needed.saturating_mul(machine.before as u64);
+    let Some(short) = shortage(machine.processes + machine.before, machine.memory.saturating_add(first)) else {
+        return Grant::Start;
+    };
+    let left = machine.processes.saturating_sub(machine.ending) + machine.before;
     // Those that are ending already make the room.
-    if shortage(left, machine.memory.saturating_sub(machine.ending_memory)).is_none() {
+    if shortage(left, machine.memory.saturating_sub(machine.ending_memory).saturating_add(first)).is_none() {
         return Grant::Wait(short);
     }
     let longest = idle.filter(|one| one.idle >= RECLAIM_AFTER).max_by_key(|one| one.idle);
@@ -140,6 +145,7 @@ mod tests {
             memory: mib * MIB,
             ending_memory: if ending > 0 { mib / processes as u64 * ending as u64 * MIB } else { 0 },
             memory_budget: 1_000 * MIB,
+            before: 0,
         }
     }
 
@@ -165,6 +171,10 @@ mod tests {
         assert_eq!(ask(machine(3, 0, 950), 100, &[('a', 9)]), ('m', 'a'));
         assert_eq!(ask(machine(3, 0, 950), 50, &[]), ('s', '-'));
         assert_eq!(ask(machine(3, 1, 950), 100, &[('a', 9)]), ('m', '-'));
+        let behind = |machine| Machine { before: 1, ..machine };
+        assert_eq!(ask(behind(machine(2, 0, 200)), 100, &[]), ('s', '-'));
+        assert_eq!(ask(behind(machine(3, 0, 300)), 100, &[]), ('p', '-'), "the last place is another's");
+        assert_eq!(ask(behind(machine(2, 0, 850)), 100, &[]), ('m', '-'));
         assert_eq!(ask(machine(0, 0, 0), 5_000, &[]), ('s', '-'), "alone, it may be larger than the budget");
     }
 

@@ -141,6 +141,7 @@ pub(super) async fn run(
             () = tokio::time::sleep_until(next) => {}
         }
     }
+    keeper.crew.machine.content_with(&key);
     keeper.retire();
     pool.end(false);
     keeper.crew.forget(key, &pool);
@@ -165,8 +166,10 @@ impl Keeper {
         let now = Instant::now();
         let Some(terms) = self.terms() else {
             self.pool.fail(&StartFailure::Unavailable("this version is no longer there".into()));
-            let live = !self.members.is_empty();
-            return live.then(|| now + IDLE_ROUND).or_else(|| self.rest(now, 0));
+            if !self.members.is_empty() {
+                self.retire();
+            }
+            return self.rest(now, 0);
         };
         if self.seen.as_ref().is_some_and(|seen| *seen != terms.content.processes) {
             self.forgive();
@@ -197,6 +200,9 @@ impl Keeper {
         if self.shortage.is_some() {
             // No other worker comes: those there are take what they can.
             room = scaling::choose::Room { most: terms.settings.max_conns, pass_held_up: false };
+        }
+        if self.shortage.is_none() && held_back.is_some() {
+            self.crew.machine.content_with(&self.key);
         }
         if self.shortage.is_some() != held_back.is_some() {
             self.say_shortage();

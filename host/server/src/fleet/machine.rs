@@ -1,6 +1,6 @@
 //! What all content processes of this host take together, and whether there is room for one more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lectern_domain::JobKey;
@@ -26,17 +26,27 @@ pub(super) struct Machine {
     most_processes: usize,
     memory_budget: u64,
     processes: Mutex<HashMap<JobKey, Process>>,
+    /// Pools without a worker that somebody waits in and that were refused: they come before those that only grow.
+    starved: Mutex<HashSet<Key>>,
     /// Something ended: those who were refused may ask again.
     freed: Arc<Notify>,
 }
 
 impl Machine {
     pub(super) fn new(most_processes: usize, memory_budget: u64) -> Self {
-        Self { most_processes, memory_budget, processes: Mutex::default(), freed: Arc::default() }
+        Self {
+            most_processes,
+            memory_budget,
+            processes: Mutex::default(),
+            starved: Mutex::default(),
+            freed: Arc::default(),
+        }
     }
 
-    /// Asks for room for one more process of `key`, and takes it. `idle`: workers of others that could make room.
-    pub(super) fn ask<W>(&self, key: Key, job: &JobKey, idle: impl Iterator<Item = Idle<W>>) -> Grant<W> {
+    /// Asks for room for one more process of `key`, and takes it. `urgent`: somebody waits for it and there is no other; `idle`: workers
+    /// of others that could make room.
+    pub(super) fn ask<W>(&self, key: Key, job: &JobKey, urgent: bool, idle: impl Iterator<Item = Idle<W>>) -> Grant<W> {
+        let mut starved = self.starved.lock();
         let mut processes = self.processes.lock();
         // What others of the same version take, or of the same content, or anything.
         let expected = |same: &dyn Fn(&Key) -> bool| {
@@ -54,12 +64,23 @@ impl Machine {
             memory: processes.values().map(bytes).sum(),
             ending_memory: ending().map(bytes).sum(),
             memory_budget: self.memory_budget,
+            before: if urgent { 0 } else { starved.iter().filter(|other| **other != key).count() },
         };
         let granted = grant(&standing, needed, idle);
+        if urgent && !matches!(granted, Grant::Start) {
+            starved.insert(key);
+        } else {
+            starved.remove(&key);
+        }
         if matches!(granted, Grant::Start) {
             processes.insert(job.clone(), Process { key, pid: None, bytes: None, ending: false });
         }
         granted
+    }
+
+    /// The pool asks no more.
+    pub(super) fn content_with(&self, key: &Key) {
+        self.starved.lock().remove(key);
     }
 
     /// Notes what the supervisor says of a process.
@@ -130,5 +151,35 @@ impl Machine {
         let processes = self.processes.lock();
         let bytes = processes.values().filter_map(|process| process.bytes).sum();
         [("processes", processes.len() as u64, self.most_processes as u64), ("memory_bytes", bytes, self.memory_budget)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lectern_domain::{BundleId, ContentGuid};
+    use uuid::Uuid;
+
+    fn key(n: u128) -> Key {
+        (ContentGuid(Uuid::from_u128(n)), BundleId(1))
+    }
+
+    #[test]
+    fn who_has_none_comes_before_who_wants_more() {
+        let machine = Machine::new(2, u64::MAX);
+        let job = |n| JobKey::from_random([n; 16]);
+        let ask = |n, job: &JobKey, urgent| {
+            matches!(machine.ask(key(n), job, urgent, std::iter::empty::<Idle<()>>()), Grant::Start)
+        };
+        assert!(ask(1, &job(1), true) && ask(1, &job(2), false));
+        assert!(!ask(1, &job(3), false) && !ask(2, &job(4), true), "full");
+        machine.gone(&job(1));
+        assert!(!ask(1, &job(3), false), "the place is kept");
+        assert!(ask(2, &job(4), true));
+        machine.gone(&job(2));
+        assert!(ask(1, &job(3), false), "and not for longer than it is wanted");
+        assert_eq!(machine.unready(key(1), 0), (1, 0));
+        machine.ending(&job(3));
+        assert_eq!(machine.unready(key(1), 0), (0, 1));
     }
 }

@@ -25,7 +25,8 @@ impl Keeper {
                 return false;
             }
         };
-        match self.crew.machine.ask(self.key, &job, self.crew.idle(self.key)) {
+        let urgent = demanded && self.members.is_empty();
+        match self.crew.machine.ask(self.key, &job, urgent, self.crew.idle(self.key)) {
             Grant::Start => {}
             Grant::Reclaim((key, other), short) => {
                 tracing::info!(
