@@ -172,7 +172,7 @@ fn requests_side_by_side_fill_all_workers() {
     let world = World::new(&[]);
     let guid = world.publish("many", &json!({"max_processes": 3, "max_conns_per_process": 4, "idle_timeout": 2}));
     let (answered, _) = ramp(&world, &guid, "wait?s=1");
-    assert_eq!(answered, 60, "a line of a thousand has room for all");
+    assert_eq!(answered, 60, "a line of two thousand has room for all");
     assert_eq!(world.figure("lectern_admission_refusals_total", &[]), 0);
     world.until_ready(&guid, 0);
 }

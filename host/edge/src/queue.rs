@@ -269,6 +269,21 @@ mod tests {
         assert_eq!(waits.await.unwrap().worker().job(), worker.job());
     }
 
+    #[test]
+    fn a_free_place_costs_no_memory() {
+        let one = One::new();
+        let (pool, a, b) = (one.pool(), worker(1), worker(2));
+        open(&pool, &[&a, &b], 20);
+        let serve = || {
+            let mut begun = one.admit(1, 9_000, 10).now_or_never().unwrap().unwrap();
+            begun.answered();
+        };
+        // What each thread keeps for itself is made once.
+        serve();
+        let counted = allocation_counter::measure(|| (0..100).for_each(|_| serve()));
+        assert_eq!(counted.count_total, 0);
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn counts_are_exact_under_contention() {
         let one = Arc::new(One::new());

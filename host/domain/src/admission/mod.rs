@@ -11,9 +11,10 @@ use std::time::Duration;
 use crate::ids::UserId;
 
 /// Most requests of one version of a content item that wait at a time, unless the operator says otherwise. A waiting request
-/// holds its connection and its head (about 40 KiB), so a full queue costs some 40 MiB; and a worker that answers 100
-/// requests a second would need ten seconds for more, by when most visitors have left.
-pub const QUEUE_LIMIT: usize = 1_000;
+/// holds its connection and its head (about 40 KiB), so a full line costs some 80 MiB. Three quarters of it may be one visitor's
+/// ([`most_each`]): 1,500, a large office behind one address. A worker that answers 100 requests a second would need twenty
+/// seconds for more, by when most visitors have left.
+pub const QUEUE_LIMIT: usize = 2_000;
 
 /// Added to the content's init time-out: starting a worker is noticed a moment after it happened.
 pub const PATIENCE_MARGIN: Duration = Duration::from_secs(5);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use lectern_domain::admission::QUEUE_LIMIT;
 
 use super::layers::Layers;
 use super::reader::{Mistake, Reader};
@@ -143,7 +144,8 @@ fn content(read: &mut Reader, cores: usize, memory: u64) -> Content {
         max_files: read.number("content.max_files", 200_000, 1, 10_000_000),
         scheduler,
         stop_grace: read.seconds("content.stop_grace_seconds", 10, 0, 600),
-        max_waiting: usize::try_from(read.number("content.max_waiting", 1000, 1, 100_000)).unwrap_or(1000),
+        max_waiting: usize::try_from(read.number("content.max_waiting", QUEUE_LIMIT as u64, 1, 100_000))
+            .unwrap_or(QUEUE_LIMIT),
         max_workers: usize::try_from(max_workers).unwrap_or(500),
         max_processes_total: usize::try_from(max_processes_total).unwrap_or(500),
         memory_budget: read.size("content.memory_budget_bytes", memory_budget, LEAST_MEMORY),
