@@ -1,11 +1,12 @@
 //! What runs: a prepared bundle, and the launch specification the supervisor is given.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::Walls;
 use crate::ids::{BundleId, ContentGuid, JobKey};
 
 /// Names a restored environment by the hash of what determines it. Printed as hexadecimal digits; safe as a file name.
@@ -86,9 +87,9 @@ pub struct LaunchSpec {
     /// The account to run as; `None` keeps the supervisor's own, where it may not change it.
     pub account: Option<Account>,
     /// The worker's private directory, made by the supervisor (mode 0700, owned by the account) and removed after the run:
-    /// home, temporary files and the socket live there.
+    /// its home ([`home`]) and the directory of its socket live there.
     pub private: PathBuf,
-    /// The Unix socket the worker must listen on, inside `private`.
+    /// The Unix socket the worker must listen on: in a directory inside `private` that is there for nothing else.
     pub socket: PathBuf,
     /// Where stdout and stderr go, as lines of JSON.
     pub log: PathBuf,
@@ -98,6 +99,13 @@ pub struct LaunchSpec {
     pub init_timeout: Duration,
     /// How long it may take to end after SIGTERM, before SIGKILL.
     pub stop_grace: Duration,
+    /// How it is kept in.
+    pub walls: Walls,
+}
+
+/// The home directory of the worker whose private directory is `private`; its temporary files are there, too.
+pub fn home(private: &Path) -> PathBuf {
+    private.join("home")
 }
 
 impl fmt::Debug for LaunchSpec {
@@ -154,6 +162,7 @@ mod tests {
             log_limit_bytes: 1,
             init_timeout: Duration::from_secs(1),
             stop_grace: Duration::from_secs(1),
+            walls: Walls::default(),
         };
         let shown = format!("{spec:?}");
         assert!(shown.contains("TOKEN") && !shown.contains("hunter2"), "{shown}");

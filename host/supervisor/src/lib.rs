@@ -16,6 +16,7 @@ mod capture;
 mod client;
 mod config;
 mod connection;
+mod excess;
 mod guardian;
 mod listen;
 mod lock;

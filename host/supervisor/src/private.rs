@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lectern_domain::launch::Account;
 
@@ -44,10 +44,18 @@ pub(crate) fn prepare_root(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the empty directory `private` (mode 0700) for `account`; what was there before is removed.
-pub(crate) fn create(private: &Path, account: Option<Account>) -> io::Result<()> {
+/// Makes the directory `private` (mode 0700) for `account` with the directories `inner` in it; what was there before is
+/// removed.
+pub(crate) fn create(private: &Path, account: Option<Account>, inner: &[Option<PathBuf>]) -> io::Result<()> {
     remove(private)?;
+    // Those inside first: until the last line the account cannot put a link in their place.
     DirBuilder::new().mode(0o700).create(private)?;
+    for path in inner.iter().flatten().filter(|path| path.parent() == Some(private)) {
+        DirBuilder::new().mode(0o700).create(path)?;
+        if let Some(account) = account {
+            chown(path, Some(account.uid), Some(account.gid))?;
+        }
+    }
     match account {
         Some(account) => chown(private, Some(account.uid), Some(account.gid)),
         None => Ok(()),
@@ -75,7 +83,7 @@ mod tests {
         fs::create_dir(&outside).unwrap();
         fs::write(outside.join("keep"), b"x").unwrap();
         prepare_root(&root).unwrap();
-        create(&root.join("a"), None).unwrap();
+        create(&root.join("a"), None, &[]).unwrap();
         std::os::unix::fs::symlink(&outside, root.join("a/link")).unwrap();
         std::os::unix::fs::symlink(&outside, root.join("link")).unwrap();
         assert_eq!(fs::metadata(root.join("a")).unwrap().mode() & 0o777, 0o700);
@@ -98,9 +106,10 @@ mod tests {
     fn making_one_replaces_what_was_there() {
         let dir = tempfile::tempdir().unwrap();
         let private = dir.path().join("p");
-        create(&private, None).unwrap();
+        create(&private, None, &[Some(private.join("home")), Some(dir.path().join("elsewhere/home"))]).unwrap();
+        assert!(private.join("home").is_dir());
         fs::write(private.join("s"), b"").unwrap();
-        create(&private, None).unwrap();
+        create(&private, None, &[]).unwrap();
         assert_eq!(fs::read_dir(&private).unwrap().count(), 0);
         remove(&private).unwrap();
         remove(&private).unwrap();

@@ -15,7 +15,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 /// The version spoken here. Raised when a change would be misunderstood by the other side; new optional fields are not.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Most bytes in a line. The kernel takes at most 2 MiB of arguments and environment; JSON may double that.
 pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;

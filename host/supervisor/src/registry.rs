@@ -1,9 +1,12 @@
 //! Who runs: the one list of workers, its changes, and what requests may do to it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use lectern_confinement::Facts;
+use lectern_confinement::cgroup::Place;
 use lectern_domain::JobKey;
 use lectern_domain::launch::{Account, LaunchSpec};
 use lectern_domain::worker::ExitStatus;
@@ -40,6 +43,12 @@ pub(crate) struct Registry {
     pub(crate) own: Account,
     /// The descriptor limits (soft, hard) that the supervisor was started with, and workers get.
     pub(crate) nofile: (u64, u64),
+    /// What this host has for walls.
+    pub(crate) facts: Facts,
+    /// This program's own file: started again as the first process of every worker.
+    pub(crate) program: File,
+    /// Where the workers' control groups are.
+    pub(crate) groups: Place,
     pub(crate) started_at: OffsetDateTime,
     pub(crate) lookout: Lookout,
     /// The tasks that own the workers.
@@ -66,8 +75,11 @@ struct Job {
 }
 
 impl Registry {
-    pub(crate) fn new(config: SupervisorConfig, own: Account, nofile: (u64, u64)) -> Self {
+    pub(crate) fn new(config: SupervisorConfig, own: Account, nofile: (u64, u64), facts: Facts, program: File) -> Self {
         Self {
+            facts,
+            program,
+            groups: Place::of(&config.socket.to_string_lossy()),
             config,
             own,
             nofile,
@@ -166,6 +178,11 @@ impl Registry {
         self.lock().leaders.insert(pid, (job.clone(), ended));
         self.change(job, |status| status.pid = Some(pid.unsigned_abs()));
         reaped
+    }
+
+    /// Notes that the process of a worker is gone before its program ran.
+    pub(crate) fn never_began(&self, job: &JobKey) {
+        self.change(job, |status| status.pid = None);
     }
 
     /// Notes that a child was reaped.

@@ -1,11 +1,13 @@
 //! The supervisor's process, from start to end.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lectern_confinement::Facts;
 use lectern_domain::launch::Account;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -30,6 +32,9 @@ const HANDOVER: Duration = Duration::from_secs(30);
 
 /// What is left of the shutdown limit for killing and cleaning, after the workers' grace.
 const KILL_MARGIN: Duration = Duration::from_secs(5);
+
+/// The account as which namespaces are tried: one that may do nothing, like those of content.
+const NOBODY: Account = Account { uid: 65_534, gid: 65_534 };
 
 /// Threads for files. Each may hang on a slow disk; the rest keeps logs flowing.
 const BLOCKING_THREADS: usize = 32;
@@ -152,26 +157,39 @@ fn supervise(
     let root = &config.private_root;
     private::prepare_root(root).map_err(RunError::setup(format!("prepare {root:?} for private directories")))?;
 
+    // Before the runtime, whose reaper would take the children of this.
+    let facts = lectern_confinement::look(Some(NOBODY));
+    let program = File::open("/proc/self/exe").map_err(RunError::setup("open this program's own file"))?;
+
     // One thread: what starts and reaps processes must not race with itself, and workers live as long as their thread.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(RunError::setup("start the runtime"))?;
-    let done = runtime.block_on(serve(config, nofile));
+    let done = runtime.block_on(serve(config, nofile, facts, program));
     // A thread that hangs on a file does not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
 }
 
-async fn serve(config: SupervisorConfig, nofile: (u64, u64)) -> Result<(), RunError> {
+async fn serve(
+    config: SupervisorConfig,
+    nofile: (u64, u64),
+    facts: Facts,
+    program: File,
+) -> Result<(), RunError> {
     let own = Account { uid: unistd::geteuid().as_raw(), gid: unistd::getegid().as_raw() };
     let (socket, limit) = (config.socket.clone(), config.shutdown_limit);
     let handler = |kind| signal(kind).map_err(RunError::setup("handle signals"));
     let mut terminate = handler(SignalKind::terminate())?;
     // Handled and not ignored: what is ignored stays so in every worker.
     let (mut hangup, mut interrupt) = (handler(SignalKind::hangup())?, handler(SignalKind::interrupt())?);
-    let registry = Arc::new(Registry::new(config, own, nofile));
+    let registry = Arc::new(Registry::new(config, own, nofile, facts, program));
+    let swept = registry.groups.sweep();
+    if swept > 0 {
+        tracing::info!(swept, "control groups of dead workers were removed");
+    }
     reaper::start(registry.clone()).map_err(RunError::setup("handle SIGCHLD"))?;
     let listener = listen::bind(&socket).map_err(RunError::setup(format!("listen on {socket:?}")))?;
     tracing::info!(socket = %socket.display(), uid = own.uid, "supervisor ready");
@@ -196,6 +214,7 @@ async fn serve(config: SupervisorConfig, nofile: (u64, u64)) -> Result<(), RunEr
     if tokio::time::timeout(limit, registry.tasks.wait()).await.is_err() {
         tracing::error!(left = registry.tasks.len(), "workers did not end in time; the guardian kills what is left");
     }
+    registry.groups.sweep();
     tracing::info!("supervisor ended");
     Ok(())
 }

@@ -2,13 +2,17 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use lectern_domain::launch::LaunchSpec;
+use lectern_confinement::cgroup::Group;
+use lectern_confinement::{Cell, EnterError, Launch, Limits, Missing, Subject, Warden, plan};
+use lectern_domain::launch::{LaunchSpec, home};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tokio::sync::oneshot;
 
 use crate::capture::Capture;
@@ -17,6 +21,9 @@ use crate::private;
 use crate::reach;
 use crate::registry::{Reaped, Registry};
 use crate::sys;
+
+/// How long a process that did not begin may take to be gone once it is killed, and its output to end.
+const GONE: Duration = Duration::from_secs(2);
 
 /// Why a worker has no process.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +40,14 @@ pub(crate) enum SpawnError {
         #[source]
         cause: io::Error,
     },
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    #[error("make a control group with {limits:?}")]
+    Group {
+        limits: Limits,
+        #[source]
+        cause: io::Error,
+    },
     #[error("run {program:?} in {directory:?}{}", .obstacle.as_ref().map(|o| format!(": {o}")).unwrap_or_default())]
     Exec {
         program: String,
@@ -41,6 +56,8 @@ pub(crate) enum SpawnError {
         #[source]
         cause: io::Error,
     },
+    #[error(transparent)]
+    Enter(#[from] EnterError),
     #[error("read the output of {program:?}")]
     Output {
         program: String,
@@ -51,69 +68,119 @@ pub(crate) enum SpawnError {
 
 /// A worker's running process.
 pub(crate) struct Process {
+    /// The outermost: with its end, everything inside ends.
     pub(crate) pid: i32,
     /// Answered when it has been reaped.
     pub(crate) reaped: oneshot::Receiver<Reaped>,
     pub(crate) capture: Capture,
+    pub(crate) warden: Warden,
+    pub(crate) group: Option<Group>,
 }
 
-/// Makes the private directory and the log, then starts the process.
+/// What a process needs on disk and in the kernel before it is started.
+struct Ground {
+    log: LogFile,
+    group: Option<Group>,
+}
+
+/// Makes the private directory, the log and the control group, then starts the process behind its walls.
 ///
 /// Runs on the supervisor's main thread: the kernel ties a child's parent-death signal to the thread that made it.
 pub(crate) async fn spawn(registry: &Registry, spec: &LaunchSpec) -> Result<Process, SpawnError> {
-    // On a blocking thread: the disk may hang, and what a dead worker left in the directory may be large.
-    let (path, account) = (spec.private.clone(), spec.account);
-    let (log, log_limit) = (spec.log.clone(), spec.log_limit_bytes);
-    let files = tokio::task::spawn_blocking(move || {
-        private::create(&path, account).map_err(|cause| SpawnError::Private { path, cause })?;
-        open_log(&log, log_limit).map_err(|cause| SpawnError::Log { path: log, cause })
-    });
-    let log = match tokio::time::timeout(spec.init_timeout, files).await {
-        Ok(Ok(made)) => made?,
-        Ok(Err(error)) => return Err(SpawnError::Log { path: spec.log.clone(), cause: io::Error::other(error) }),
-        Err(_) => {
-            let cause = io::Error::from(io::ErrorKind::TimedOut);
-            return Err(SpawnError::Private { path: spec.private.clone(), cause });
-        }
+    let home = home(&spec.private);
+    let subject = Subject {
+        account: spec.account,
+        directory: &spec.directory,
+        home: Some(&home),
+        sockets: spec.socket.parent(),
     };
-
-    let mut command = command(spec);
-    let started = sys::isolate(&mut command, &spec.private, registry.nofile).and_then(|()| command.spawn());
+    let plan = plan(subject, &spec.walls, &registry.facts)?;
+    let Ground { log, group } = lay_ground(registry, spec, plan.limits()).await?;
+    let launch = Launch {
+        argv: spec.argv.clone(),
+        env: spec.env.clone(),
+        directory: spec.directory.clone(),
+        open_files: registry.nofile,
+        file_bytes: spec.walls.file_bytes,
+    };
+    let mark = spec.private.to_string_lossy();
+    let isolate = |command: &mut Command| sys::isolate(command, &spec.private, registry.nofile);
+    let mut cell = Cell::new(plan, launch, registry.program.as_fd(), &mark, isolate)
+        .map_err(|cause| exec_error(spec, cause))?;
+    let started = cell.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = started.map_err(|cause| exec_error(spec, cause))?;
     let pid = child.id().cast_signed();
-    let reaped = registry.spawned(&spec.job, pid);
+    let mut reaped = registry.spawned(&spec.job, pid);
     let (stdout, stderr) = (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
     let capture = match (stdout, stderr) {
         (Some(stdout), Some(stderr)) => Capture::start(stdout, stderr, log),
         _ => Err(io::Error::other("no pipes")),
     };
-    match capture {
-        Ok(capture) => Ok(Process { pid, reaped, capture }),
+    let capture = match capture {
+        Ok(capture) => capture,
         Err(cause) => {
             // Unread, it would hang; nobody has seen it yet.
             let _ = child.kill();
-            Err(SpawnError::Output { program: spec.argv[0].clone(), cause })
+            return Err(SpawnError::Output { program: spec.argv[0].clone(), cause });
+        }
+    };
+    match Warden::enter(cell, child.id(), group.as_ref(), spec.init_timeout).await {
+        Ok(warden) => Ok(Process { pid, reaped, capture, warden, group }),
+        Err(error) => {
+            // It may have ended by itself, and then its number is not ours any more.
+            if reaped.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty) {
+                let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+                let _ = tokio::time::timeout(GONE, &mut reaped).await;
+            }
+            capture.finish(GONE).await;
+            registry.never_began(&spec.job);
+            if let Some(group) = group
+                && let Err(error) = group.remove().await
+            {
+                tracing::warn!(job = %spec.job, %error, "cannot remove a control group");
+            }
+            Err(inside_error(spec, error))
         }
     }
 }
 
-fn command(spec: &LaunchSpec) -> Command {
-    let mut command = Command::new(&spec.argv[0]);
-    command
-        .args(&spec.argv[1..])
-        .env_clear()
-        .envs(spec.env.iter().map(|(name, value)| (name, value)))
-        .current_dir(&spec.directory)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    if let Some(account) = spec.account
-        && nix::unistd::geteuid().is_root()
-    {
-        // Setting the uid also drops the supplementary groups.
-        command.uid(account.uid).gid(account.gid);
+/// On a blocking thread: the disk may hang, and what a dead worker left in the directory may be large.
+async fn lay_ground(registry: &Registry, spec: &LaunchSpec, limits: Limits) -> Result<Ground, SpawnError> {
+    let (path, account) = (spec.private.clone(), spec.account);
+    let inner = [Some(home(&spec.private)), spec.socket.parent().map(Path::to_owned)];
+    let (log, log_limit) = (spec.log.clone(), spec.log_limit_bytes);
+    let (place, name) = (registry.groups.clone(), spec.job.to_string());
+    let ways = [PathBuf::from(&spec.argv[0]), spec.directory.clone()];
+    let late = spec.private.clone();
+    let refused = exec_error(spec, io::Error::from(io::ErrorKind::PermissionDenied));
+    let ground = tokio::task::spawn_blocking(move || {
+        // Said here, before a tree is shown that the account could not enter.
+        if let Some(account) = account
+            && ways.iter().any(|way| reach::obstacle(way, account).is_some())
+        {
+            return Err(refused);
+        }
+        private::create(&path, account, &inner).map_err(|cause| SpawnError::Private { path, cause })?;
+        let log = open_log(&log, log_limit).map_err(|cause| SpawnError::Log { path: log, cause })?;
+        let group = Group::make(&place, &name, limits).map_err(|cause| SpawnError::Group { limits, cause })?;
+        Ok(Ground { log, group })
+    });
+    match tokio::time::timeout(spec.init_timeout, ground).await {
+        Ok(Ok(made)) => made,
+        Ok(Err(error)) => Err(SpawnError::Log { path: spec.log.clone(), cause: io::Error::other(error) }),
+        Err(_) => Err(SpawnError::Private { path: late, cause: io::Error::from(io::ErrorKind::TimedOut) }),
     }
-    command
+}
+
+/// What failed inside, as it would have failed outside.
+fn inside_error(spec: &LaunchSpec, error: EnterError) -> SpawnError {
+    match error {
+        EnterError::Inside { step, cause, not_found } => {
+            let kind = if not_found { io::ErrorKind::NotFound } else { io::ErrorKind::Other };
+            exec_error(spec, io::Error::new(kind, format!("{step}: {cause}")))
+        }
+        other => other.into(),
+    }
 }
 
 fn open_log(path: &Path, limit_bytes: u64) -> io::Result<LogFile> {

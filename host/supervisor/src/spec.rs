@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use lectern_domain::launch::{Account, LaunchSpec};
+use lectern_domain::launch::{Account, LaunchSpec, home};
 
 use crate::config::SupervisorConfig;
 
@@ -24,6 +24,8 @@ pub(crate) enum SpecError {
     PrivateElsewhere { private: std::path::PathBuf, root: std::path::PathBuf },
     #[error("socket {socket:?} is not below the private directory {private:?}")]
     SocketElsewhere { socket: std::path::PathBuf, private: std::path::PathBuf },
+    #[error("socket {socket:?} is not alone in a directory of {private:?}, as {private:?}/s/s is")]
+    SocketNotAlone { socket: std::path::PathBuf, private: std::path::PathBuf },
     #[error("socket path {socket:?} is longer than {} bytes", SOCKET_PATH_BYTES - 1)]
     SocketTooLong { socket: std::path::PathBuf },
     #[error("the supervisor runs as root, so content needs an account of its own")]
@@ -59,6 +61,11 @@ pub(crate) fn check(spec: &LaunchSpec, config: &SupervisorConfig, own: Account) 
     if !spec.socket.starts_with(&spec.private) || spec.socket == spec.private {
         return Err(SpecError::SocketElsewhere { socket: spec.socket.clone(), private: spec.private.clone() });
     }
+    if spec.socket.parent().and_then(Path::parent) != Some(&spec.private)
+        || spec.socket.parent() == Some(&home(&spec.private))
+    {
+        return Err(SpecError::SocketNotAlone { socket: spec.socket.clone(), private: spec.private.clone() });
+    }
     if spec.socket.as_os_str().len() >= SOCKET_PATH_BYTES {
         return Err(SpecError::SocketTooLong { socket: spec.socket.clone() });
     }
@@ -89,6 +96,7 @@ pub(crate) mod tests {
 
     use std::time::Duration;
 
+    use lectern_domain::confinement::Walls;
     use lectern_domain::{BundleId, JobKey};
 
     use super::*;
@@ -103,11 +111,12 @@ pub(crate) mod tests {
             directory: "/".into(),
             account: Some(Account { uid: 200_001, gid: 200_001 }),
             private: "/run/l/w/a".into(),
-            socket: "/run/l/w/a/s".into(),
+            socket: "/run/l/w/a/s/s".into(),
             log: "/var/log/a.log".into(),
             log_limit_bytes: 1 << 20,
             init_timeout: Duration::from_secs(10),
             stop_grace: Duration::from_secs(5),
+            walls: Walls::default(),
         }
     }
 
@@ -146,9 +155,11 @@ pub(crate) mod tests {
         refused(ROOT, |spec| spec.private = "/run/l/w/../../etc".into(), "private directory");
         refused(ROOT, |spec| spec.private = "/run/l/w/a/b".into(), "directly below");
         refused(ROOT, |spec| spec.private = "/run/l/w".into(), "directly below");
-        refused(ROOT, |spec| spec.socket = "/run/l/w/b/s".into(), "not below");
+        refused(ROOT, |spec| spec.socket = "/run/l/w/b/s/s".into(), "not below");
         refused(ROOT, |spec| spec.socket = "/run/l/w/a".into(), "not below");
-        refused(ROOT, |spec| spec.socket = format!("/run/l/w/a/{}", "s".repeat(100)).into(), "107 bytes");
+        refused(ROOT, |spec| spec.socket = "/run/l/w/a/s".into(), "not alone");
+        refused(ROOT, |spec| spec.socket = "/run/l/w/a/home/s".into(), "not alone");
+        refused(ROOT, |spec| spec.socket = format!("/run/l/w/a/s/{}", "s".repeat(100)).into(), "107 bytes");
         refused(ROOT, |spec| spec.log = "x.log".into(), "log");
         refused(ROOT, |spec| spec.argv.push("a\0b".to_owned()), "argv");
         refused(ROOT, |spec| spec.env.push(("A=B".to_owned(), String::new())), "A=B");

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lectern_confinement::Ended;
 use lectern_domain::launch::LaunchSpec;
 use lectern_domain::worker::{Action, Backoff, Ending, Event, ExitStatus, Limits, Moment, Worker};
 use nix::sys::signal::{Signal, killpg};
@@ -12,6 +13,7 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::excess::Excess;
 use crate::log::read_tail;
 use crate::private;
 use crate::probe;
@@ -19,6 +21,9 @@ use crate::protocol::{Exited, LAST_LINES, LAST_LINES_BYTES, LogLine, WorkerState
 use crate::registry::{Reaped, Registry};
 use crate::spawn::{self, Process, SpawnError};
 use crate::sweep::sweep;
+
+/// How long the last word from inside may take; it has been said by then.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// How long the pipes of an ended worker may stay open. All that could hold them has been killed by then.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
@@ -97,11 +102,11 @@ impl Run {
             Action::Withdraw => self.registry.set(job, WorkerState::Draining),
             Action::Term => {
                 self.registry.set(job, WorkerState::Draining);
-                self.signal(Signal::SIGTERM);
+                self.terminate().await;
             }
             Action::Kill => {
                 self.registry.set(job, WorkerState::Draining);
-                self.signal(Signal::SIGKILL);
+                self.kill();
             }
             Action::Clean => {
                 let exited = self.clean(state).await;
@@ -136,24 +141,53 @@ impl Run {
         }
     }
 
-    /// Signals the worker's process group, while its leader is not reaped: its number cannot name anything else.
-    fn signal(&self, signal: Signal) {
+    /// Has the program asked to end, by the first process inside. One that has just ended cannot be told.
+    async fn terminate(&mut self) {
+        if let Some(process) = &mut self.process
+            && self.reaped.is_none()
+            && let Err(error) = process.warden.terminate().await
+        {
+            tracing::debug!(job = %self.spec.job, pid = process.pid, %error, "cannot tell a worker to end");
+        }
+    }
+
+    /// Kills the worker's outermost process group, while its leader is not reaped: its number cannot name anything else.
+    fn kill(&self) {
         if let Some(process) = &self.process
             && self.reaped.is_none()
-            && let Err(error) = killpg(Pid::from_raw(process.pid), signal)
+            && let Err(error) = killpg(Pid::from_raw(process.pid), Signal::SIGKILL)
         {
-            tracing::error!(job = %self.spec.job, pid = process.pid, %signal, %error, "cannot signal a worker");
+            tracing::error!(job = %self.spec.job, pid = process.pid, %error, "cannot kill a worker");
         }
     }
 
     /// Ends what is left and makes the report.
     async fn clean(&mut self, state: Worker) -> Exited {
         let spec = &self.spec;
-        if let Some(process) = self.process.take() {
+        let mut excess = Excess::default();
+        if let Some(Process { pid, capture, mut warden, group, .. }) = self.process.take() {
+            // What was said inside is exact; the outermost process only passes on a number.
+            if let Ok(Some(ended)) = tokio::time::timeout(LAST_WORD, warden.ended()).await
+                && let Some((status, _)) = &mut self.reaped
+            {
+                *status = match ended {
+                    Ended::Code(code) => ExitStatus::Code(code),
+                    Ended::Signal(signal) => ExitStatus::Signal(signal),
+                };
+            }
+            // With it goes the way out of the namespace.
+            drop(warden);
             let ended = self.reaped.map_or_else(Instant::now, |(_, at)| at);
-            sweep(&self.registry, spec, process.pid, ended, self.grace_until).await;
-            process.capture.finish(LAST_OUTPUT).await;
+            sweep(&self.registry, spec, pid, ended, self.grace_until).await;
+            capture.finish(LAST_OUTPUT).await;
+            if let Some(group) = group {
+                excess = Excess::of(&group, &spec.walls);
+                if let Err(error) = group.remove().await {
+                    tracing::warn!(job = %spec.job, %error, "cannot remove a control group");
+                }
+            }
         }
+        excess.log(spec).await;
         let private = spec.private.clone();
         let removed = tokio::task::spawn_blocking(move || private::remove(&private));
         match tokio::time::timeout(REMOVE, removed).await {
@@ -174,7 +208,10 @@ impl Run {
             Worker::Starting { .. } | Worker::Ready { .. } => Ending::Crashed,
         };
         let status = self.reaped.map(|(status, _)| status);
-        let message = message(ending, status, self.failure.as_ref(), spec);
+        let mut message = message(ending, status, self.failure.as_ref(), spec);
+        for words in &excess.words {
+            message = format!("{message}: {words}");
+        }
         Exited { ending, status, message, last_lines: shorten(lines), at: OffsetDateTime::now_utc() }
     }
 }
@@ -256,11 +293,11 @@ mod tests {
         let spec = spec();
         let say = |ending, status| message(ending, status, None, &spec);
         let code = Some(ExitStatus::Code(1));
-        assert_eq!(say(Ending::FailedToStart, code), "exited with status 1 before it listened on /run/l/w/a/s");
+        assert_eq!(say(Ending::FailedToStart, code), "exited with status 1 before it listened on /run/l/w/a/s/s");
         let killed = Some(ExitStatus::Signal(9));
         assert_eq!(say(Ending::Crashed, killed), "was ended by signal 9 (SIGKILL) while it was serving");
         assert_eq!(say(Ending::Crashed, Some(ExitStatus::Signal(40))), "was ended by signal 40 while it was serving");
-        let never = "did not listen on /run/l/w/a/s within 10 seconds and was killed";
+        let never = "did not listen on /run/l/w/a/s/s within 10 seconds and was killed";
         assert_eq!(say(Ending::NeverListened, killed), never);
     }
 

@@ -9,6 +9,9 @@ use std::time::Duration;
 use lectern_supervisor::{SupervisorConfig, run};
 
 fn main() -> ExitCode {
+    if let Some(code) = lectern_confinement::init::run_if_asked() {
+        return code;
+    }
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     match start(std::env::args().skip(1).collect()) {
         Ok(code) => code,

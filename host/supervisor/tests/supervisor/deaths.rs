@@ -25,7 +25,8 @@ async fn killing_the_supervisor_leaves_nothing() {
     let (mut host, client) = Host::start().await;
     let spec = host.python(WITH_CHILDREN);
     ready(&client, &spec).await;
-    wait_until("worker, shells and sleeps", || host.running().len() == 5).await;
+    // bubblewrap and the first process inside, too.
+    wait_until("worker, shells and sleeps", || host.running().len() == 7).await;
     let mut events = client.events().unwrap();
     kill(pid(client.greeting().pid), Signal::SIGKILL).unwrap();
 

@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use lectern_domain::launch::{Account, LaunchSpec};
+use lectern_domain::confinement::Walls;
+use lectern_domain::launch::{Account, LaunchSpec, home};
 use lectern_domain::{BundleId, ContentGuid, JobKey};
 use lectern_supervisor::{Client, Exited, LogLine, WorkerState, WorkerStatus, read_tail};
 use nix::sys::signal::{Signal, kill};
@@ -106,13 +107,13 @@ impl Host {
         fs::write(app.join("app.py"), format!("{PREAMBLE}\n{code}\n")).unwrap();
         fs::set_permissions(app.join("app.py"), Permissions::from_mode(0o644)).unwrap();
         let private = self.dir.path().join("run/w").join(&name[..8]);
-        let socket = private.join("s");
+        let socket = private.join("s/s");
         LaunchSpec {
             job: name.parse::<JobKey>().unwrap(),
             content: ContentGuid(Uuid::new_v4()),
             bundle: BundleId(1),
             argv: vec!["/usr/bin/python3".to_owned(), "-u".to_owned(), path_text(&app.join("app.py"))],
-            env: vec![("SOCKET".to_owned(), path_text(&socket)), ("HOME".to_owned(), path_text(&private))],
+            env: vec![("SOCKET".to_owned(), path_text(&socket)), ("HOME".to_owned(), path_text(&home(&private)))],
             directory: app,
             account: is_root().then(fresh_account),
             private,
@@ -121,6 +122,7 @@ impl Host {
             log_limit_bytes: 1 << 20,
             init_timeout: LONG,
             stop_grace: Duration::from_secs(20),
+            walls: Walls::default(),
         }
     }
 

@@ -37,9 +37,9 @@ async fn wrong_requests_are_answered_and_the_connection_lives() {
     assert_eq!(raw.send(r#"{"id":2,"do":"ping"}"#).await, json!({"id": 2, "ok": {}}));
     let answer = raw.send(r#"{"id":3,"do":"hello","version":99}"#).await;
     assert_eq!((code(&answer), &answer["id"]), ("version".to_owned(), &json!(3)));
-    assert!(answer["error"]["message"].as_str().unwrap().contains("speaks version 1, not 99"));
-    let answer = raw.send(r#"{"id":4,"do":"hello","version":1,"from the future":true}"#).await;
-    assert_eq!(answer["ok"]["version"], 1);
+    assert!(answer["error"]["message"].as_str().unwrap().contains("speaks version 2, not 99"));
+    let answer = raw.send(r#"{"id":4,"do":"hello","version":2,"from the future":true}"#).await;
+    assert_eq!(answer["ok"]["version"], 2);
     assert_eq!(code(&raw.send("nonsense").await), "bad_request");
     let answer = raw.send(r#"{"id":5,"do":"dance"}"#).await;
     assert_eq!(code(&answer), "unknown_command");

@@ -1,0 +1,192 @@
+//! The first process inside: finishes the walls, starts the program, hands on requests to end, reaps, reports.
+//!
+//! It is this same program, started again by bubblewrap with `worker-init` as its first argument. Being process 1 of its
+//! namespace, it cannot be killed from inside, and with its end everything inside ends.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitCode, Stdio};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+
+use crate::order::{Ended, MAX_LINE_BYTES, Order, Report, TERM};
+use crate::seccomp;
+use crate::sys;
+use crate::{landlock_rules, routes};
+
+/// The first argument that makes a program this.
+pub(crate) const WORD: &str = "worker-init";
+
+/// Becomes the first process inside if this program was started as one; the caller then ends with that status. Must come
+/// before anything else: it expects a process of one thread.
+pub fn run_if_asked() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next()? != WORD {
+        return None;
+    }
+    let number = arguments.next().and_then(|text| text.to_str()?.parse().ok());
+    let Some(control) = number.and_then(|number| sys::take(number).ok()).map(UnixStream::from) else {
+        eprintln!("lectern: {WORD} is started by lectern itself");
+        return Some(ExitCode::from(2));
+    };
+    sys::close_others_on_exec();
+    Some(match run(control) {
+        Ok(code) => code,
+        // Nobody to tell but the log.
+        Err(error) => {
+            eprintln!("lectern: {WORD}: {error}");
+            ExitCode::from(125)
+        }
+    })
+}
+
+/// What failed, while the walls were finished.
+struct Failed {
+    step: String,
+    cause: io::Error,
+}
+
+impl Failed {
+    fn at<E: std::fmt::Display>(step: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let step = step.into();
+        move |cause| Self { step, cause: io::Error::other(cause.to_string()) }
+    }
+}
+
+fn run(control: UnixStream) -> io::Result<ExitCode> {
+    let mut reader = BufReader::new(control.try_clone()?);
+    let mut line = String::new();
+    (&mut reader).take(MAX_LINE_BYTES).read_line(&mut line)?;
+    let order: Order = serde_json::from_str(&line)?;
+    // Blocked, and waited for by descriptor; the program gets an empty mask.
+    let signals: SigSet = [Signal::SIGCHLD, Signal::SIGTERM].into_iter().collect();
+    signals.thread_block()?;
+    let children = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let alone = std::process::id() == 1;
+    let started = finish_walls(&order).and_then(|()| start(&order, alone));
+    let child = match started {
+        Ok(child) => child,
+        Err(Failed { step, cause }) => {
+            let not_found = cause.kind() == io::ErrorKind::NotFound;
+            say(&control, &Report::Failed { step, cause: cause.to_string(), not_found })?;
+            return Ok(ExitCode::from(127));
+        }
+    };
+    say(&control, &Report::Started)?;
+    let ended = wait(&control, reader, &children, child, alone)?;
+    Ok(ExitCode::from(match ended {
+        Ended::Code(code) => u8::try_from(code).unwrap_or(255),
+        Ended::Signal(signal) => u8::try_from(128 + signal).unwrap_or(255),
+    }))
+}
+
+fn say(mut control: &UnixStream, report: &Report) -> io::Result<()> {
+    let mut line = serde_json::to_string(report)?;
+    line.push('\n');
+    control.write_all(line.as_bytes())
+}
+
+/// Puts on what bubblewrap has not, from what needs rights to what takes them away.
+fn finish_walls(order: &Order) -> Result<(), Failed> {
+    routes::set(&order.routes).map_err(Failed::at("refuse networks"))?;
+    sys::drop_capabilities().map_err(Failed::at("give up capabilities"))?;
+    let launch = &order.launch;
+    let limit = |resource, soft, hard| setrlimit(resource, soft, hard).map_err(Failed::at(format!("set {resource:?}")));
+    limit(Resource::RLIMIT_CORE, 0, 0)?;
+    limit(Resource::RLIMIT_NOFILE, launch.open_files.0, launch.open_files.1)?;
+    limit(Resource::RLIMIT_FSIZE, launch.file_bytes, launch.file_bytes)?;
+    if let Some(rules) = &order.landlock {
+        landlock_rules::restrict(rules).map_err(Failed::at("restrict files with Landlock"))?;
+    }
+    if let Some(profile) = order.seccomp {
+        for program in seccomp::programs(profile).map_err(Failed::at("compile the filter of system calls"))? {
+            seccompiler::apply_filter(&program).map_err(Failed::at("filter system calls"))?;
+        }
+    }
+    Ok(())
+}
+
+fn start(order: &Order, alone: bool) -> Result<Pid, Failed> {
+    let launch = &order.launch;
+    // When the host runs out of memory, content goes before the server. Refused where it is set already.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "300");
+    let mut command = Command::new(&launch.argv[0]);
+    command.args(&launch.argv[1..]).env_clear().envs(launch.env.iter().map(|(name, value)| (name, value)));
+    command.current_dir(&launch.directory).stdin(Stdio::null());
+    if !alone {
+        // A group to signal, in the session by which it is known outside.
+        command.process_group(0);
+    }
+    sys::fresh(&mut command, alone);
+    let failed = |cause| Failed { step: format!("run {:?} in {:?}", launch.argv[0], launch.directory), cause };
+    let child = command.spawn().map_err(failed)?;
+    Ok(Pid::from_raw(child.id().cast_signed()))
+}
+
+/// Reaps until the program has ended, and after a request to end until nothing is left.
+fn wait(
+    control: &UnixStream,
+    mut reader: BufReader<UnixStream>,
+    children: &SignalFd,
+    child: Pid,
+    alone: bool,
+) -> io::Result<Ended> {
+    let (mut asked, mut ended) = (false, None);
+    loop {
+        if let Some(ended) = ended
+            && (!asked || !alone || !has_children())
+        {
+            return Ok(ended);
+        }
+        let mut wanted =
+            [PollFd::new(children.as_fd(), PollFlags::POLLIN), PollFd::new(control.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut wanted, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            done => drop(done?),
+        }
+        let told = wanted[1].any().unwrap_or(false);
+        let mut stop = false;
+        while let Some(signal) = children.read_signal()? {
+            stop |= signal.ssi_signo == Signal::SIGTERM as u32;
+        }
+        if told {
+            let mut line = String::new();
+            if (&mut reader).take(MAX_LINE_BYTES).read_line(&mut line)? == 0 {
+                // Whoever watched is gone, and with it the reason to run.
+                return Ok(Ended::Signal(Signal::SIGKILL as i32));
+            }
+            stop |= line.trim_end() == TERM;
+        }
+        if stop && !asked {
+            asked = true;
+            if ended.is_none() {
+                let _ = killpg(child, Signal::SIGTERM);
+            }
+        }
+        while let Some((pid, status)) = sys::reap()? {
+            let status = status.code().map_or_else(|| Ended::Signal(status.signal().unwrap_or(0)), Ended::Code);
+            if pid == child.as_raw() {
+                ended = Some(status);
+                say(control, &Report::Ended(status))?;
+                if asked && alone {
+                    // What it left may end in order, too.
+                    let _ = kill(Pid::from_raw(-1), Signal::SIGTERM);
+                }
+            }
+        }
+    }
+}
+
+/// Whether anything that was started here has not been reaped.
+fn has_children() -> bool {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    !matches!(waitid(Id::All, look), Err(Errno::ECHILD))
+}

@@ -1,0 +1,87 @@
+//! The way out of a network namespace: slirp4netns, a small process in user space that speaks for the namespace.
+//!
+//! It runs as the content's own account, joins the namespace from outside and can reach nothing there but its own device.
+//! It needs no privilege on the host, changes no firewall, and gives no way to the host's loopback addresses.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use lectern_domain::launch::Account;
+use nix::fcntl::OFlag;
+use tokio::net::unix::pipe::Receiver;
+
+use crate::plan::UPLINK_NETWORK;
+use crate::sys;
+
+/// How long it may take until the device is up; mostly 20 milliseconds.
+const READY: Duration = Duration::from_secs(10);
+
+/// A running uplink. It ends when this is dropped, or when this process is gone.
+#[derive(Debug)]
+pub(crate) struct Uplink {
+    /// Closed by the drop; the other end is what the process waits for.
+    _alive: OwnedFd,
+    child: Option<Child>,
+}
+
+impl Uplink {
+    /// Starts one for the namespaces of process `pid`, and waits until it serves them.
+    pub(crate) async fn start(program: &Path, pid: u32, account: Option<Account>) -> io::Result<Self> {
+        let pipe = || nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from);
+        let ((ready, tell), (watched, alive)) = (pipe()?, pipe()?);
+        let mut command = Command::new(program);
+        command
+            .args(["--configure", "--mtu=65520", "--disable-host-loopback", "--enable-seccomp"])
+            .args([format!("--cidr={UPLINK_NETWORK}"), format!("--userns-path=/proc/{pid}/ns/user")])
+            .args([format!("--ready-fd={}", tell.as_raw_fd()), format!("--exit-fd={}", watched.as_raw_fd())])
+            .args(["--netns-type=path", &format!("/proc/{pid}/ns/net"), "eth0"])
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if let Some(account) = account
+            && nix::unistd::geteuid().is_root()
+        {
+            command.uid(account.uid).gid(account.gid);
+        }
+        sys::keep_open(&mut command, vec![tell.as_raw_fd(), watched.as_raw_fd()]);
+        let child = command.spawn()?;
+        let uplink = Self { _alive: alive, child: Some(child) };
+        drop((tell, watched));
+        let ready = Receiver::from_owned_fd(ready)?;
+        let wait = async {
+            loop {
+                ready.readable().await?;
+                match ready.try_read(&mut [0_u8; 1]) {
+                    Ok(0) => return Err(io::Error::other("it ended before the device was up")),
+                    Ok(_) => return Ok(()),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        tokio::time::timeout(READY, wait).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        Ok(uplink)
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+}
+
+impl Drop for Uplink {
+    fn drop(&mut self) {
+        // Reaped in the background, unless whoever started it reaps all its children anyway.
+        if let (Some(mut child), Ok(runtime)) = (self.child.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn_blocking(move || {
+                let _ = child.wait();
+            });
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The outer end: brings a process that was just started behind its walls to work, and learns how it ends.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe::Receiver;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::Cell;
+use crate::cgroup::Group;
+use crate::order::{Ended, MAX_LINE_BYTES, Report, TERM};
+use crate::uplink::Uplink;
+
+/// Why a process did not come to work.
+#[derive(Debug, thiserror::Error)]
+pub enum EnterError {
+    /// The walls could not be put up. What bubblewrap says stands in the process's own output.
+    #[error("put up the walls: {step}")]
+    Walls {
+        /// What was tried.
+        step: &'static str,
+        /// Why it failed.
+        #[source]
+        cause: io::Error,
+    },
+    /// The walls stand, and the program does not run.
+    #[error("{step}: {cause}")]
+    Inside {
+        /// What was tried.
+        step: String,
+        /// Why it failed.
+        cause: String,
+        /// Whether a file was not there.
+        not_found: bool,
+    },
+    /// All this took too long.
+    #[error("the process did not begin within {limit:?}")]
+    TimedOut {
+        /// How long it was given.
+        limit: Duration,
+    },
+}
+
+impl EnterError {
+    fn walls(step: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self::Walls { step, cause }
+    }
+}
+
+/// Watches one process. Dropping it ends the process inside, and its way out of the namespace.
+#[derive(Debug)]
+pub struct Warden {
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+    ended: Option<Ended>,
+    _uplink: Option<Uplink>,
+}
+
+/// What bubblewrap says of the first process inside.
+#[derive(Debug, Deserialize)]
+struct Info {
+    #[serde(rename = "child-pid")]
+    child_pid: u32,
+}
+
+impl Warden {
+    /// Has the process `pid`, spawned from `cell`, finish its walls and start its program; returns when that runs. It is
+    /// put into `group` first, with all that it has started.
+    pub async fn enter(cell: Cell, pid: u32, group: Option<&Group>, limit: Duration) -> Result<Self, EnterError> {
+        let enter = Self::enter_slowly(cell, pid, group);
+        tokio::time::timeout(limit, enter).await.map_err(|_| EnterError::TimedOut { limit })?
+    }
+
+    async fn enter_slowly(cell: Cell, pid: u32, group: Option<&Group>) -> Result<Self, EnterError> {
+        let Cell { command, control, info, order, plan, given } = cell;
+        drop((command, given));
+        let first = match info {
+            Some(info) => Some(first_inside(info).await.map_err(EnterError::walls("wait for bubblewrap"))?),
+            None => None,
+        };
+        let add = |pid: u32| group.map_or(Ok(()), |group| group.add(pid));
+        for pid in [Some(pid), first].into_iter().flatten() {
+            add(pid).map_err(EnterError::walls("put the process into its control group"))?;
+        }
+        let uplink = match (&plan.uplink, first) {
+            (Some(program), Some(first)) => {
+                let uplink = Uplink::start(program, first, plan.account).await;
+                Some(uplink.map_err(EnterError::walls("join the network with slirp4netns"))?)
+            }
+            _ => None,
+        };
+        if let Some(pid) = uplink.as_ref().and_then(Uplink::pid) {
+            add(pid).map_err(EnterError::walls("put the uplink into the control group"))?;
+        }
+        let talk = EnterError::walls("talk to the first process inside");
+        let (reader, writer) = match converse(control) {
+            Ok(halves) => halves,
+            Err(error) => return Err(talk(error)),
+        };
+        let mut warden = Self { reader: BufReader::new(reader), writer, ended: None, _uplink: uplink };
+        let told = warden.tell_and_hear(&order).await.map_err(EnterError::walls("talk to the first process inside"))?;
+        match told {
+            Report::Started => Ok(warden),
+            Report::Failed { step, cause, not_found } => Err(EnterError::Inside { step, cause, not_found }),
+            Report::Ended(_) => Err(EnterError::walls("start the program")(io::Error::other("it ended unseen"))),
+        }
+    }
+
+    async fn tell_and_hear(&mut self, order: &crate::order::Order) -> io::Result<Report> {
+        let mut line = serde_json::to_vec(order)?;
+        line.push(b'\n');
+        // It answers only after it has read all; one that ended answers nothing.
+        self.writer.write_all(&line).await?;
+        self.hear().await?.ok_or_else(|| io::Error::other("it ended; its output says why"))
+    }
+
+    async fn hear(&mut self) -> io::Result<Option<Report>> {
+        let mut line = String::new();
+        let read = (&mut self.reader).take(MAX_LINE_BYTES).read_line(&mut line).await?;
+        if read == 0 { Ok(None) } else { Ok(Some(serde_json::from_str(&line)?)) }
+    }
+
+    /// Has the program asked to end.
+    pub async fn terminate(&mut self) -> io::Result<()> {
+        self.writer.write_all(format!("{TERM}\n").as_bytes()).await
+    }
+
+    /// How the program ended. Call it when the process that was spawned has been reaped: it returns at the end of what was
+    /// said inside. `None` when it was ended from outside. May be dropped and called again.
+    pub async fn ended(&mut self) -> Option<Ended> {
+        while let Ok(Some(report)) = self.hear().await {
+            if let Report::Ended(ended) = report {
+                self.ended = Some(ended);
+            }
+        }
+        self.ended
+    }
+}
+
+fn converse(control: std::os::unix::net::UnixStream) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
+    control.set_nonblocking(true)?;
+    Ok(UnixStream::from_std(control)?.into_split())
+}
+
+/// Reads what bubblewrap says, to its end.
+async fn first_inside(info: OwnedFd) -> io::Result<u32> {
+    let mut text = String::new();
+    Receiver::from_owned_fd(info)?.take(4096).read_to_string(&mut text).await?;
+    if text.is_empty() {
+        return Err(io::Error::other("it ended; its output says why"));
+    }
+    Ok(serde_json::from_str::<Info>(&text)?.child_pid)
+}
