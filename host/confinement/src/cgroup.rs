@@ -85,7 +85,8 @@ fn own(controller: &str) -> Option<String> {
 
 /// Whether groups of `controller` can be made here, or why not.
 pub(crate) fn usable(controller: &str) -> io::Result<()> {
-    let parent = parent(controller).ok_or_else(|| io::Error::other(format!("no controller {controller} is mounted")))?;
+    let parent =
+        parent(controller).ok_or_else(|| io::Error::other(format!("no controller {controller} is mounted")))?;
     if hierarchies::is_cgroup2_unified_mode() {
         let file = parent.join("cgroup.controllers");
         let there = std::fs::read_to_string(&file)?;
@@ -150,7 +151,8 @@ impl Group {
             return made.map(drop).map_err(failed);
         }
         self.directories().try_for_each(|path| {
-            std::fs::create_dir_all(path).map_err(|error| io::Error::new(error.kind(), format!("make {}: {error}", path.display())))
+            std::fs::create_dir_all(path)
+                .map_err(|error| io::Error::new(error.kind(), format!("make {}: {error}", path.display())))
         })
     }
 

@@ -88,7 +88,8 @@ pub struct Missing {
 
 impl Missing {
     fn words(&self) -> String {
-        let each = self.layers.iter().map(|(layer, lack)| format!("{layer} ({}; to mend it: {})", lack.why, lack.remedy));
+        let each =
+            self.layers.iter().map(|(layer, lack)| format!("{layer} ({}; to mend it: {})", lack.why, lack.remedy));
         each.collect::<Vec<_>>().join(", ")
     }
 }
@@ -182,7 +183,10 @@ fn arguments(subject: Subject<'_>, walls: &Walls, facts: &Facts, network: Networ
     let uid = subject.account.map_or_else(nix::unistd::getuid, |account| account.uid.into());
     let gid = subject.account.map_or_else(nix::unistd::getgid, |account| account.gid.into());
     let home = subject.home.map_or("/nonexistent".into(), Path::to_string_lossy);
-    list.data("/etc/passwd", format!("root:x:0:0::/nonexistent:/usr/sbin/nologin\nlectern:x:{uid}:{gid}::{home}:/bin/sh\n"));
+    list.data(
+        "/etc/passwd",
+        format!("root:x:0:0::/nonexistent:/usr/sbin/nologin\nlectern:x:{uid}:{gid}::{home}:/bin/sh\n"),
+    );
     list.data("/etc/group", format!("root:x:0:\nlectern:x:{gid}:\n"));
     list.data("/etc/hosts", format!("{}\n127.0.0.1 lectern\n", facts.hosts.trim_end()));
     match network {
@@ -291,7 +295,9 @@ mod tests {
         assert!(plan.routes.iter().any(|route| route.to.to_string() == "169.254.0.0/16" && route.via.is_none()));
         assert_eq!(plan.limits, Limits { memory_bytes: None, cpu_millis: None, tasks: Some(512) });
         let rights = plan.landlock.unwrap();
-        let of = |path: &str| rights.iter().filter(|rule| rule.path == Path::new(path)).map(|rule| rule.right).collect::<Vec<_>>();
+        let of = |path: &str| {
+            rights.iter().filter(|rule| rule.path == Path::new(path)).map(|rule| rule.right).collect::<Vec<_>>()
+        };
         assert_eq!(of("/data/run/w/1/s"), [Right::Sockets], "what can be written on the host takes no room");
         assert_eq!(of("/data/unpacked/abc"), [Right::Read]);
         assert_eq!(of("/tmp"), [Right::Write]);
@@ -299,11 +305,17 @@ mod tests {
 
     #[test]
     fn the_network_is_what_is_wanted_and_possible() {
-        let none = check(|walls, _| walls.network = Network::None, &["--unshare-net", "<> /etc/resolv.conf"], &["CAP_NET_ADMIN"]);
+        let none = check(
+            |walls, _| walls.network = Network::None,
+            &["--unshare-net", "<> /etc/resolv.conf"],
+            &["CAP_NET_ADMIN"],
+        );
         assert!(none.routes.is_empty() && none.uplink.is_none());
-        let host = check(|walls, _| walls.network = Network::Host, &["--ro-bind-try /etc/resolv.conf"], &["--unshare-net"]);
+        let host =
+            check(|walls, _| walls.network = Network::Host, &["--ro-bind-try /etc/resolv.conf"], &["--unshare-net"]);
         assert!(host.routes.is_empty() && host.uplink.is_none());
-        let lacking = |_: &mut Walls, facts: &mut Facts| facts.uplink = Err(Lacking::new("no slirp4netns", "install it"));
+        let lacking =
+            |_: &mut Walls, facts: &mut Facts| facts.uplink = Err(Lacking::new("no slirp4netns", "install it"));
         let fallen = check(lacking, &["--ro-bind-try /etc/resolv.conf"], &["--unshare-net"]);
         assert!(fallen.routes.is_empty() && fallen.uplink.is_none());
     }
@@ -312,10 +324,19 @@ mod tests {
     fn an_operator_may_open_what_is_always_refused() {
         let opened = |walls: &mut Walls, _: &mut Facts| walls.egress_allow = vec!["169.254.170.2/32".parse().unwrap()];
         let plan = check(opened, &[], &[]);
-        let text: Vec<String> = plan.routes.iter().map(|route| format!("{} {}", route.to, route.via.is_some())).collect();
-        assert!(text.contains(&"169.254.0.0/16 false".to_owned()) && text.contains(&"169.254.170.2/32 true".to_owned()), "{text:?}");
+        let text: Vec<String> =
+            plan.routes.iter().map(|route| format!("{} {}", route.to, route.via.is_some())).collect();
+        assert!(
+            text.contains(&"169.254.0.0/16 false".to_owned()) && text.contains(&"169.254.170.2/32 true".to_owned()),
+            "{text:?}"
+        );
         let whole = |walls: &mut Walls, _: &mut Facts| walls.egress_allow = vec!["169.254.0.0/16".parse().unwrap()];
-        assert!(check(whole, &[], &[]).routes.iter().all(|route| route.to.to_string() != "169.254.0.0/16" || route.via.is_some()));
+        assert!(
+            check(whole, &[], &[])
+                .routes
+                .iter()
+                .all(|route| route.to.to_string() != "169.254.0.0/16" || route.via.is_some())
+        );
     }
 
     #[test]
@@ -331,12 +352,16 @@ mod tests {
     fn what_is_required_and_missing_is_named_with_its_remedy() {
         let mut facts = facts();
         facts.seccomp = Err(Lacking::new("the kernel has no filter", "use another kernel"));
-        let walls = Walls { require: vec![Layer::Seccomp, Layer::MemoryLimit, Layer::PidNamespace], ..Walls::default() };
+        let walls =
+            Walls { require: vec![Layer::Seccomp, Layer::MemoryLimit, Layer::PidNamespace], ..Walls::default() };
         let missing = plan(subject(), &walls, &facts).unwrap_err();
         let layers: Vec<Layer> = missing.layers.iter().map(|(layer, _)| *layer).collect();
         assert_eq!(layers, [Layer::Seccomp, Layer::MemoryLimit]);
         let said = missing.to_string();
-        for part in ["seccomp (the kernel has no filter; to mend it: use another kernel)", "memory-limit (no limit is set; to mend it: set sandbox.memory_bytes)"] {
+        for part in [
+            "seccomp (the kernel has no filter; to mend it: use another kernel)",
+            "memory-limit (no limit is set; to mend it: set sandbox.memory_bytes)",
+        ] {
             assert!(said.contains(part), "{said}");
         }
     }

@@ -83,11 +83,13 @@ fn bubblewrap(account: Option<Account>) -> Result<PathBuf, Lacking> {
     let said = run(as_account(Command::new(&path).arg("--version"), account))
         .map_err(|error| Lacking::new(format!("{} does not run: {error}", path.display()), install))?;
     if version(&said).is_none_or(|version| version < OLDEST) {
-        let why = format!("{} says {:?}, and {}.{} or later is needed", path.display(), said.trim(), OLDEST.0, OLDEST.1);
+        let why =
+            format!("{} says {:?}, and {}.{} or later is needed", path.display(), said.trim(), OLDEST.0, OLDEST.1);
         return Err(Lacking::new(why, "install a newer bubblewrap"));
     }
     let words = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net"];
-    let mounts = ["--ro-bind", "/", "/", "--proc", "/proc", "--tmpfs", "/tmp", "--die-with-parent", "--", "/bin/sh", "-c", ":"];
+    let mounts =
+        ["--ro-bind", "/", "/", "--proc", "/proc", "--tmpfs", "/tmp", "--die-with-parent", "--", "/bin/sh", "-c", ":"];
     run(as_account(Command::new(&path).args(words).args(mounts), account)).map_err(|error| {
         Lacking::new(
             format!("{} cannot make namespaces: {error}", path.display()),
@@ -113,8 +115,8 @@ fn uplink(account: Option<Account>) -> Result<PathBuf, Lacking> {
     })?;
     let device = "/dev/net/tun";
     let open = "test -r /dev/net/tun && test -w /dev/net/tun";
-    let reachable = Path::new(device).exists()
-        && run(as_account(Command::new("/bin/sh").args(["-c", open]), account)).is_ok();
+    let reachable =
+        Path::new(device).exists() && run(as_account(Command::new("/bin/sh").args(["-c", open]), account)).is_ok();
     if !reachable {
         let why = format!("accounts of content cannot open {device}, so content shares the host's network");
         return Err(Lacking::new(why, "modprobe tun; chmod 0666 /dev/net/tun (what udev sets by itself)"));

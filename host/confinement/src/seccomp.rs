@@ -94,7 +94,8 @@ fn rules(profile: Profile) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompile
         rules.extend(both(*number).map(|number| (number, Vec::new())));
     }
     rules.extend(X32.into_iter().flat_map(|bit| X32_ONLY.iter().map(move |number| (bit | number, Vec::new()))));
-    let some = [(libc::SYS_clone, clone_rules()?), (libc::SYS_socket, socket_rules()?), (libc::SYS_ioctl, ioctl_rules()?)];
+    let some =
+        [(libc::SYS_clone, clone_rules()?), (libc::SYS_socket, socket_rules()?), (libc::SYS_ioctl, ioctl_rules()?)];
     for (number, chain) in some {
         rules.extend(both(number).map(|number| (number, chain.clone())));
     }

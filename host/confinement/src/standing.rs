@@ -92,10 +92,7 @@ pub(crate) mod tests {
             cpu: Ok(()),
             tasks: Ok(()),
             uplink: Ok("/usr/bin/slirp4netns".into()),
-            system: vec![
-                Place::Tree("/usr".into()),
-                Place::Link { at: "/bin".into(), to: "usr/bin".into() },
-            ],
+            system: vec![Place::Tree("/usr".into()), Place::Link { at: "/bin".into(), to: "usr/bin".into() }],
             resolver: "search example.org\n".into(),
             hosts: "127.0.0.1 localhost\n".into(),
         }
@@ -106,7 +103,8 @@ pub(crate) mod tests {
     }
 
     fn check(change: impl Fn(&mut Facts, &mut Walls), lacks: &[Layer], offs: &[Layer]) {
-        let (mut facts, mut walls) = (facts(), Walls { memory_bytes: Some(1), cpu_millis: Some(1), ..Walls::default() });
+        let (mut facts, mut walls) =
+            (facts(), Walls { memory_bytes: Some(1), cpu_millis: Some(1), ..Walls::default() });
         change(&mut facts, &mut walls);
         let all = standings(&walls, &facts);
         assert_eq!(all.len(), Layer::ALL.len());
@@ -120,12 +118,21 @@ pub(crate) mod tests {
     #[test]
     fn a_table_of_hosts() {
         use Layer::{
-            CpuLimit, DiskQuota, Hidden, IpcNamespace, Landlock, MemoryLimit, MountNamespace, Network as Net, OwnAccount,
-            PidNamespace, PrivateDev, PrivateHome, PrivateProc, PrivateTmp, ReadOnlySystem, Seccomp, TaskLimit,
-            UserNamespace, UtsNamespace,
+            CpuLimit, DiskQuota, Hidden, IpcNamespace, Landlock, MemoryLimit, MountNamespace, Network as Net,
+            OwnAccount, PidNamespace, PrivateDev, PrivateHome, PrivateProc, PrivateTmp, ReadOnlySystem, Seccomp,
+            TaskLimit, UserNamespace, UtsNamespace,
         };
-        let namespaces =
-            [UserNamespace, MountNamespace, PidNamespace, IpcNamespace, UtsNamespace, PrivateTmp, PrivateHome, PrivateDev, PrivateProc];
+        let namespaces = [
+            UserNamespace,
+            MountNamespace,
+            PidNamespace,
+            IpcNamespace,
+            UtsNamespace,
+            PrivateTmp,
+            PrivateHome,
+            PrivateDev,
+            PrivateProc,
+        ];
         check(|_, _| {}, &[], &[]);
         check(|facts, _| facts.root = false, &[OwnAccount], &[]);
         check(|facts, _| facts.seccomp = Err(lacking()), &[Seccomp], &[]);
@@ -141,8 +148,11 @@ pub(crate) mod tests {
             facts.landlock = Err(lacking());
         };
         check(both, &[&namespaces[..], &[ReadOnlySystem, Hidden, Landlock, DiskQuota, Net]].concat(), &[]);
-        let off: Vec<Layer> =
-            Layer::ALL.iter().copied().filter(|layer| !matches!(layer, OwnAccount | Layer::NoNewPrivileges | Layer::ResourceLimits)).collect();
+        let off: Vec<Layer> = Layer::ALL
+            .iter()
+            .copied()
+            .filter(|layer| !matches!(layer, OwnAccount | Layer::NoNewPrivileges | Layer::ResourceLimits))
+            .collect();
         check(|_, walls| walls.enabled = false, &[], &off);
     }
 }

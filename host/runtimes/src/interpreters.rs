@@ -228,6 +228,22 @@ async fn probe(language: Language, path: &Path) -> Result<Probed, String> {
     Ok(Probed { real: real.unwrap_or_else(|| path.to_owned()), version: version.to_owned() })
 }
 
+/// Directories that hold what an interpreter outside the system's own directories needs to run: its libraries and
+/// programs, never a whole home directory. Empty for one in `/usr`.
+pub fn trees(interpreter: &Path) -> Vec<PathBuf> {
+    const PARTS: [&str; 6] = ["bin", "include", "lib", "lib64", "libexec", "share"];
+    const SYSTEM: [&str; 4] = ["/usr", "/bin", "/lib", "/lib64"];
+    let real = interpreter.canonicalize().ok();
+    let places = [Some(interpreter.to_owned()), real];
+    let prefixes = places.iter().flatten().filter_map(|path| path.parent()?.parent());
+    let outside = prefixes.filter(|prefix| !SYSTEM.iter().any(|system| prefix.starts_with(system)));
+    let parts = outside.flat_map(|prefix| PARTS.iter().map(move |part| prefix.join(part)));
+    let mut trees: Vec<PathBuf> = parts.filter(|path| path.is_dir() && path.parent() != Some(Path::new("/"))).collect();
+    trees.sort();
+    trees.dedup();
+    trees
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
@@ -291,5 +307,20 @@ mod tests {
         assert!(python.iter().any(|python| python.version.starts_with("3.")), "{python:?}");
         let r = usable(&discover_r(&search).await);
         assert!(r.iter().all(|r| r.version.split('.').count() == 3 && r.path.ends_with("R")), "{r:?}");
+    }
+
+    #[test]
+    fn an_interpreter_elsewhere_brings_its_libraries_and_no_home() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        for part in ["home/me/bin", "home/me/lib", "home/me/secrets", "opt/r/bin", "opt/r/lib"] {
+            std::fs::create_dir_all(root.join(part)).unwrap();
+        }
+        std::fs::write(root.join("opt/r/bin/R"), "").unwrap();
+        std::os::unix::fs::symlink(root.join("opt/r/bin/R"), root.join("home/me/bin/R")).unwrap();
+        let found: Vec<PathBuf> = trees(&root.join("home/me/bin/R"));
+        let expected = ["home/me/bin", "home/me/lib", "opt/r/bin", "opt/r/lib"].map(|part| root.join(part));
+        assert_eq!(found, expected);
+        assert!(trees(Path::new("/usr/bin/python3")).is_empty());
     }
 }

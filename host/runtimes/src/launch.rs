@@ -10,9 +10,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lectern_domain::launch::{Account, EnvironmentId, LaunchSpec, Prepared, Program, is_reserved_variable};
+use lectern_domain::confinement::Walls;
+use lectern_domain::launch::{Account, EnvironmentId, LaunchSpec, Prepared, Program, home, is_reserved_variable};
 use lectern_domain::{BundleId, ContentGuid, JobKey};
 
+use crate::interpreters;
 use crate::launchers::Launchers;
 use crate::python::PythonEnvironments;
 
@@ -56,6 +58,8 @@ pub struct LaunchContext<'a> {
     pub init_timeout: Duration,
     /// How long it may take to end after SIGTERM.
     pub stop_grace: Duration,
+    /// How it is kept in; what its program needs to read is added.
+    pub walls: &'a Walls,
 }
 
 /// A prepared bundle cannot be started here.
@@ -103,6 +107,10 @@ pub fn launch(
         return Err(LaunchError::InterpreterGone(interpreter.path.clone()));
     }
     let mut env = common(context);
+    let mut walls = context.walls.clone();
+    walls.read_only.push(launchers.directory().to_owned());
+    walls.read_only.extend(interpreters::trees(&interpreter.path));
+    walls.read_only.extend(prepared.environment.as_ref().map(|id| environments.path(id)));
     let python = |launcher: &str, entrypoint: &str, third: u64, env: &mut BTreeMap<String, String>| {
         let id = prepared.environment.as_ref().ok_or(LaunchError::Unprepared("an environment"))?;
         let environment = environments.path(id);
@@ -154,6 +162,7 @@ pub fn launch(
         log_limit_bytes: context.log_limit_bytes,
         init_timeout: context.init_timeout,
         stop_grace: context.stop_grace,
+        walls,
     })
 }
 
@@ -161,18 +170,18 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 fn common(context: &LaunchContext<'_>) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
-    let private = text(context.private);
+    let home = text(&home(context.private));
     for (name, value) in [
         ("CONNECT_CONTENT_GUID", context.content.to_string()),
         ("CONNECT_CONTENT_JOB_KEY", context.job.to_string()),
-        ("HOME", private.clone()),
+        ("HOME", home.clone()),
         ("LANG", "C.UTF-8".into()),
         ("LOGNAME", "lectern".into()),
         ("PATH", PATH.into()),
         ("POSIT_PRODUCT", "CONNECT".into()),
         ("RSTUDIO_PRODUCT", "CONNECT".into()),
         ("R_CONFIG_ACTIVE", "rsconnect".into()),
-        ("TMPDIR", private),
+        ("TMPDIR", home),
         ("USER", "lectern".into()),
     ] {
         set(&mut env, name, value);

@@ -48,6 +48,11 @@ impl Launchers {
         Ok(Self { directory: target })
     }
 
+    /// Where they all are.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Where the launcher `name` is.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)

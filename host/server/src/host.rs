@@ -47,6 +47,11 @@ pub(crate) fn first_uid(config: &Config) -> Option<u32> {
     is_root().then_some(config.sandbox.first_uid)
 }
 
+/// An account of content, to try things as, where this server may change accounts.
+pub(crate) fn content_account(config: &Config) -> Option<Account> {
+    first_uid(config).map(|uid| Account { uid, gid: uid })
+}
+
 /// Makes the data directory and checks that the accounts of content can reach it, before anything starts.
 pub(crate) fn make_directories(config: &Config, paths: &Paths) -> anyhow::Result<()> {
     // Content reads its files and environment below these; the rest is the server's alone.

@@ -33,5 +33,6 @@ mod view;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    cli::run()
+    // Started again inside a worker's walls, it is something else.
+    lectern_confinement::init::run_if_asked().unwrap_or_else(cli::run)
 }

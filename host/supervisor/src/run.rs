@@ -173,12 +173,7 @@ fn supervise(
     done
 }
 
-async fn serve(
-    config: SupervisorConfig,
-    nofile: (u64, u64),
-    facts: Facts,
-    program: File,
-) -> Result<(), RunError> {
+async fn serve(config: SupervisorConfig, nofile: (u64, u64), facts: Facts, program: File) -> Result<(), RunError> {
     let own = Account { uid: unistd::geteuid().as_raw(), gid: unistd::getegid().as_raw() };
     let (socket, limit) = (config.socket.clone(), config.shutdown_limit);
     let handler = |kind| signal(kind).map_err(RunError::setup("handle signals"));

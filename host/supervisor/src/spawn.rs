@@ -88,12 +88,8 @@ struct Ground {
 /// Runs on the supervisor's main thread: the kernel ties a child's parent-death signal to the thread that made it.
 pub(crate) async fn spawn(registry: &Registry, spec: &LaunchSpec) -> Result<Process, SpawnError> {
     let home = home(&spec.private);
-    let subject = Subject {
-        account: spec.account,
-        directory: &spec.directory,
-        home: Some(&home),
-        sockets: spec.socket.parent(),
-    };
+    let subject =
+        Subject { account: spec.account, directory: &spec.directory, home: Some(&home), sockets: spec.socket.parent() };
     let plan = plan(subject, &spec.walls, &registry.facts)?;
     let Ground { log, group } = lay_ground(registry, spec, plan.limits()).await?;
     let launch = Launch {
@@ -105,8 +101,8 @@ pub(crate) async fn spawn(registry: &Registry, spec: &LaunchSpec) -> Result<Proc
     };
     let mark = spec.private.to_string_lossy();
     let isolate = |command: &mut Command| sys::isolate(command, &spec.private, registry.nofile);
-    let mut cell = Cell::new(plan, launch, registry.program.as_fd(), &mark, isolate)
-        .map_err(|cause| exec_error(spec, cause))?;
+    let mut cell =
+        Cell::new(plan, launch, registry.program.as_fd(), &mark, isolate).map_err(|cause| exec_error(spec, cause))?;
     let started = cell.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = started.map_err(|cause| exec_error(spec, cause))?;
     let pid = child.id().cast_signed();

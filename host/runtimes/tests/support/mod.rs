@@ -8,10 +8,11 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
 
-use lectern_domain::launch::{Account, LaunchSpec, Prepared};
+use lectern_domain::confinement::Walls;
+use lectern_domain::launch::{Account, LaunchSpec, Prepared, home};
 use lectern_domain::manifest::Manifest;
 use lectern_domain::{BundleId, ContentGuid, JobKey};
 use lectern_runtimes::launch::LaunchContext;
@@ -139,8 +140,11 @@ pub fn context<'a>(tree: &'a Path, private: &'a Path, socket: &'a Path, log: &'a
         max_conns_per_process: 20,
         init_timeout: Duration::from_secs(60),
         stop_grace: Duration::from_secs(10),
+        walls: &WALLS,
     }
 }
+
+static WALLS: LazyLock<Walls> = LazyLock::new(Walls::default);
 
 /// Starts a prepared bundle the way the supervisor does.
 pub fn start(runtimes: &Runtimes, bundle: &Bundle, prepared: &Prepared, variables: &[(String, String)]) -> Worker {
@@ -153,7 +157,10 @@ pub fn start(runtimes: &Runtimes, bundle: &Bundle, prepared: &Prepared, variable
     let mut command = Command::new(&spec.argv[0]);
     command.args(&spec.argv[1..]).env_clear().envs(spec.env.iter().cloned()).current_dir(&spec.directory);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+    let home = home(private.path());
+    fs::create_dir(&home).unwrap();
     if let Some(account) = spec.account {
+        chown(&home, Some(account.uid), Some(account.gid)).unwrap();
         chown(private.path(), Some(account.uid), Some(account.gid)).unwrap();
         command.uid(account.uid).gid(account.gid);
     }

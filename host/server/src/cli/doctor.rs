@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::process::{Command, ExitCode};
 
 use clap::Args;
+use lectern_confinement::{Standing, State, look, standings};
 use lectern_metadata::reach::check_reachable;
 use serde_json::json;
 
@@ -64,12 +65,19 @@ pub(super) fn run(args: &DoctorArgs) -> ExitCode {
         Err(error) => return failed(&anyhow::Error::new(error).context("start the runtime")),
     };
     let findings = runtime.block_on(examine(&config));
+    let layers = standings(&config.sandbox.walls, &look(host::content_account(&config)));
     if args.json {
-        print_json(&findings);
+        print_json(&findings, &layers, &config);
     } else {
         print_text(&findings);
+        print_layers(&layers, &config);
     }
-    if findings.iter().any(|finding| finding.grade == Grade::Bad) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let refused = layers.iter().any(|one| is_refused(one, &config));
+    if refused || findings.iter().any(|finding| finding.grade == Grade::Bad) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 async fn examine(config: &Config) -> Vec<Finding> {
@@ -229,7 +237,31 @@ fn print_text(findings: &[Finding]) {
     }
 }
 
-fn print_json(findings: &[Finding]) {
+/// Whether no content is started because of this.
+fn is_refused(standing: &Standing, config: &Config) -> bool {
+    config.sandbox.walls.require.contains(&standing.layer) && standing.state != State::Have
+}
+
+/// The layers around content, as a table.
+fn print_layers(layers: &[Standing], config: &Config) {
+    println!("\nConfinement of content:");
+    let width = layers.iter().map(|one| one.layer.as_str().len()).max().unwrap_or(0);
+    for one in layers {
+        let (mark, lack) = match &one.state {
+            State::Have => ("have", None),
+            State::Off(lack) => ("off ", Some(lack)),
+            State::Lack(lack) => ("LACK", Some(lack)),
+        };
+        println!("{mark}  {:width$}  {}", one.layer.as_str(), one.layer.gives());
+        if let Some(lack) = lack {
+            let required = if is_refused(one, config) { " (required: no content is started)" } else { "" };
+            println!("      {:width$}  {}{required}", "", lack.why);
+            println!("      {:width$}  → {}", "", lack.remedy);
+        }
+    }
+}
+
+fn print_json(findings: &[Finding], layers: &[Standing], config: &Config) {
     let rows: Vec<_> = findings
         .iter()
         .map(|finding| {
@@ -241,5 +273,19 @@ fn print_json(findings: &[Finding]) {
             json!({"what": finding.what, "grade": grade, "found": finding.found, "remedy": finding.remedy})
         })
         .collect();
-    println!("{:#}", json!({ "findings": rows }));
+    let layers: Vec<_> = layers
+        .iter()
+        .map(|one| {
+            let (state, lack) = match &one.state {
+                State::Have => ("have", None),
+                State::Off(lack) => ("off", Some(lack)),
+                State::Lack(lack) => ("lack", Some(lack)),
+            };
+            json!({
+                "layer": one.layer, "gives": one.layer.gives(), "state": state, "refuses": is_refused(one, config),
+                "why": lack.map(|lack| &lack.why), "remedy": lack.map(|lack| &lack.remedy),
+            })
+        })
+        .collect();
+    println!("{:#}", json!({ "findings": rows, "layers": layers }));
 }

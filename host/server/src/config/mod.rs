@@ -10,6 +10,7 @@ mod resolve;
 mod scheduler;
 mod tls;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,9 @@ use lectern_domain::scaling::Defaults;
 pub(crate) use layers::Layers;
 pub(crate) use reader::Effective;
 pub(crate) use tls::{Finding, Seen, Tls, TlsFiles};
+
+use lectern_domain::ContentGuid;
+use lectern_domain::confinement::{Profile, Walls};
 
 use crate::plugins::Allowed;
 
@@ -130,9 +134,13 @@ pub(crate) struct Content {
     pub(crate) concurrent_deploys: usize,
 }
 
-/// `[sandbox]`: accounts that content runs as.
+/// `[sandbox]`: accounts that content runs as, and the walls around it.
 #[derive(Debug, Clone)]
 pub(crate) struct Sandbox {
+    /// The walls around every worker; see docs/sandbox.md.
+    pub(crate) walls: Walls,
+    /// Content items with a profile of their own.
+    pub(crate) profiles: BTreeMap<ContentGuid, Profile>,
     /// First of 65,536 user ids that content items run as when Lectern runs as root.
     pub(crate) first_uid: u32,
     /// The account that restores packages and runs the private database when Lectern runs as root.

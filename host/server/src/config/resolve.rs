@@ -1,11 +1,14 @@
 //! The keys, their defaults and their rules: the one list that documentation and `lectern check --print` follow.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ipnet::IpNet;
+use lectern_domain::ContentGuid;
 use lectern_domain::admission::QUEUE_LIMIT;
+use lectern_domain::confinement::{Layer, Profile, Walls};
 
 use super::layers::Layers;
 use super::reader::{Mistake, Reader};
@@ -137,7 +140,7 @@ fn content(read: &mut Reader, cores: usize, memory: u64) -> Content {
         let rule = format!("must not exceed content.max_workers, {max_workers}: the supervisor starts no more");
         read.mistake("content.max_processes_total", max_processes_total.to_string(), rule);
     }
-    let memory_budget = (memory - memory / MEMORY_LEFT).max(LEAST_MEMORY);
+    let memory_budget = (memory - memory / MEMORY_LEFT).max(LEAST_BUDGET);
     Content {
         max_bundle_bytes: read.size("content.max_bundle_bytes", 10 * GIB, 1024),
         max_unpacked_bytes: read.size("content.max_unpacked_bytes", 40 * GIB, 1024),
@@ -148,14 +151,14 @@ fn content(read: &mut Reader, cores: usize, memory: u64) -> Content {
             .unwrap_or(QUEUE_LIMIT),
         max_workers: usize::try_from(max_workers).unwrap_or(500),
         max_processes_total: usize::try_from(max_processes_total).unwrap_or(500),
-        memory_budget: read.size("content.memory_budget_bytes", memory_budget, LEAST_MEMORY),
+        memory_budget: read.size("content.memory_budget_bytes", memory_budget, LEAST_BUDGET),
         job_log_bytes: read.size("content.job_log_bytes", 10 << 20, 64 << 10),
         concurrent_deploys: usize::try_from(read.number("content.concurrent_deploys", 4, 1, 64)).unwrap_or(4),
     }
 }
 
 /// One small process: with less, none would ever start.
-const LEAST_MEMORY: u64 = 64 << 20;
+const LEAST_BUDGET: u64 = 64 << 20;
 
 fn sandbox(read: &mut Reader) -> Sandbox {
     // 65,536 ids are taken from here on; the range must end below 2^31, where some tools stop.
@@ -168,7 +171,85 @@ fn sandbox(read: &mut Reader) -> Sandbox {
             format!("must lie outside the ids of content, {first} to {}", first + 65_535),
         );
     }
-    Sandbox { first_uid: u32::try_from(first).unwrap_or(200_000), build_uid: u32::try_from(build).unwrap_or(199_999) }
+    let profiles = read.list(
+        "sandbox.profiles",
+        "a list of content GUIDs with the profile of each, like [\"0f4b8f5e-3a6c-4a8e-9c2b-1d2e3f405162=strict\"]",
+        |text| text.parse::<ItemProfile>().ok(),
+    );
+    Sandbox {
+        first_uid: u32::try_from(first).unwrap_or(200_000),
+        build_uid: u32::try_from(build).unwrap_or(199_999),
+        walls: walls(read),
+        profiles: profiles.into_iter().map(|ItemProfile(content, profile)| (content, profile)).collect(),
+    }
+}
+
+/// A profile for one content item, `GUID=PROFILE`.
+struct ItemProfile(ContentGuid, Profile);
+
+impl std::str::FromStr for ItemProfile {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (content, profile) = text.split_once('=').ok_or(())?;
+        Ok(Self(content.trim().parse().map_err(drop)?, profile.trim().parse().map_err(drop)?))
+    }
+}
+
+impl std::fmt::Display for ItemProfile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.0, self.1)
+    }
+}
+
+fn walls(read: &mut Reader) -> Walls {
+    let usual = Walls::default();
+    let networks = "a list of networks or addresses, like [\"10.0.0.0/8\", \"192.0.2.7\"]";
+    let network = |text: &str| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    // Zero is "no limit", as in the clients' protocol.
+    let memory = read.size("sandbox.memory_bytes", 0, 0);
+    if memory > 0 && memory < LEAST_MEMORY {
+        read.mistake(
+            "sandbox.memory_bytes",
+            memory.to_string(),
+            "must be 0, for no limit, or at least 32 MiB: no interpreter starts with less".into(),
+        );
+    }
+    let cpu = read.number("sandbox.cpu_millis", 0, 0, 1_000_000);
+    if cpu > 0 && cpu < LEAST_CPU {
+        read.mistake(
+            "sandbox.cpu_millis",
+            cpu.to_string(),
+            "must be 0, for no limit, or at least 10 thousandths of a core".into(),
+        );
+    }
+    Walls {
+        enabled: read.switch("sandbox.enabled", usual.enabled),
+        require: read.list("sandbox.require", &format!("a list of layers: {}", layers()), |text| text.parse().ok()),
+        network: read
+            .text("sandbox.network", "\"egress\", \"none\" or \"host\"", usual.network, |text| text.parse().ok()),
+        egress_deny: read.list("sandbox.egress_deny", networks, network),
+        egress_allow: read.list("sandbox.egress_allow", networks, network),
+        profile: read.text("sandbox.profile", "\"default\" or \"strict\"", usual.profile, |text| text.parse().ok()),
+        read_only: read.paths("sandbox.read_only"),
+        writable: Vec::new(),
+        memory_bytes: Some(memory).filter(|bytes| *bytes > 0),
+        cpu_millis: u32::try_from(cpu).ok().filter(|millis| *millis > 0),
+        // The least that an interpreter with a web framework gets by with, and what a kernel has at most.
+        tasks: u32::try_from(read.number("sandbox.tasks", usual.tasks.into(), 16, 4_194_304)).unwrap_or(usual.tasks),
+        private_bytes: read.size("sandbox.private_bytes", usual.private_bytes, 1 << 20),
+        file_bytes: read.size("sandbox.file_bytes", usual.file_bytes, 1 << 20),
+    }
+}
+
+/// The least memory that may be set: a bare Python with a web framework takes 30 MiB.
+const LEAST_MEMORY: u64 = 32 << 20;
+
+/// The least processor time that may be set: the kernel shares out no less.
+const LEAST_CPU: u64 = 10;
+
+fn layers() -> String {
+    Layer::ALL.iter().map(|layer| layer.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn gate(read: &mut Reader, data_dir: &Path) -> Gate {
@@ -287,12 +368,18 @@ mod tests {
             ("gate.outbound_allow", "127.0.0.1:8443, localhost:8443"),
             ("gate.trusted_keys", "ed25519:AAAA"),
             ("gate.allow_unsigned", "maybe"),
+            ("sandbox.require", "secomp"),
+            ("sandbox.memory_bytes", "1 MiB"),
+            ("sandbox.network", "internet"),
+            ("sandbox.egress_deny", "10.0.0.0/99"),
+            ("sandbox.profiles", "not-a-guid=strict"),
+            ("sandbox.memory", "1 GiB"),
             ("gate.trusted_key", "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
         ])
         .unwrap_err();
         let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         let text = lines.join("\n");
-        assert_eq!(lines.len(), 13, "{text}");
+        assert_eq!(lines.len(), 19, "{text}");
         for expected in [
             "server.listen = \"nowhere\" (command line --set): must be an address and a port",
             "server.threads = \"0\"",
@@ -302,10 +389,35 @@ mod tests {
             "gate.outbound_allow = \"127.0.0.1:8443, localhost:8443\" (command line --set): must be a list of addresses",
             "gate.trusted_keys = \"ed25519:AAAA\" (command line --set): must be a list of public keys, each ed25519:",
             "did you mean gate.trusted_keys?",
+            "sandbox.require = \"secomp\" (command line --set): must be a list of layers: own-account, ",
+            "sandbox.memory_bytes = 1048576 (command line --set): must be 0, for no limit, or at least 32 MiB",
+            "sandbox.network = \"internet\" (command line --set): must be \"egress\", \"none\" or \"host\"",
+            "sandbox.profiles = \"not-a-guid=strict\"",
         ] {
             assert!(text.contains(expected), "{expected}\n--\n{text}");
         }
         assert!(!text.contains("hunter2"), "secrets are not printed: {text}");
+    }
+
+    #[test]
+    fn walls_are_set_key_by_key() {
+        let config = resolve(&[]).unwrap();
+        assert_eq!(config.sandbox.walls, Walls::default());
+        let guid = "0f4b8f5e-3a6c-4a8e-9c2b-1d2e3f405162";
+        let config = resolve(&[
+            ("sandbox.require", "seccomp, pid-namespace"),
+            ("sandbox.memory_bytes", "512 MiB"),
+            ("sandbox.cpu_millis", "1500"),
+            ("sandbox.network", "none"),
+            ("sandbox.egress_deny", "10.0.0.0/8, 192.0.2.7"),
+            ("sandbox.profiles", &format!("{guid}=strict")),
+        ])
+        .unwrap();
+        let walls = &config.sandbox.walls;
+        assert_eq!(walls.require, [Layer::Seccomp, Layer::PidNamespace]);
+        assert_eq!((walls.memory_bytes, walls.cpu_millis), (Some(512 << 20), Some(1500)));
+        assert_eq!(walls.egress_deny[1].to_string(), "192.0.2.7/32");
+        assert_eq!(config.sandbox.profiles[&guid.parse::<ContentGuid>().unwrap()], Profile::Strict);
     }
 
     #[test]

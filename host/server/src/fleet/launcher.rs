@@ -12,6 +12,7 @@ use lectern_domain::{ContentId, JobKey};
 use lectern_metadata::content::Traits;
 use lectern_runtimes::launch::LaunchContext;
 
+use crate::config::Sandbox;
 use crate::paths::Paths;
 use crate::runtimes::Runtimes;
 use crate::seal::Sealer;
@@ -34,6 +35,8 @@ pub(crate) struct Launcher {
     pub(crate) log_limit_bytes: u64,
     /// Of content that sets none of its own.
     pub(crate) max_conns_per_process: u32,
+    /// The walls around every worker, and the profiles of single items.
+    pub(crate) sandbox: Sandbox,
 }
 
 /// The protocol's word for what a job does.
@@ -71,9 +74,14 @@ impl Launcher {
             variables.push((name.clone(), self.sealer.open_value(content.guid, name, sealed)?));
         }
         let private = self.paths.worker(bundle.id, job);
-        let socket = private.join("s");
+        // In a directory of its own: it is all of the host that the worker can write to.
+        let socket = private.join("s/s");
         let log = self.paths.job_log(job);
         let own = content.processes.max_conns_per_process.and_then(|most| u32::try_from(most).ok());
+        let mut walls = self.sandbox.walls.clone();
+        if let Some(profile) = self.sandbox.profiles.get(&content.guid) {
+            walls.profile = *profile;
+        }
         let context = LaunchContext {
             job: job.clone(),
             content: content.guid,
@@ -89,6 +97,7 @@ impl Launcher {
             max_conns_per_process: own.unwrap_or(self.max_conns_per_process),
             init_timeout,
             stop_grace: self.stop_grace,
+            walls: &walls,
         };
         match self.runtimes.inner.launch(&bundle.prepared, &context) {
             Err(error) if error.needs_preparing() => {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use lectern_bundles::{Cache, DEFAULT_CACHE_BYTES, Limits, Store, Trees};
+use lectern_confinement::State;
 use lectern_edge::{ContentTimeouts, EdgeConfig, Services, TlsSlot};
 use lectern_gate::{ChildCompiler, Compiler, Directory, Gate, GateEvent};
 use lectern_metadata::{Database, Part, listen};
@@ -288,6 +289,25 @@ fn compiler(config: &Config) -> anyhow::Result<Compiler> {
     }))
 }
 
+/// Says which layers of confinement this host lacks, in one line.
+async fn say_walls(config: &Config) {
+    let (walls, account) = (config.sandbox.walls.clone(), host::content_account(config));
+    let looked = tokio::task::spawn_blocking(move || {
+        lectern_confinement::standings(&walls, &lectern_confinement::look(account))
+    });
+    let Ok(standings) = looked.await else { return };
+    let lacks = standings.iter().filter_map(|one| match &one.state {
+        State::Lack(lack) => Some(format!("{} ({})", one.layer, lack.why)),
+        State::Have | State::Off(_) => None,
+    });
+    let lacks: Vec<String> = lacks.collect();
+    if lacks.is_empty() {
+        tracing::info!(layers = standings.len(), "content is confined by all layers");
+    } else {
+        tracing::warn!(lack = lacks.join("; "), "content is confined less: `lectern doctor` says what to do");
+    }
+}
+
 #[allow(clippy::too_many_arguments, reason = "called once; a struct for it would be this list again")]
 async fn start_fleet(
     config: &Config,
@@ -314,7 +334,9 @@ async fn start_fleet(
         stop_grace: config.content.stop_grace,
         log_limit_bytes: config.content.job_log_bytes,
         max_conns_per_process: config.content.scheduler.max_conns_per_process,
+        sandbox: config.sandbox.clone(),
     };
+    say_walls(config).await;
     let socket = paths.supervisor_socket();
     let program = Program {
         path: std::env::current_exe().context("find this program's own file")?,

@@ -87,7 +87,11 @@ async fn a_worker_is_what_the_specification_says_and_no_more() {
         assert_eq!(seen["read_log_dir"], "No such file or directory");
     }
     for what in ["write_bundle", "write_app"] {
-        assert!(["Read-only file system", "Permission denied"].contains(&seen[what].as_str().unwrap()), "{}", seen[what]);
+        assert!(
+            ["Read-only file system", "Permission denied"].contains(&seen[what].as_str().unwrap()),
+            "{}",
+            seen[what]
+        );
     }
     client.shutdown(LONG).await.unwrap();
     assert!(supervisor.wait().unwrap().success());
