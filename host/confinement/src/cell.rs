@@ -88,7 +88,13 @@ impl Cell {
         }
         prepare(&mut command)?;
         sys::keep_open(&mut command, given.iter().map(AsRawFd::as_raw_fd).collect());
-        let order = Order { routes: plan.routes.clone(), landlock: plan.landlock.clone(), seccomp: in_place, launch };
+        let order = Order {
+            routes: plan.routes.clone(),
+            landlock: plan.landlock.clone(),
+            seccomp: in_place,
+            tasks: plan.tasks,
+            launch,
+        };
         Ok(Self { command, control, info, order, plan, given })
     }
 }

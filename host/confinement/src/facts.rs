@@ -36,6 +36,9 @@ pub struct Facts {
     pub cpu: Result<(), Lacking>,
     /// Control groups that limit tasks.
     pub tasks: Result<(), Lacking>,
+    /// Whether the kernel counts the tasks of each user namespace by itself (5.14): then a limit of resources is one of a
+    /// worker.
+    pub counts_tasks: bool,
     /// The program that joins a network namespace to the host's network.
     pub uplink: Result<PathBuf, Lacking>,
     /// The system's directories, as they are to be shown.

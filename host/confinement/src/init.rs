@@ -103,6 +103,9 @@ fn finish_walls(order: &Order) -> Result<(), Failed> {
     limit(Resource::RLIMIT_CORE, 0, 0)?;
     limit(Resource::RLIMIT_NOFILE, launch.open_files.0, launch.open_files.1)?;
     limit(Resource::RLIMIT_FSIZE, launch.file_bytes, launch.file_bytes)?;
+    if let Some(tasks) = order.tasks {
+        limit(Resource::RLIMIT_NPROC, tasks.into(), tasks.into())?;
+    }
     if let Some(rules) = &order.landlock {
         landlock_rules::restrict(rules).map_err(Failed::at("restrict files with Landlock"))?;
     }

@@ -33,6 +33,8 @@ pub(crate) struct Order {
     pub(crate) landlock: Option<Vec<Rule>>,
     /// The filter to put on, where bubblewrap has not.
     pub(crate) seccomp: Option<Profile>,
+    /// Most tasks in this user namespace.
+    pub(crate) tasks: Option<u32>,
     pub(crate) launch: Launch,
 }
 

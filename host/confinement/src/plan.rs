@@ -45,6 +45,8 @@ pub struct Plan {
     pub(crate) uplink: Option<PathBuf>,
     /// Limits of control groups that this host can set.
     pub(crate) limits: Limits,
+    /// The limit of tasks that the process sets for its own namespace.
+    pub(crate) tasks: Option<u32>,
 }
 
 /// What control groups are to hold a process to.
@@ -121,8 +123,9 @@ pub fn plan(subject: Subject<'_>, walls: &Walls, facts: &Facts) -> Result<Plan, 
         limits: Limits {
             memory_bytes: walls.memory_bytes.filter(|_| have(Layer::MemoryLimit)),
             cpu_millis: walls.cpu_millis.filter(|_| have(Layer::CpuLimit)),
-            tasks: Some(walls.tasks).filter(|_| have(Layer::TaskLimit)),
+            tasks: Some(walls.tasks).filter(|_| walls.enabled && facts.tasks.is_ok()),
         },
+        tasks: Some(walls.tasks).filter(|_| facts.counts_tasks && bubblewrap.is_some()),
     })
 }
 

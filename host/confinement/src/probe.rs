@@ -46,11 +46,19 @@ pub fn look(account: Option<Account>) -> Facts {
         memory: group("memory"),
         cpu: group("cpu"),
         tasks: group("pids"),
+        counts_tasks: release(&std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())
+            >= Some((5, 14)),
         uplink: uplink(account),
         system: places::look(),
         resolver: resolver(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()),
         hosts: std::fs::read_to_string("/etc/hosts").unwrap_or_default(),
     }
+}
+
+/// A kernel's version.
+fn release(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// The lines that say how names are looked up, not where.
@@ -144,6 +152,8 @@ mod tests {
         assert_eq!(version("bubblewrap 0.8.0\n"), Some((0, 8)));
         assert_eq!(version("bubblewrap 0.11\n"), Some((0, 11)));
         assert_eq!(version("bwrap"), None);
+        assert_eq!(release("6.1.0-18-amd64\n"), Some((6, 1)));
+        assert_eq!(release(""), None);
         let text = "# made by hand\nnameserver 10.0.0.1\nsearch example.org\noptions edns0\n";
         assert_eq!(resolver(text), "search example.org\noptions edns0\n");
     }

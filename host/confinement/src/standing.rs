@@ -63,6 +63,7 @@ fn state(layer: Layer, walls: &Walls, facts: &Facts) -> State {
         Layer::MemoryLimit => of(facts.memory.as_ref().map(drop)),
         Layer::CpuLimit if walls.cpu_millis.is_none() => off("no limit is set", "set sandbox.cpu_millis"),
         Layer::CpuLimit => of(facts.cpu.as_ref().map(drop)),
+        Layer::TaskLimit if facts.counts_tasks && facts.bubblewrap.is_ok() => State::Have,
         Layer::TaskLimit => of(facts.tasks.as_ref().map(drop)),
         Layer::Network => match walls.network {
             Network::Host => off("sandbox.network is \"host\"", "set it to \"egress\" or \"none\""),
@@ -91,6 +92,7 @@ pub(crate) mod tests {
             memory: Ok(()),
             cpu: Ok(()),
             tasks: Ok(()),
+            counts_tasks: true,
             uplink: Ok("/usr/bin/slirp4netns".into()),
             system: vec![Place::Tree("/usr".into()), Place::Link { at: "/bin".into(), to: "usr/bin".into() }],
             resolver: "search example.org\n".into(),
@@ -138,7 +140,8 @@ pub(crate) mod tests {
         check(|facts, _| facts.seccomp = Err(lacking()), &[Seccomp], &[]);
         check(|facts, _| facts.uplink = Err(lacking()), &[Net], &[]);
         check(|facts, _| facts.memory = Err(lacking()), &[MemoryLimit], &[]);
-        check(|facts, _| facts.tasks = Err(lacking()), &[TaskLimit], &[]);
+        check(|facts, _| (facts.tasks, facts.counts_tasks) = (Err(lacking()), false), &[TaskLimit], &[]);
+        check(|facts, _| facts.tasks = Err(lacking()), &[], &[]);
         check(|_, walls| walls.network = Network::Host, &[], &[Net]);
         check(|_, walls| (walls.memory_bytes, walls.cpu_millis) = (None, None), &[], &[MemoryLimit, CpuLimit]);
         let without = [&namespaces[..], &[DiskQuota, Net]].concat();

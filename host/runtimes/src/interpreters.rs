@@ -205,7 +205,8 @@ async fn probe(language: Language, path: &Path) -> Result<Probed, String> {
     };
     let env = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/nonexistent"), ("LANG", "C.UTF-8")];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    let order = Order { program: path, args, env, directory: "/".into(), account: None, timeout: VERSION_TIMEOUT };
+    let order =
+        Order { program: path, args, env, directory: "/".into(), account: None, timeout: VERSION_TIMEOUT, yard: None };
     let printed = process::capture(order, &CancellationToken::new()).await.map_err(|error| match error {
         RunError::Start { cause, .. } | RunError::Wait { cause, .. } => cause.to_string(),
         other => other.to_string(),

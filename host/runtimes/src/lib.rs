@@ -4,6 +4,7 @@
 //! restores, [`Runtimes::launch`] says how to start it, and the supervisor does.
 
 pub mod choose;
+mod fence;
 pub mod interpreters;
 pub mod launch;
 pub mod launchers;
@@ -15,6 +16,7 @@ pub mod reach;
 mod runtimes;
 mod seal;
 
+pub use fence::Fence;
 pub use interpreters::{Found, Language, Search};
 pub use process::RunError;
 pub use runtimes::{PrepareError, PrepareRequest, Runtimes, Settings};

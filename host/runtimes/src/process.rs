@@ -2,12 +2,15 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
+use lectern_confinement::{Cell, EnterError, Launch, Missing, Subject, Warden, plan};
 use lectern_domain::launch::Account;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -15,12 +18,19 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::fence::Yard;
+
 /// Most bytes kept of one line: a line that long is a dump, not a message.
 const LINE_LIMIT_BYTES: usize = 8 << 10;
 /// Most bytes handed on from one run; what follows is read and dropped, so that the program does not block.
 const OUTPUT_LIMIT_BYTES: usize = 4 << 20;
 /// How long output is still read after the program ended: a child it left behind may hold the pipe open.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// How long walls may take to stand; mostly some tens of milliseconds.
+const ENTER: Duration = Duration::from_secs(60);
+/// Lines repeated when they do not.
+const MOST_WORDS: usize = 20;
 
 /// A program to run. Nothing of the server's environment is inherited.
 pub(crate) struct Order<'a> {
@@ -30,6 +40,8 @@ pub(crate) struct Order<'a> {
     pub(crate) directory: PathBuf,
     pub(crate) account: Option<Account>,
     pub(crate) timeout: Duration,
+    /// Its walls, when it runs code that came from elsewhere.
+    pub(crate) yard: Option<Yard<'a>>,
 }
 
 /// Why a program did not run to its end.
@@ -43,6 +55,20 @@ pub enum RunError {
         /// Why not.
         #[source]
         cause: io::Error,
+    },
+    /// Its walls need what this host does not give.
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    /// Its walls could not be put up, or it could not be started behind them.
+    #[error("start {program:?} behind its walls{}", .words.iter().map(|line| format!("\n{line}")).collect::<String>())]
+    Walls {
+        /// What was to be started.
+        program: PathBuf,
+        /// What was printed meanwhile.
+        words: Vec<String>,
+        /// Why not.
+        #[source]
+        cause: EnterError,
     },
     /// Its output or its end could not be waited for.
     #[error("wait for {program:?}")]
@@ -82,13 +108,33 @@ pub(crate) async fn run(
     let program = order.program.to_owned();
     let limit = order.timeout;
     let failed = |cause| RunError::Wait { program: program.clone(), cause };
-    let mut child = spawn(&order).await.map_err(|cause| RunError::Start { program: program.clone(), cause })?;
+    let not_started = |cause| RunError::Start { program: program.clone(), cause };
+    let (command, cell) = command(&order)?;
+    let mut child = spawn(command).await.map_err(not_started)?;
     let _group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
     let pipes = (child.stdout.take(), child.stderr.take());
     let (Some(stdout), Some(stderr)) = pipes else {
         return Err(failed(io::Error::other("no pipes")));
     };
     let (mut stdout, mut stderr) = (Lines::new(stdout), Lines::new(stderr));
+    // Kept until the program has ended: with it goes its way to the network.
+    let _warden = match cell {
+        None => None,
+        Some(cell) => match Warden::enter(cell, child.id().unwrap_or(0), None, limit.min(ENTER)).await {
+            Ok(warden) => Some(warden),
+            Err(cause) => {
+                let _ = child.start_kill();
+                let mut words = Vec::new();
+                while let Ok(Some(line)) = tokio::time::timeout(DRAIN, stderr.next()).await {
+                    words.push(line);
+                    if words.len() >= MOST_WORDS {
+                        break;
+                    }
+                }
+                return Err(RunError::Walls { program, words, cause });
+            }
+        },
+    };
     let mut kept = 0;
     let mut keep = |stream, line: &str| {
         kept += line.len() + 1;
@@ -195,7 +241,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 ///
 /// The child asks to be killed with its parent, and Linux counts the thread that forked as the parent: a pool's thread may
 /// end long before the server does.
-async fn spawn(order: &Order<'_>) -> io::Result<Child> {
+async fn spawn(mut command: Command) -> io::Result<Child> {
     type Job = Box<dyn FnOnce() + Send>;
     static SPAWNER: OnceLock<Option<mpsc::SyncSender<Job>>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
@@ -206,7 +252,6 @@ async fn spawn(order: &Order<'_>) -> io::Result<Child> {
     });
     let Some(spawner) = spawner else { return Err(io::Error::other("no thread to start programs from")) };
     let (answer, started) = tokio::sync::oneshot::channel();
-    let mut command = command(order);
     let runtime = Handle::current();
     let job = move || {
         let _entered = runtime.enter();
@@ -217,15 +262,42 @@ async fn spawn(order: &Order<'_>) -> io::Result<Child> {
     started.await.map_err(|_| io::Error::other("the thread that starts programs has ended"))?
 }
 
+/// The command, and the walls that it is to be brought behind.
+fn command(order: &Order<'_>) -> Result<(Command, Option<Cell>), RunError> {
+    let Some(yard) = &order.yard else {
+        let mut command = Command::new(order.program);
+        command.args(&order.args).env_clear().envs(order.env.iter().map(|(name, value)| (name, value)));
+        command.current_dir(&order.directory);
+        if let Some(account) = order.account {
+            command.uid(account.uid).gid(account.gid);
+        }
+        return Ok((settled(command), None));
+    };
+    let subject = Subject { account: order.account, directory: &order.directory, home: None, sockets: None };
+    let walls = yard.walls();
+    let plan = plan(subject, &walls, &yard.fence.facts)?;
+    let failed = |cause| RunError::Start { program: order.program.to_owned(), cause };
+    let open_files = getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| failed(errno.into()))?;
+    let words = std::iter::once(order.program.as_os_str()).chain(order.args.iter().map(OsString::as_os_str));
+    let launch = Launch {
+        argv: words.map(|word| word.to_string_lossy().into_owned()).collect(),
+        env: order.env.clone(),
+        directory: order.directory.clone(),
+        open_files,
+        file_bytes: walls.file_bytes,
+    };
+    let mark = order.directory.to_string_lossy();
+    let mut cell = Cell::new(plan, launch, yard.fence.program.as_fd(), &mark, |_| Ok(())).map_err(failed)?;
+    // The cell keeps what the child inherits.
+    let command = std::mem::replace(&mut cell.command, std::process::Command::new(order.program));
+    Ok((settled(command.into()), Some(cell)))
+}
+
+/// What every command has in common.
 #[allow(unsafe_code)]
-fn command(order: &Order<'_>) -> Command {
-    let mut command = Command::new(order.program);
-    command.args(&order.args).env_clear().envs(order.env.iter().map(|(name, value)| (name, value)));
-    command.current_dir(&order.directory).process_group(0).kill_on_drop(true);
+fn settled(mut command: Command) -> Command {
+    command.process_group(0).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    if let Some(account) = order.account {
-        command.uid(account.uid).gid(account.gid);
-    }
     let settle = || {
         // Dies with the server; gains no privilege by a set-uid program; its files are readable whatever the server's mask.
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -252,6 +324,7 @@ mod tests {
             directory: "/".into(),
             account: None,
             timeout: Duration::from_secs(20),
+            yard: None,
         }
     }
 

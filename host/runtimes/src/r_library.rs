@@ -186,8 +186,15 @@ impl Libraries {
             ("TMPDIR", "/tmp"),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let order =
-            Order { program: &r.path, args, env, directory: "/".into(), account: self.account, timeout: LIST_TIMEOUT };
+        let order = Order {
+            program: &r.path,
+            args,
+            env,
+            directory: "/".into(),
+            account: self.account,
+            timeout: LIST_TIMEOUT,
+            yard: None,
+        };
         let printed = process::capture(order, &CancellationToken::new()).await;
         let printed = printed.map_err(|cause| LibraryError::Run { version: r.version.clone(), cause })?;
         if !printed.status.success() {

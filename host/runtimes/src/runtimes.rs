@@ -9,6 +9,7 @@ use lectern_domain::manifest::Manifest;
 use tokio_util::sync::CancellationToken;
 
 use crate::choose::{self, ChooseError};
+use crate::fence::Fence;
 use crate::interpreters::{self, Found, Search, discover_python, discover_r};
 use crate::launch::{self, LaunchContext, LaunchError};
 use crate::launchers::Launchers;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub variables: Vec<(String, String)>,
     /// Who builds packages. Given when Lectern runs as root, and then content runs as accounts of its own as well.
     pub build_account: Option<Account>,
+    /// The walls around builds; without, they have an account of their own and nothing else.
+    pub fence: Option<Fence>,
     /// How long one build may take: [`crate::python::environments::DEFAULT_TIMEOUT`].
     pub build_timeout: Duration,
 }
@@ -114,6 +117,7 @@ impl Runtimes {
             index_url: settings.index_url,
             variables: settings.variables,
             timeout: settings.build_timeout,
+            fence: settings.fence,
         });
         let environments = environments.await.map_err(OpenError::Environments)?;
         let path = settings.data_dir.join("launchers");

@@ -99,6 +99,18 @@ fn doctor_lists_what_this_host_has() {
         let remedied = found["grade"] == "ok" || found["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty());
         assert!(remedied, "what is lacking has a remedy: {found}");
     }
+    let layers = answer["layers"].as_array().unwrap();
+    for layer in ["own-account", "pid-namespace", "seccomp", "landlock", "memory-limit", "network"] {
+        let found = layers.iter().find(|one| one["layer"] == layer).unwrap_or_else(|| panic!("no {layer}: {answer:#}"));
+        let remedied = found["state"] == "have" || found["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty());
+        assert!(remedied, "what is lacking has a remedy: {found}");
+    }
+    // What is required and missing is said, with what to do, and fails.
+    let require = ("LECTERN_SANDBOX__REQUIRE", "cpu-limit");
+    let output = lectern(dir.path(), &["doctor", "--listen", "127.0.0.1:0"], &[require]);
+    let said = text(&output.stdout);
+    assert!(said.contains("required: no content is started") && said.contains("set sandbox.cpu_millis"), "{said}");
+    assert!(!output.status.success());
     assert!(!dir.path().join("lectern-data").exists(), "the doctor leaves nothing");
 }
 

@@ -19,6 +19,8 @@ use super::environments::{RestoreError, RestoreRequest, Settings};
 use super::requirements::{Requirements, Source};
 use super::uv::Uv;
 use crate::Log;
+use crate::fence::{Fence, Yard};
+use crate::interpreters;
 use crate::process::{self, Order, Stream};
 use crate::seal::seal;
 
@@ -117,6 +119,7 @@ impl Build<'_> {
             directory: if self.wanted.local { self.work.join(BUNDLE) } else { self.request.tree.to_owned() },
             account: self.settings.account,
             timeout: self.settings.timeout,
+            yard: self.settings.fence.as_ref().map(|fence| self.yard(fence)),
         };
         let mut words = VecDeque::new();
         let hidden = [text(&self.work.join("env/")), text(&self.work.join(BUNDLE)), text(self.work)];
@@ -141,6 +144,19 @@ impl Build<'_> {
         }
         let words = words.into_iter().collect::<Vec<_>>().join("\n");
         Err(RestoreError::Refused { step, status: status.to_string(), words })
+    }
+
+    /// What a build sees of this host.
+    fn yard<'f>(&self, fence: &'f Fence) -> Yard<'f> {
+        let mut read_only = interpreters::trees(&self.request.interpreter.path);
+        read_only.extend([self.uv.path.clone(), self.request.tree.to_owned()]);
+        // Where the index's certificates or packages are, if they are files.
+        let files = self.settings.variables.iter().map(|(_, value)| PathBuf::from(value));
+        read_only.extend(files.filter(|path| path.is_absolute() && path.exists()));
+        let writable = vec![self.work.to_owned(), self.settings.directory.join(".uv-cache")];
+        let variables = self.settings.variables.iter().map(|(_, value)| value);
+        let urls = variables.chain(&self.settings.index_url).filter(|value| value.contains("://")).cloned().collect();
+        Yard { fence, read_only, writable, urls }
     }
 
     /// uv's whole environment.

@@ -21,6 +21,7 @@ use super::installed::{self, Package};
 use super::requirements::{self, Requirements, RequirementsError, Source};
 use super::uv::{Uv, UvError};
 use crate::Log;
+use crate::fence::Fence;
 use crate::process::RunError;
 
 /// How long a build may take unless the settings say otherwise.
@@ -49,6 +50,8 @@ pub struct Settings {
     pub variables: Vec<(String, String)>,
     /// How long one build may take.
     pub timeout: Duration,
+    /// The walls around builds.
+    pub fence: Option<Fence>,
 }
 
 impl fmt::Debug for Settings {

@@ -115,6 +115,7 @@ async fn version(path: &Path) -> Result<String, UvError> {
         directory: "/".into(),
         account: None,
         timeout: Duration::from_secs(20),
+        yard: None,
     };
     let printed = process::capture(order, &CancellationToken::new()).await.map_err(|error| match error {
         RunError::Start { cause, .. } => broken(cause.to_string()),

@@ -57,6 +57,8 @@ pub fn settings(data_dir: &Path) -> Settings {
         variables: uv::passed_through(std::env::vars()),
         build_account: as_root().then_some(BUILDER),
         build_timeout: Duration::from_secs(300),
+        // A test cannot be started again as the first process inside; tests/tests/confinement.rs attacks from a build.
+        fence: None,
     }
 }
 

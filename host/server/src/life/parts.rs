@@ -6,10 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use lectern_bundles::{Cache, DEFAULT_CACHE_BYTES, Limits, Store, Trees};
-use lectern_confinement::State;
+use lectern_confinement::{Facts, State};
+use lectern_domain::confinement::Layer;
 use lectern_edge::{ContentTimeouts, EdgeConfig, Services, TlsSlot};
 use lectern_gate::{ChildCompiler, Compiler, Directory, Gate, GateEvent};
 use lectern_metadata::{Database, Part, listen};
+use lectern_runtimes::Fence;
 use lectern_supervisor::Program;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -84,8 +86,9 @@ impl Parts {
         let database = &metadata.database;
         let server = Uuid::new_v4();
         let sealer = Arc::new(Sealer::open(&config.data.key_file)?);
+        let facts = look_at_walls(config).await?;
         let files = open_files(config, paths, runtime.clone()).await?;
-        let runtimes = Arc::new(find_runtimes(config, paths).await?);
+        let runtimes = Arc::new(find_runtimes(config, paths, Arc::clone(&facts)).await?);
         let directory: Arc<dyn Directory> =
             Arc::new(ServerDirectory::new(Arc::clone(view), database.clone(), runtime.clone()));
         let behind = Behind::start(&config.gate, Arc::clone(&directory), view, database, &sealer).await?;
@@ -258,7 +261,13 @@ async fn open_files(config: &Config, paths: &Paths, runtime: tokio::runtime::Han
 }
 
 /// Looks for interpreters and uv; says what was found.
-pub(crate) async fn find_runtimes(config: &Config, paths: &Paths) -> anyhow::Result<Runtimes> {
+pub(crate) async fn find_runtimes(config: &Config, paths: &Paths, facts: Arc<Facts>) -> anyhow::Result<Runtimes> {
+    let program = std::fs::File::open("/proc/self/exe").context("open this program's own file")?;
+    let mut walls = config.sandbox.walls.clone();
+    // Limits of a worker; a compiler takes what there is, for a bounded time.
+    (walls.memory_bytes, walls.cpu_millis) = (None, None);
+    let of_workers = [Layer::MemoryLimit, Layer::CpuLimit, Layer::TaskLimit];
+    walls.require.retain(|layer| !of_workers.contains(layer));
     let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let inner = lectern_runtimes::Runtimes::open(lectern_runtimes::Settings {
         data_dir: paths.root().to_owned(),
@@ -269,6 +278,7 @@ pub(crate) async fn find_runtimes(config: &Config, paths: &Paths) -> anyhow::Res
         index_url: config.python.index_url.as_ref().map(ToString::to_string),
         variables: lectern_runtimes::python::uv::passed_through(variables),
         build_account: host::build_account(config),
+        fence: Some(Fence { walls, facts, program: Arc::new(program) }),
         build_timeout: config.python.restore_timeout,
     });
     let runtimes = Runtimes { inner: inner.await.context("look for R and Python")? };
@@ -289,13 +299,12 @@ fn compiler(config: &Config) -> anyhow::Result<Compiler> {
     }))
 }
 
-/// Says which layers of confinement this host lacks, in one line.
-async fn say_walls(config: &Config) {
-    let (walls, account) = (config.sandbox.walls.clone(), host::content_account(config));
-    let looked = tokio::task::spawn_blocking(move || {
-        lectern_confinement::standings(&walls, &lectern_confinement::look(account))
-    });
-    let Ok(standings) = looked.await else { return };
+/// Looks at what this host has for walls, and says in one line what it lacks.
+async fn look_at_walls(config: &Config) -> anyhow::Result<Arc<Facts>> {
+    let account = host::content_account(config);
+    let looked = tokio::task::spawn_blocking(move || lectern_confinement::look(account));
+    let facts = looked.await.context("look at what this host has to confine content")?;
+    let standings = lectern_confinement::standings(&config.sandbox.walls, &facts);
     let lacks = standings.iter().filter_map(|one| match &one.state {
         State::Lack(lack) => Some(format!("{} ({})", one.layer, lack.why)),
         State::Have | State::Off(_) => None,
@@ -306,6 +315,7 @@ async fn say_walls(config: &Config) {
     } else {
         tracing::warn!(lack = lacks.join("; "), "content is confined less: `lectern doctor` says what to do");
     }
+    Ok(Arc::new(facts))
 }
 
 #[allow(clippy::too_many_arguments, reason = "called once; a struct for it would be this list again")]
@@ -336,7 +346,7 @@ async fn start_fleet(
         max_conns_per_process: config.content.scheduler.max_conns_per_process,
         sandbox: config.sandbox.clone(),
     };
-    say_walls(config).await;
+
     let socket = paths.supervisor_socket();
     let program = Program {
         path: std::env::current_exe().context("find this program's own file")?,

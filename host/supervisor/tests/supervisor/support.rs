@@ -56,8 +56,13 @@ pub struct Host {
 impl Host {
     /// A directory without a supervisor.
     pub fn empty() -> Self {
+        Self::empty_in("/tmp")
+    }
+
+    /// The same below another directory than the one that every worker has of its own.
+    pub fn empty_in(base: &str) -> Self {
         // Short, since it is the start of socket paths; passable, since other accounts run below it.
-        let dir = tempfile::Builder::new().prefix("lsv-").tempdir_in("/tmp").unwrap();
+        let dir = tempfile::Builder::new().prefix("lsv-").tempdir_in(base).unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).unwrap();
         let socket = dir.path().join("run/s.sock");
         Self { dir, socket, guardian: None }
@@ -68,10 +73,14 @@ impl Host {
     }
 
     pub async fn start_with(args: &[&str]) -> (Self, Client) {
-        let mut host = Self::empty();
-        host.guardian = Some(host.launch(args));
-        let client = host.connect().await;
-        (host, client)
+        Self::empty().with_supervisor(args).await
+    }
+
+    /// Starts a supervisor in a directory without one.
+    pub async fn with_supervisor(mut self, args: &[&str]) -> (Self, Client) {
+        self.guardian = Some(self.launch(args));
+        let client = self.connect().await;
+        (self, client)
     }
 
     /// Starts one more supervisor for the same socket.
