@@ -127,6 +127,11 @@ need_runtime() {
     need_python
     has_r_package plumber || need_package "R with plumber" r-base-core r-cran-plumber
     command -v bwrap >/dev/null || need_package "bubblewrap" bubblewrap
+    command -v slirp4netns >/dev/null || need_package "slirp4netns" slirp4netns
+    # What udev sets; a machine without it leaves the device to root, and content without a network of its own.
+    if [ -c /dev/net/tun ] && [ "$(stat -c %a /dev/net/tun)" != 666 ]; then
+        as_root chmod 0666 /dev/net/tun || say "      /dev/net/tun stays closed to content: see docs/sandbox.md"
+    fi
     command -v pandoc >/dev/null || need_package "pandoc" pandoc
 }
 

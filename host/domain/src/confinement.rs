@@ -194,6 +194,44 @@ pub struct Walls {
     pub file_bytes: u64,
 }
 
+/// Limits that a publisher has set for one content item.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnLimits {
+    /// Most memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Most processor time, in thousandths of one core.
+    pub cpu_millis: Option<u32>,
+}
+
+impl OwnLimits {
+    /// Reads the clients' settings `memory_limit` (bytes) and `cpu_limit` (cores); `null`, 0 and what makes no sense are
+    /// no limit.
+    pub fn from_settings(settings: &serde_json::Map<String, serde_json::Value>) -> Self {
+        let memory = settings.get("memory_limit").and_then(serde_json::Value::as_u64);
+        let cores = settings.get("cpu_limit").and_then(serde_json::Value::as_f64);
+        // At least a hundredth of a core: the kernel shares out no less. At most a million cores.
+        let millis = cores.filter(|cores| *cores > 0.0).map(|cores| (cores * 1000.0).clamp(10.0, 1e9) as u32);
+        // No interpreter starts with less than 32 MiB.
+        Self { memory_bytes: memory.filter(|bytes| *bytes > 0).map(|bytes| bytes.max(32 << 20)), cpu_millis: millis }
+    }
+}
+
+impl Walls {
+    /// These walls with a publisher's own limits instead of the usual ones, but never above `most`.
+    #[must_use]
+    pub fn with_own(mut self, own: OwnLimits, most: OwnLimits) -> Self {
+        fn within<T: Ord + Copy>(wanted: Option<T>, most: Option<T>) -> Option<T> {
+            match (wanted, most) {
+                (Some(wanted), Some(most)) => Some(wanted.min(most)),
+                (wanted, most) => wanted.or(most),
+            }
+        }
+        self.memory_bytes = within(own.memory_bytes.or(self.memory_bytes), most.memory_bytes);
+        self.cpu_millis = within(own.cpu_millis.or(self.cpu_millis), most.cpu_millis);
+        self
+    }
+}
+
 /// Addresses at which clouds hand out credentials and configuration of the host: unreachable unless allowed by name.
 ///
 /// Link-local, where AWS, Azure, Google Cloud, OpenStack and ECS have theirs; Azure's WireServer; Alibaba's; Oracle's.
@@ -245,6 +283,33 @@ mod tests {
         }
         let said = "secomp".parse::<Layer>().unwrap_err().to_string();
         assert!(said.contains("\"secomp\" is none of own-account, ") && said.contains("seccomp"), "{said}");
+    }
+
+    #[test]
+    fn publishers_limits_stay_within_the_operators() {
+        let own = |text: &str| OwnLimits::from_settings(serde_json::from_str(text).as_ref().unwrap());
+        let cases = [
+            (r#"{}"#, (None, None)),
+            (r#"{"memory_limit": null, "cpu_limit": 0}"#, (None, None)),
+            (r#"{"memory_limit": 1073741824, "cpu_limit": 1.5}"#, (Some(1 << 30), Some(1500))),
+            (r#"{"memory_limit": 1, "cpu_limit": 0.00001}"#, (Some(32 << 20), Some(10))),
+            (r#"{"memory_limit": "much", "cpu_limit": -1}"#, (None, None)),
+        ];
+        for (text, expected) in cases {
+            let own = own(text);
+            assert_eq!((own.memory_bytes, own.cpu_millis), expected, "{text}");
+        }
+        let check = |usual: Option<u64>, own: Option<u64>, most: Option<u64>, expected: Option<u64>| {
+            let of = |memory_bytes| OwnLimits { memory_bytes, cpu_millis: None };
+            let walls = Walls { memory_bytes: usual, ..Walls::default() }.with_own(of(own), of(most));
+            assert_eq!(walls.memory_bytes, expected, "{usual:?} {own:?} {most:?}");
+        };
+        check(None, None, None, None);
+        check(Some(2), None, None, Some(2));
+        check(Some(2), Some(5), None, Some(5));
+        check(Some(2), Some(5), Some(4), Some(4));
+        check(None, None, Some(4), Some(4));
+        check(Some(9), None, Some(4), Some(4));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 
 use crate::access::{AccessRules, Principal, PrincipalVia};
 use crate::app_mode::AppMode;
+use crate::confinement::OwnLimits;
 use crate::content::ProcessSettings;
 use crate::ids::{BundleHash, BundleId, ContentGuid, ContentId, KeyId, UserGuid, UserId};
 use crate::launch::Prepared;
@@ -49,6 +50,8 @@ pub struct ContentEntry {
     pub locked_message: Option<String>,
     /// Scheduler settings.
     pub processes: ProcessSettings,
+    /// Limits of its processes that its publisher has set.
+    pub limits: OwnLimits,
     /// The publisher's environment variables, encrypted: name, ciphertext.
     pub sealed_variables: Vec<(String, Vec<u8>)>,
     /// Vanity path, with a leading and a trailing slash.

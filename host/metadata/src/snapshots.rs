@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use deadpool_postgres::Transaction;
 use lectern_domain::access::{AccessRules, PermissionRole};
+use lectern_domain::confinement::OwnLimits;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry, KeyEntry, SessionEntry, Snapshot, UserEntry};
 use lectern_domain::{BundleHash, BundleId, ContentGuid, ContentId, KeyId, UserGuid, UserId};
+use serde_json::{Map, Value};
+use tokio_postgres::types::Json;
 use tokio_postgres::{IsolationLevel, Row};
 use tracing::error;
 
@@ -89,7 +92,7 @@ fn understood<T>(rows: &[Row], what: &'static str, read: impl Fn(&Row) -> Result
 async fn content(tx: &Transaction<'_>) -> Result<ContentMap, DbError> {
     let sql = "SELECT c.id, c.guid, c.name, c.title, c.app_mode, c.owner_id, c.access_type, c.active_bundle_id, \
                c.locked, c.locked_message, c.connection_timeout, c.read_timeout, c.init_timeout, c.idle_timeout, \
-               c.max_processes, c.min_processes, c.max_conns_per_process, c.load_factor, v.path AS vanity \
+               c.max_processes, c.min_processes, c.max_conns_per_process, c.load_factor, c.kept_settings, v.path AS vanity \
                FROM content c LEFT JOIN vanities v ON v.content_id = c.id";
     let mut entries: HashMap<ContentId, ContentEntry> =
         understood(&row::query(tx, sql, &[]).await?, "content", content_entry).into_iter().collect();
@@ -147,6 +150,7 @@ fn content_entry(row: &Row) -> Result<(ContentId, ContentEntry), DbError> {
         bundles: BTreeMap::new(),
         locked_message: locked.then_some(locked_message),
         processes: process_settings(row)?,
+        limits: OwnLimits::from_settings(&row::get::<Json<Map<String, Value>>>(row, "kept_settings")?.0),
         sealed_variables: Vec::new(),
         vanity: row::get(row, "vanity")?,
     };

@@ -95,6 +95,7 @@ pub(crate) fn target(case: &Case) -> TargetView {
         bundles: target.bundles.iter().map(|number| (BundleId(*number), bundle(*number))).collect::<BTreeMap<_, _>>(),
         locked_message: None,
         processes: ProcessSettings::default(),
+        limits: Default::default(),
         sealed_variables: Vec::new(),
         vanity: None,
     };

@@ -103,6 +103,7 @@ fn content(guid: u128, mode: AppMode, access_type: AccessType, program: Program)
         locked_message: None,
         processes: ProcessSettings::default(),
         sealed_variables: Vec::new(),
+        limits: Default::default(),
         vanity: None,
     }
 }

@@ -22,7 +22,7 @@ pub(crate) use reader::Effective;
 pub(crate) use tls::{Finding, Seen, Tls, TlsFiles};
 
 use lectern_domain::ContentGuid;
-use lectern_domain::confinement::{Profile, Walls};
+use lectern_domain::confinement::{OwnLimits, Profile, Walls};
 
 use crate::plugins::Allowed;
 
@@ -139,6 +139,8 @@ pub(crate) struct Content {
 pub(crate) struct Sandbox {
     /// The walls around every worker; see docs/sandbox.md.
     pub(crate) walls: Walls,
+    /// The most that publishers may set for their content.
+    pub(crate) most: OwnLimits,
     /// Content items with a profile of their own.
     pub(crate) profiles: BTreeMap<ContentGuid, Profile>,
     /// First of 65,536 user ids that content items run as when Lectern runs as root.

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 use lectern_domain::ContentGuid;
 use lectern_domain::admission::QUEUE_LIMIT;
-use lectern_domain::confinement::{Layer, Profile, Walls};
+use lectern_domain::confinement::{Layer, OwnLimits, Profile, Walls};
 
 use super::layers::Layers;
 use super::reader::{Mistake, Reader};
@@ -180,6 +180,12 @@ fn sandbox(read: &mut Reader) -> Sandbox {
         first_uid: u32::try_from(first).unwrap_or(200_000),
         build_uid: u32::try_from(build).unwrap_or(199_999),
         walls: walls(read),
+        most: OwnLimits {
+            memory_bytes: Some(read.size("sandbox.max_memory_bytes", 0, 0)).filter(|bytes| *bytes > 0),
+            cpu_millis: u32::try_from(read.number("sandbox.max_cpu_millis", 0, 0, 1_000_000))
+                .ok()
+                .filter(|most| *most > 0),
+        },
         profiles: profiles.into_iter().map(|ItemProfile(content, profile)| (content, profile)).collect(),
     }
 }

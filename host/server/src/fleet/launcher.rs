@@ -78,7 +78,7 @@ impl Launcher {
         let socket = private.join("s/s");
         let log = self.paths.job_log(job);
         let own = content.processes.max_conns_per_process.and_then(|most| u32::try_from(most).ok());
-        let mut walls = self.sandbox.walls.clone();
+        let mut walls = self.sandbox.walls.clone().with_own(content.limits, self.sandbox.most);
         if let Some(profile) = self.sandbox.profiles.get(&content.guid) {
             walls.profile = *profile;
         }
