@@ -27,6 +27,19 @@ pub(crate) fn has_seccomp() -> bool {
     unsafe { libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAIL, 0, &raw const action) == 0 }
 }
 
+/// A handle of a child that has not been reaped; unlike its number it never names another process.
+#[allow(unsafe_code)]
+pub(crate) fn process_handle(pid: u32) -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the call takes two numbers and answers a descriptor, closed on exec, or fails.
+    let handle = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    match RawFd::try_from(handle) {
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(handle) if handle >= 0 => Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(handle) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Lets the child of `command` keep these descriptors through exec. Must be called after whatever closes others.
 #[allow(unsafe_code)]
 pub(crate) fn keep_open(command: &mut Command, descriptors: Vec<RawFd>) {

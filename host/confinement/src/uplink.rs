@@ -4,7 +4,7 @@
 //! It needs no privilege on the host, changes no firewall, and gives no way to the host's loopback addresses.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use lectern_domain::launch::Account;
 use nix::fcntl::OFlag;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use tokio::net::unix::pipe::Receiver;
 
 use crate::plan::UPLINK_NETWORK;
@@ -25,7 +26,9 @@ const READY: Duration = Duration::from_secs(10);
 pub(crate) struct Uplink {
     /// Closed by the drop; the other end is what the process waits for.
     _alive: OwnedFd,
-    child: Option<Child>,
+    child: Child,
+    /// Names the process even when somebody else has reaped it.
+    handle: Option<OwnedFd>,
 }
 
 impl Uplink {
@@ -51,7 +54,8 @@ impl Uplink {
         }
         sys::keep_open(&mut command, vec![tell.as_raw_fd(), watched.as_raw_fd()]);
         let child = command.spawn()?;
-        let uplink = Self { _alive: alive, child: Some(child) };
+        let handle = sys::process_handle(child.id()).ok();
+        let uplink = Self { _alive: alive, child, handle };
         drop((tell, watched));
         let ready = Receiver::from_owned_fd(ready)?;
         let wait = async {
@@ -70,17 +74,18 @@ impl Uplink {
     }
 
     /// Its process.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 }
 
 impl Drop for Uplink {
     fn drop(&mut self) {
-        // Reaped in the background, unless whoever started it reaps all its children anyway.
-        if let (Some(mut child), Ok(runtime)) = (self.child.take(), tokio::runtime::Handle::try_current()) {
+        // Reaped in the background. Whoever reaps all its children may be faster, and the number be another's by then:
+        // so by a handle.
+        if let (Some(handle), Ok(runtime)) = (self.handle.take(), tokio::runtime::Handle::try_current()) {
             runtime.spawn_blocking(move || {
-                let _ = child.wait();
+                let _ = waitid(Id::PIDFd(handle.as_fd()), WaitPidFlag::WEXITED);
             });
         }
     }

@@ -93,7 +93,7 @@ impl Warden {
             }
             _ => None,
         };
-        if let Some(pid) = uplink.as_ref().and_then(Uplink::pid) {
+        if let Some(pid) = uplink.as_ref().map(Uplink::pid) {
             add(pid).map_err(EnterError::walls("put the uplink into the control group"))?;
         }
         let talk = EnterError::walls("talk to the first process inside");

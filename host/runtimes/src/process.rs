@@ -14,7 +14,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,8 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 /// How long walls may take to stand; mostly some tens of milliseconds.
 const ENTER: Duration = Duration::from_secs(60);
+/// How often they are put up before giving in: see the supervisor's number of the same name.
+const ATTEMPTS: u32 = 3;
 /// Lines repeated when they do not.
 const MOST_WORDS: usize = 20;
 
@@ -108,32 +110,12 @@ pub(crate) async fn run(
     let program = order.program.to_owned();
     let limit = order.timeout;
     let failed = |cause| RunError::Wait { program: program.clone(), cause };
-    let not_started = |cause| RunError::Start { program: program.clone(), cause };
-    let (command, cell) = command(&order)?;
-    let mut child = spawn(command).await.map_err(not_started)?;
-    let _group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
-    let pipes = (child.stdout.take(), child.stderr.take());
-    let (Some(stdout), Some(stderr)) = pipes else {
-        return Err(failed(io::Error::other("no pipes")));
-    };
-    let (mut stdout, mut stderr) = (Lines::new(stdout), Lines::new(stderr));
-    // Kept until the program has ended: with it goes its way to the network.
-    let _warden = match cell {
-        None => None,
-        Some(cell) => match Warden::enter(cell, child.id().unwrap_or(0), None, limit.min(ENTER)).await {
-            Ok(warden) => Some(warden),
-            Err(cause) => {
-                let _ = child.start_kill();
-                let mut words = Vec::new();
-                while let Ok(Some(line)) = tokio::time::timeout(DRAIN, stderr.next()).await {
-                    words.push(line);
-                    if words.len() >= MOST_WORDS {
-                        break;
-                    }
-                }
-                return Err(RunError::Walls { program, words, cause });
-            }
-        },
+    let mut attempt = 1;
+    let Running { mut child, mut stdout, mut stderr, _group, _warden } = loop {
+        match start(&order).await {
+            Err(RunError::Walls { cause: EnterError::Walls { .. }, .. }) if attempt < ATTEMPTS => attempt += 1,
+            done => break done?,
+        }
     };
     let mut kept = 0;
     let mut keep = |stream, line: &str| {
@@ -165,6 +147,47 @@ pub(crate) async fn run(
     // An error here is the time-out: what was left behind is ended with the group.
     let _ = tokio::time::timeout(DRAIN, rest).await;
     Ok(status)
+}
+
+/// A program that runs.
+struct Running {
+    child: Child,
+    stdout: Lines<ChildStdout>,
+    stderr: Lines<ChildStderr>,
+    _group: Group,
+    /// Kept until the program has ended: with it goes its way to the network.
+    _warden: Option<Warden>,
+}
+
+/// Starts a program, behind its walls if it has any.
+async fn start(order: &Order<'_>) -> Result<Running, RunError> {
+    let program = || order.program.to_owned();
+    let (command, cell) = command(order)?;
+    let mut child = spawn(command).await.map_err(|cause| RunError::Start { program: program(), cause })?;
+    let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
+    let pipes = (child.stdout.take(), child.stderr.take());
+    let (Some(stdout), Some(stderr)) = pipes else {
+        return Err(RunError::Wait { program: program(), cause: io::Error::other("no pipes") });
+    };
+    let (stdout, mut stderr) = (Lines::new(stdout), Lines::new(stderr));
+    let warden = match cell {
+        None => None,
+        Some(cell) => match Warden::enter(cell, child.id().unwrap_or(0), None, order.timeout.min(ENTER)).await {
+            Ok(warden) => Some(warden),
+            Err(cause) => {
+                let _ = child.start_kill();
+                let mut words = Vec::new();
+                while let Ok(Some(line)) = tokio::time::timeout(DRAIN, stderr.next()).await {
+                    words.push(line);
+                    if words.len() >= MOST_WORDS {
+                        break;
+                    }
+                }
+                return Err(RunError::Walls { program: program(), words, cause });
+            }
+        },
+    };
+    Ok(Running { child, stdout, stderr, _group: group, _warden: warden })
 }
 
 /// What a program printed.
