@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use cgroups_rs::cpu::CpuController;
@@ -83,21 +84,32 @@ fn own(controller: &str) -> Option<String> {
     })
 }
 
-/// Whether groups of `controller` can be made here, or why not.
+/// Whether groups with a limit of `controller` can be made here and hold a process, or why not: tried with one that does
+/// nothing, because what is mounted says little in a container.
 pub(crate) fn usable(controller: &str) -> io::Result<()> {
-    let parent =
-        parent(controller).ok_or_else(|| io::Error::other(format!("no controller {controller} is mounted")))?;
-    if hierarchies::is_cgroup2_unified_mode() {
-        let file = parent.join("cgroup.controllers");
-        let there = std::fs::read_to_string(&file)?;
-        if !there.split_whitespace().any(|one| one == controller) {
-            return Err(io::Error::other(format!("{} has no {controller}", file.display())));
-        }
-    }
-    let probe = parent.join(format!("lectern-probe-{}", std::process::id()));
-    std::fs::create_dir(&probe)
-        .map_err(|error| io::Error::new(error.kind(), format!("make {}: {error}", probe.display())))?;
-    std::fs::remove_dir(&probe)
+    let limits = Limits {
+        memory_bytes: (controller == "memory").then_some(64 << 20),
+        cpu_millis: (controller == "cpu").then_some(1000),
+        tasks: (controller == "pids").then_some(16),
+    };
+    let place = Place::of(&format!("probe {}", std::process::id()));
+    let Some(group) = Group::make(&place, controller, limits)? else {
+        return Err(io::Error::other(format!("no controller {controller} is made use of")));
+    };
+    let held = hold(&group);
+    // The process has been reaped: it is gone from the group.
+    let removed = group.remove_once();
+    place.sweep();
+    held.and(removed)
+}
+
+/// Puts a process into the group that waits for the end of its input.
+fn hold(group: &Group) -> io::Result<()> {
+    let mut child = Command::new("/bin/sh").args(["-c", "read line"]).stdin(Stdio::piped()).spawn()?;
+    let held = group.add(child.id());
+    drop(child.stdin.take());
+    child.wait()?;
+    held
 }
 
 /// One worker's group. Dropping it leaves it; see [`Group::remove`].
@@ -243,10 +255,10 @@ mod tests {
         let limits = Limits { memory_bytes: Some(32 << 20), cpu_millis: Some(500), tasks: Some(20) };
         let group = Group::make(&place, "one", limits).unwrap().unwrap();
         let hog = "x = bytearray(1 << 28)\nprint('got it')";
-        let mut child = std::process::Command::new("/bin/sh")
+        let mut child = Command::new("/bin/sh")
             .args(["-c", &format!("read go; exec /usr/bin/python3 -c \"{hog}\"")])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         group.add(child.id()).unwrap();

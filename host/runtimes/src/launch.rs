@@ -1,7 +1,7 @@
 //! The command, environment and places of one worker.
 //!
 //! A worker sees, and nothing else: who it is (`CONNECT_CONTENT_GUID`, `CONNECT_CONTENT_JOB_KEY`), what runs it
-//! (`POSIT_PRODUCT` and `RSTUDIO_PRODUCT` = `CONNECT`, `CONNECT_SERVER`), its private place (`HOME`, `TMPDIR`), `LOGNAME`
+//! (`POSIT_PRODUCT` and `RSTUDIO_PRODUCT` = `CONNECT`, `CONNECT_SERVER`), its private home (`HOME`, `TMPDIR`), `LOGNAME`
 //! and `USER`, `LANG=C.UTF-8`, `PATH` that begins with its environment, `R_CONFIG_ACTIVE=rsconnect`, and for Python
 //! `VIRTUAL_ENV`, `PYTHONUNBUFFERED` and `PYTHONDONTWRITEBYTECODE` (the bundle is read-only). Then come the publisher's
 //! variables, which may replace all but the reserved ones ([`lectern_domain::launch::is_reserved_variable`]).

@@ -45,7 +45,7 @@ async fn a_plumber_api_answers_behind_its_mount() {
         ("greeting", "hello"),
         ("config", "rsconnect"),
         ("wd", bundle.tree.path().to_str().unwrap()),
-        ("home", worker.spec.private.to_str().unwrap()),
+        ("home", worker.spec.private.join("home").to_str().unwrap()),
     ] {
         assert_eq!(at[name][0], value, "{name}");
     }

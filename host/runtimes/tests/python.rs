@@ -105,7 +105,7 @@ async fn a_fastapi_application_answers_behind_its_mount() {
     let env = &process["env"];
     assert_eq!(process["cwd"], bundle.tree.path().to_str().unwrap());
     assert_eq!((&env["GREETING"], &env["CONNECT_SERVER"]), (&"hello".into(), &"https://other/".into()));
-    assert_eq!(env["HOME"], worker.spec.private.to_str().unwrap(), "a publisher cannot move it");
+    assert_eq!(env["HOME"], worker.spec.private.join("home").to_str().unwrap(), "a publisher cannot move it");
     assert_eq!(
         (&env["POSIT_PRODUCT"], &env["CONNECT_CONTENT_JOB_KEY"]),
         (&"CONNECT".into(), &worker.spec.job.as_str().into())

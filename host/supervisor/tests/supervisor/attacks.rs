@@ -339,6 +339,62 @@ async fn what_is_required_and_missing_starts_nothing() {
     assert!(message.contains("cpu-limit (no limit is set; to mend it: set sandbox.cpu_millis)"), "{message}");
 }
 
+/// Says what comes of connecting to places, and of a program without a file.
+const REACHES: &str = r#"
+import errno
+def attempt(f):
+    try: f(); return "done"
+    except OSError as e: return errno.errorcode.get(e.errno, str(e))
+def tcp(host, port):
+    with socket.socket() as s:
+        s.settimeout(0.5); s.connect((host, port))
+s = listen()
+print("loopback", attempt(lambda: tcp("127.0.0.1", int(os.environ["PORT"]))))
+print("outside", attempt(lambda: tcp("203.0.113.9", 9)))
+print("inside", attempt(lambda: tcp("203.0.113.200", 9)))
+print("memfd", attempt(lambda: os.memfd_create("x")), flush=True)
+serve(s)
+"#;
+
+#[tokio::test]
+async fn networks_and_profiles_are_as_they_are_set() {
+    use lectern_domain::confinement::{Network, Profile};
+    let (host, client) = Host::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let net = |text: &str| text.parse::<ipnet::IpNet>().unwrap();
+    let deny = |deny: &str, allow: &[&str]| Walls {
+        egress_deny: vec![net(deny)],
+        egress_allow: allow.iter().map(|text| net(text)).collect(),
+        ..Walls::default()
+    };
+    // (walls, loopback, outside, inside, memfd); an empty text is anything but a refusal by a route.
+    let cases = [
+        (Walls { network: Network::Host, ..Walls::default() }, "done", "", "", "done"),
+        (Walls { network: Network::None, ..Walls::default() }, "ECONNREFUSED", "ENETUNREACH", "ENETUNREACH", "done"),
+        (deny("0.0.0.0/0", &[]), "ECONNREFUSED", "EACCES", "EACCES", "done"),
+        (deny("203.0.113.0/24", &["203.0.113.128/25"]), "ECONNREFUSED", "EACCES", "", "done"),
+        (Walls { profile: Profile::Strict, ..Walls::default() }, "ECONNREFUSED", "", "", "EPERM"),
+    ];
+    for (walls, loopback, outside, inside, memfd) in cases {
+        let mut spec = host.python(REACHES);
+        spec.walls = walls;
+        spec.env.push(("PORT".to_owned(), listener.local_addr().unwrap().port().to_string()));
+        ready(&client, &spec).await;
+        wait_until("all attempts", || log_text(&spec).len() == 4).await;
+        let lines = log_text(&spec);
+        println!("{:?} {:?} {:?}: {lines:?}", spec.walls.network, spec.walls.egress_deny, spec.walls.profile);
+        for (line, (name, expected)) in
+            lines.iter().zip([("loopback", loopback), ("outside", outside), ("inside", inside), ("memfd", memfd)])
+        {
+            let outcome = line.strip_prefix(name).unwrap().trim();
+            let fits = if expected.is_empty() { outcome != "EACCES" } else { outcome == expected };
+            assert!(fits, "{:?}: {line} is not {expected}", spec.walls);
+        }
+        client.stop(&spec.job, None).await.unwrap();
+        exited(&client, &spec).await;
+    }
+}
+
 /// Prints what the walls cost from start to ready; asserts nothing about it.
 #[tokio::test]
 async fn what_walls_cost_at_the_start() {
