@@ -26,6 +26,8 @@ pub struct Facts {
     pub root: bool,
     /// bubblewrap, tried with all namespaces.
     pub bubblewrap: Result<PathBuf, Lacking>,
+    /// Whether it bounds what its memory file systems hold.
+    pub sizes: Result<(), Lacking>,
     /// Whether the kernel filters system calls.
     pub seccomp: Result<(), Lacking>,
     /// Which version of Landlock the kernel has.

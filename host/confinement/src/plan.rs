@@ -139,16 +139,20 @@ fn refused(walls: &Walls) -> Vec<Route> {
 
 /// Collects arguments.
 #[derive(Default)]
-struct Arguments(Vec<Argument>);
+struct Arguments {
+    list: Vec<Argument>,
+    /// Whether memory file systems are bounded.
+    sizes: bool,
+}
 
 impl Arguments {
     fn add<const N: usize>(&mut self, words: [&str; N]) {
-        self.0.extend(words.map(|word| Argument::Text(word.to_owned())));
+        self.list.extend(words.map(|word| Argument::Text(word.to_owned())));
     }
 
     fn data(&mut self, path: &str, text: String) {
         self.add(["--ro-bind-data"]);
-        self.0.push(Argument::Data(text));
+        self.list.push(Argument::Data(text));
         self.add([path]);
     }
 
@@ -159,13 +163,16 @@ impl Arguments {
 
     /// A directory in memory that holds at most so many bytes.
     fn memory(&mut self, bytes: u64, mode: &str, path: &str) {
-        self.add(["--size", &bytes.to_string(), "--perms", mode, "--tmpfs", path]);
+        if self.sizes {
+            self.add(["--size", &bytes.to_string()]);
+        }
+        self.add(["--perms", mode, "--tmpfs", path]);
     }
 }
 
 /// bubblewrap's arguments, in the order in which it acts on them: what is mounted later lies above.
 fn arguments(subject: Subject<'_>, walls: &Walls, facts: &Facts, network: Network) -> Vec<Argument> {
-    let mut list = Arguments::default();
+    let mut list = Arguments { sizes: facts.sizes.is_ok(), ..Arguments::default() };
     list.add(["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
     list.add(["--hostname", "lectern", "--die-with-parent", "--as-pid-1", "--cap-drop", "ALL"]);
     match network {
@@ -215,7 +222,7 @@ fn arguments(subject: Subject<'_>, walls: &Walls, facts: &Facts, network: Networ
     subject.sockets.iter().for_each(|path| list.bind("--bind", path));
     walls.writable.iter().for_each(|path| list.bind("--bind", path));
     list.add(["--remount-ro", "/dev", "--remount-ro", "/"]);
-    list.0
+    list.list
 }
 
 fn rules(subject: Subject<'_>, walls: &Walls, facts: &Facts, mounts: bool) -> Vec<Rule> {
@@ -340,6 +347,12 @@ mod tests {
                 .iter()
                 .all(|route| route.to.to_string() != "169.254.0.0/16" || route.via.is_some())
         );
+    }
+
+    #[test]
+    fn an_older_bubblewrap_bounds_nothing_and_does_the_rest() {
+        let older = |_: &mut Walls, facts: &mut Facts| facts.sizes = Err(Lacking::new("0.6", "install 0.7"));
+        check(older, &["--perms 1777 --tmpfs /tmp", "--unshare-pid"], &["--size"]);
     }
 
     #[test]

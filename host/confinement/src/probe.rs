@@ -12,8 +12,11 @@ use crate::facts::{Facts, Lacking};
 use crate::places;
 use crate::sys;
 
-/// The oldest bubblewrap with all that is made use of: `--size` came with it.
-const OLDEST: (u32, u32) = (0, 7);
+/// The oldest bubblewrap that is made use of: `--add-seccomp-fd` came with it.
+const OLDEST: (u32, u32) = (0, 6);
+
+/// The oldest with `--size`.
+const OLDEST_WITH_SIZES: (u32, u32) = (0, 7);
 
 /// Looks at this host; takes some tens of milliseconds and blocks. With `account`, namespaces are tried as it.
 pub fn look(account: Option<Account>) -> Facts {
@@ -29,9 +32,18 @@ pub fn look(account: Option<Account>) -> Facts {
             Lacking::new(format!("no control group for {controller} can be made: {error}"), remedy)
         })
     };
+    let found = bubblewrap(account);
     Facts {
         root,
-        bubblewrap: bubblewrap(account),
+        sizes: match &found {
+            Ok((_, version)) if *version >= OLDEST_WITH_SIZES => Ok(()),
+            Ok((path, version)) => Err(Lacking::new(
+                format!("{} {}.{} does not bound private directories", path.display(), version.0, version.1),
+                "install bubblewrap 0.7 or later; until then sandbox.memory_bytes bounds them, for they are memory",
+            )),
+            Err(lack) => Err(lack.clone()),
+        },
+        bubblewrap: found.map(|(path, _)| path),
         seccomp: if sys::has_seccomp() {
             Ok(())
         } else {
@@ -85,16 +97,16 @@ fn as_account(command: &mut Command, account: Option<Account>) -> &mut Command {
     command.env_clear().current_dir("/").stdin(Stdio::null())
 }
 
-fn bubblewrap(account: Option<Account>) -> Result<PathBuf, Lacking> {
+fn bubblewrap(account: Option<Account>) -> Result<(PathBuf, (u32, u32)), Lacking> {
     let install = "apt-get install bubblewrap (dnf install bubblewrap), and see that every account may execute it";
     let path = find("bwrap").ok_or_else(|| Lacking::new("bubblewrap (bwrap) is not installed", install))?;
     let said = run(as_account(Command::new(&path).arg("--version"), account))
         .map_err(|error| Lacking::new(format!("{} does not run: {error}", path.display()), install))?;
-    if version(&said).is_none_or(|version| version < OLDEST) {
+    let Some(version) = version(&said).filter(|version| *version >= OLDEST) else {
         let why =
             format!("{} says {:?}, and {}.{} or later is needed", path.display(), said.trim(), OLDEST.0, OLDEST.1);
         return Err(Lacking::new(why, "install a newer bubblewrap"));
-    }
+    };
     let words = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net"];
     let mounts =
         ["--ro-bind", "/", "/", "--proc", "/proc", "--tmpfs", "/tmp", "--die-with-parent", "--", "/bin/sh", "-c", ":"];
@@ -106,7 +118,7 @@ fn bubblewrap(account: Option<Account>) -> Result<PathBuf, Lacking> {
              profile for bwrap); in a container allow them in its seccomp profile, with /proc unmasked",
         )
     })?;
-    Ok(path)
+    Ok((path, version))
 }
 
 fn version(said: &str) -> Option<(u32, u32)> {

@@ -54,8 +54,8 @@ fn state(layer: Layer, walls: &Walls, facts: &Facts) -> State {
         | Layer::PrivateTmp
         | Layer::PrivateHome
         | Layer::PrivateDev
-        | Layer::PrivateProc
-        | Layer::DiskQuota => bubblewrap(),
+        | Layer::PrivateProc => bubblewrap(),
+        Layer::DiskQuota => of(facts.sizes.as_ref().map(drop)),
         Layer::ReadOnlySystem | Layer::Hidden => files(),
         Layer::Seccomp => of(facts.seccomp.as_ref().map(drop)),
         Layer::Landlock => of(facts.landlock.as_ref().map(drop)),
@@ -87,6 +87,7 @@ pub(crate) mod tests {
         Facts {
             root: true,
             bubblewrap: Ok("/usr/bin/bwrap".into()),
+            sizes: Ok(()),
             seccomp: Ok(()),
             landlock: Ok(6),
             memory: Ok(()),
@@ -145,9 +146,10 @@ pub(crate) mod tests {
         check(|_, walls| walls.network = Network::Host, &[], &[Net]);
         check(|_, walls| (walls.memory_bytes, walls.cpu_millis) = (None, None), &[], &[MemoryLimit, CpuLimit]);
         let without = [&namespaces[..], &[DiskQuota, Net]].concat();
-        check(|facts, _| facts.bubblewrap = Err(lacking()), &without, &[]);
+        check(|facts, _| (facts.bubblewrap, facts.sizes) = (Err(lacking()), Err(lacking())), &without, &[]);
+        check(|facts, _| facts.sizes = Err(lacking()), &[DiskQuota], &[]);
         let both = |facts: &mut Facts, _: &mut Walls| {
-            facts.bubblewrap = Err(lacking());
+            (facts.bubblewrap, facts.sizes) = (Err(lacking()), Err(lacking()));
             facts.landlock = Err(lacking());
         };
         check(both, &[&namespaces[..], &[ReadOnlySystem, Hidden, Landlock, DiskQuota, Net]].concat(), &[]);

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
+use lectern_confinement::cgroup::Place;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{self, Pid};
 
@@ -48,6 +49,7 @@ pub(crate) fn watch(supervisor: Pid, signals: &SigSet, socket: &Path) -> Result<
         }
     };
     let killed = end_all();
+    Place::of(&socket.to_string_lossy()).sweep();
     if !status.success() {
         tracing::error!(%status, signal = status.signal(), killed, "the supervisor died; its workers were ended");
         // It had no time to. We hold the lock, so it is nobody else's.
