@@ -26,6 +26,8 @@ pub struct Cell {
     pub(crate) info: Option<OwnedFd>,
     pub(crate) order: Order,
     pub(crate) plan: Plan,
+    /// What is said before the program starts; it is not the program's.
+    pub(crate) words: File,
     /// What the child inherits; ours are closed once it runs.
     pub(crate) given: Vec<OwnedFd>,
 }
@@ -44,11 +46,14 @@ impl Cell {
         let (control, inside) = UnixStream::pair()?;
         let mut given = vec![OwnedFd::from(inside), own.try_clone_to_owned()?];
         let program = format!("/proc/self/fd/{}", given[1].as_raw_fd());
-        let inside = given[0].as_raw_fd().to_string();
+        // The program's standard error waits here, while what puts up the walls has one of its own.
+        given.push(File::open("/dev/null")?.into());
+        let (inside, kept) = (given[0].as_raw_fd().to_string(), given[2].as_raw_fd());
+        let words = File::from(memory(&[])?);
         let (mut command, mut info, mut in_place) = (Command::new(&program), None, None);
         match &plan.bubblewrap {
             None => {
-                command.args([WORD, &inside]);
+                command.args([WORD, &inside, &kept.to_string()]);
                 in_place = plan.seccomp;
             }
             Some((path, arguments)) => {
@@ -76,26 +81,32 @@ impl Cell {
                 // By descriptor, and not on its command line: the list is long, and tells of the host.
                 let words = memory(words.join("\0").as_bytes())?;
                 command = Command::new(path);
-                command.args(["--args", &number(&mut given, words), "--", &program, WORD, &inside]);
+                command.args(["--args", &number(&mut given, words), "--", &program, WORD, &inside, &kept.to_string()]);
             }
         }
         command.env_clear().env("LECTERN_PRIVATE", mark).current_dir("/").stdin(Stdio::null());
         if let Some(account) = plan.account
             && nix::unistd::geteuid().is_root()
+            && !plan.by_root
         {
             // Setting the uid also drops the supplementary groups.
             command.uid(account.uid).gid(account.gid);
         }
         prepare(&mut command)?;
+        // Directories that bubblewrap makes on the way to what it shows are to be passed by the account.
+        sys::open_umask(&mut command);
         sys::keep_open(&mut command, given.iter().map(AsRawFd::as_raw_fd).collect());
+        sys::set_stderr_aside(&mut command, kept, words.as_raw_fd());
         let order = Order {
             routes: plan.routes.clone(),
+            hand_over: plan.hand_over.clone(),
+            account: plan.account.filter(|_| plan.by_root),
             landlock: plan.landlock.clone(),
             seccomp: in_place,
             tasks: plan.tasks,
             launch,
         };
-        Ok(Self { command, control, info, order, plan, given })
+        Ok(Self { command, control, info, order, plan, words, given })
     }
 }
 

@@ -24,8 +24,10 @@ impl Lacking {
 pub struct Facts {
     /// Whether processes can be given accounts of their own.
     pub root: bool,
-    /// bubblewrap, tried with all namespaces.
+    /// bubblewrap, tried with all namespaces that it is used with.
     pub bubblewrap: Result<PathBuf, Lacking>,
+    /// Whether an account of content may make user namespaces. Where not, root sets up the others.
+    pub user_namespaces: Result<(), Lacking>,
     /// Whether it bounds what its memory file systems hold.
     pub sizes: Result<(), Lacking>,
     /// Whether the kernel filters system calls.

@@ -5,17 +5,21 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode, Stdio};
 
+use lectern_domain::launch::Account;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::Pid;
+use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
 
 use crate::order::{Ended, MAX_LINE_BYTES, Order, Report, TERM};
 use crate::seccomp;
@@ -37,6 +41,11 @@ pub fn run_if_asked() -> Option<ExitCode> {
         eprintln!("lectern: {WORD} is started by lectern itself");
         return Some(ExitCode::from(2));
     };
+    // The program's standard error, which was out of the way of whatever put up the walls.
+    let kept = arguments.next().and_then(|text| text.to_str()?.parse().ok()).and_then(|number| sys::take(number).ok());
+    if let Some(kept) = kept {
+        let _ = nix::unistd::dup2_stderr(kept);
+    }
     sys::close_others_on_exec();
     Some(match run(control) {
         Ok(code) => code,
@@ -47,6 +56,9 @@ pub fn run_if_asked() -> Option<ExitCode> {
         }
     })
 }
+
+/// When the host runs out of memory, content goes before the server (proc_pid_oom_score_adj(5)).
+const OOM_SCORE: &str = "300";
 
 /// What failed, while the walls were finished.
 struct Failed {
@@ -97,9 +109,17 @@ fn say(mut control: &UnixStream, report: &Report) -> io::Result<()> {
 /// Puts on what bubblewrap has not, from what needs rights to what takes them away.
 fn finish_walls(order: &Order) -> Result<(), Failed> {
     routes::set(&order.routes).map_err(Failed::at("refuse networks"))?;
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    if let Some(account) = order.account {
+        for path in &order.hand_over {
+            chown(path, Some(account.uid), Some(account.gid)).map_err(Failed::at(format!("hand over {path:?}")))?;
+        }
+        take_account(account).map_err(Failed::at(format!("become uid {}", account.uid)))?;
+    }
     sys::drop_capabilities().map_err(Failed::at("give up capabilities"))?;
     let launch = &order.launch;
     let limit = |resource, soft, hard| setrlimit(resource, soft, hard).map_err(Failed::at(format!("set {resource:?}")));
+    umask(Mode::from_bits_truncate(launch.umask));
     limit(Resource::RLIMIT_CORE, 0, 0)?;
     limit(Resource::RLIMIT_NOFILE, launch.open_files.0, launch.open_files.1)?;
     limit(Resource::RLIMIT_FSIZE, launch.file_bytes, launch.file_bytes)?;
@@ -117,10 +137,18 @@ fn finish_walls(order: &Order) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Takes an account for good: real, effective and saved, without supplementary groups.
+fn take_account(account: Account) -> nix::Result<()> {
+    let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+    setgroups(&[])?;
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)?;
+    // A change of uid clears it, and bubblewrap had set it.
+    prctl::set_pdeathsig(Signal::SIGKILL)
+}
+
 fn start(order: &Order, alone: bool) -> Result<Pid, Failed> {
     let launch = &order.launch;
-    // When the host runs out of memory, content goes before the server. Refused where it is set already.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "300");
     let mut command = Command::new(&launch.argv[0]);
     command.args(&launch.argv[1..]).env_clear().envs(launch.env.iter().map(|(name, value)| (name, value)));
     command.current_dir(&launch.directory).stdin(Stdio::null());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use lectern_domain::confinement::Profile;
+use lectern_domain::launch::Account;
 
 use crate::landlock_rules::Rule;
 use crate::routes::Route;
@@ -22,6 +23,8 @@ pub struct Launch {
     pub open_files: (u64, u64),
     /// Most bytes of a file that it writes.
     pub file_bytes: u64,
+    /// The permission bits that its new files do not get.
+    pub umask: u32,
 }
 
 /// All that is to be done inside, in the order of the fields.
@@ -29,6 +32,10 @@ pub struct Launch {
 pub(crate) struct Order {
     /// Networks to refuse or to allow.
     pub(crate) routes: Vec<Route>,
+    /// Directories to give to `account`.
+    pub(crate) hand_over: Vec<PathBuf>,
+    /// The account to take, where the process does not have it already.
+    pub(crate) account: Option<Account>,
     /// Rules for files, if the kernel knows them.
     pub(crate) landlock: Option<Vec<Rule>>,
     /// The filter to put on, where bubblewrap has not.

@@ -1,5 +1,6 @@
 //! The decision: what is to be done to keep one process in, on this host.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,11 @@ pub struct Plan {
     pub(crate) account: Option<Account>,
     /// bubblewrap and its arguments.
     pub(crate) bubblewrap: Option<(PathBuf, Vec<Argument>)>,
+    /// Whether root starts bubblewrap, and the first process inside takes the account: where accounts may not make user
+    /// namespaces.
+    pub(crate) by_root: bool,
+    /// Directories that are given to the account inside then.
+    pub(crate) hand_over: Vec<PathBuf>,
     pub(crate) seccomp: Option<Profile>,
     pub(crate) landlock: Option<Vec<Rule>>,
     pub(crate) routes: Vec<Route>,
@@ -113,9 +119,12 @@ pub fn plan(subject: Subject<'_>, walls: &Walls, facts: &Facts) -> Result<Plan, 
         Network::Egress | Network::None | Network::Host => Network::Host,
     };
     let bubblewrap = facts.bubblewrap.as_ref().ok().filter(|_| walls.enabled);
+    let by_root = facts.root && subject.account.is_some() && bubblewrap.is_some() && facts.user_namespaces.is_err();
     Ok(Plan {
         account: subject.account,
-        bubblewrap: bubblewrap.map(|path| (path.clone(), arguments(subject, walls, facts, network))),
+        by_root,
+        hand_over: subject.home.map(Path::to_owned).into_iter().filter(|_| by_root).collect(),
+        bubblewrap: bubblewrap.map(|path| (path.clone(), arguments(subject, walls, facts, network, by_root))),
         seccomp: have(Layer::Seccomp).then_some(walls.profile),
         landlock: have(Layer::Landlock).then(|| rules(subject, walls, facts, bubblewrap.is_some())),
         routes: if network == Network::Egress { refused(walls) } else { Vec::new() },
@@ -125,7 +134,7 @@ pub fn plan(subject: Subject<'_>, walls: &Walls, facts: &Facts) -> Result<Plan, 
             cpu_millis: walls.cpu_millis.filter(|_| have(Layer::CpuLimit)),
             tasks: Some(walls.tasks).filter(|_| walls.enabled && facts.tasks.is_ok()),
         },
-        tasks: Some(walls.tasks).filter(|_| facts.counts_tasks && bubblewrap.is_some()),
+        tasks: Some(walls.tasks).filter(|_| facts.counts_tasks && bubblewrap.is_some() && !by_root),
     })
 }
 
@@ -151,7 +160,7 @@ impl Arguments {
     }
 
     fn data(&mut self, path: &str, text: String) {
-        self.add(["--ro-bind-data"]);
+        self.add(["--perms", "0444", "--ro-bind-data"]);
         self.list.push(Argument::Data(text));
         self.add([path]);
     }
@@ -159,6 +168,15 @@ impl Arguments {
     fn bind(&mut self, how: &str, path: &Path) {
         let path = path.to_string_lossy();
         self.add([how, &path, &path]);
+    }
+
+    /// The directories on the way to `paths`, from the root downwards: bubblewrap would let only its own account pass.
+    fn ways<'a>(&mut self, paths: impl Iterator<Item = &'a Path>) {
+        let ways: BTreeSet<&Path> =
+            paths.flat_map(|path| path.ancestors().skip(1)).filter(|way| way.parent().is_some()).collect();
+        for way in ways {
+            self.add(["--perms", "0755", "--dir", &way.to_string_lossy()]);
+        }
     }
 
     /// A directory in memory that holds at most so many bytes.
@@ -171,10 +189,17 @@ impl Arguments {
 }
 
 /// bubblewrap's arguments, in the order in which it acts on them: what is mounted later lies above.
-fn arguments(subject: Subject<'_>, walls: &Walls, facts: &Facts, network: Network) -> Vec<Argument> {
+fn arguments(subject: Subject<'_>, walls: &Walls, facts: &Facts, network: Network, by_root: bool) -> Vec<Argument> {
     let mut list = Arguments { sizes: facts.sizes.is_ok(), ..Arguments::default() };
-    list.add(["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
+    if !by_root {
+        list.add(["--unshare-user"]);
+    }
+    list.add(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
     list.add(["--hostname", "lectern", "--die-with-parent", "--as-pid-1", "--cap-drop", "ALL"]);
+    if by_root {
+        // To take the account with what belongs to it; gone with that.
+        list.add(["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_CHOWN"]);
+    }
     match network {
         Network::Host => {}
         Network::None => list.add(["--unshare-net"]),
@@ -187,6 +212,7 @@ fn arguments(subject: Subject<'_>, walls: &Walls, facts: &Facts, network: Networ
             Place::Link { at, to } => list.add(["--symlink", &to.to_string_lossy(), &at.to_string_lossy()]),
         }
     }
+    list.ways(READ.iter().map(Path::new));
     for path in READ {
         list.bind("--ro-bind-try", Path::new(path));
     }
@@ -214,6 +240,9 @@ fn arguments(subject: Subject<'_>, walls: &Walls, facts: &Facts, network: Networ
     list.memory(walls.private_bytes, "1777", "/dev/shm");
     list.memory(walls.private_bytes, "1777", "/tmp");
     list.add(["--symlink", "/tmp", "/var/tmp", "--dir", "/run", "--dir", "/home"]);
+    let shown = [subject.home, Some(subject.directory), subject.sockets].into_iter().flatten();
+    let shown = shown.chain(walls.read_only.iter().chain(&walls.writable).map(PathBuf::as_path));
+    list.ways(shown.filter(|path| !path.starts_with("/usr") && !path.starts_with("/etc")));
     if let Some(home) = subject.home {
         list.memory(walls.private_bytes, "0700", &home.to_string_lossy());
     }
@@ -291,16 +320,17 @@ mod tests {
         let has = [
             "--unshare-user --unshare-pid --unshare-ipc --unshare-uts",
             "--die-with-parent --as-pid-1 --cap-drop ALL --unshare-net --cap-add CAP_NET_ADMIN",
-            "--ro-bind /usr /usr --symlink usr/bin /bin",
+            "--ro-bind /usr /usr --symlink usr/bin /bin --perms 0755 --dir /etc ",
             "--ro-bind-data <root:x:0:0::/nonexistent:/usr/sbin/nologin|lectern:x:200001:200001::/data/run/w/1/home:/bin/sh|> /etc/passwd",
             "<nameserver 198.18.0.3|search example.org|> /etc/resolv.conf",
             "--proc /proc --perms 0755 --tmpfs /dev --dev-bind-try /dev/null /dev/null",
             "--size 1073741824 --perms 1777 --tmpfs /tmp",
+            "--perms 0755 --dir /data --perms 0755 --dir /data/run --perms 0755 --dir /data/run/w",
             "--perms 0700 --tmpfs /data/run/w/1/home",
             "--ro-bind /data/unpacked/abc /data/unpacked/abc --bind /data/run/w/1/s /data/run/w/1/s",
             "--remount-ro /dev --remount-ro /",
         ];
-        let plan = check(|_, _| {}, &has, &["shadow", "--dev /dev", "--bind /data/unpacked", "/data/run/w/1 "]);
+        let plan = check(|_, _| {}, &has, &["shadow", "--dev /dev", "--bind /data/unpacked", "bind /data/run/w/1 "]);
         assert_eq!(plan.seccomp, Some(Profile::Default));
         assert!(plan.routes.iter().any(|route| route.to.to_string() == "169.254.0.0/16" && route.via.is_none()));
         assert_eq!(plan.limits, Limits { memory_bytes: None, cpu_millis: None, tasks: Some(512) });
@@ -347,6 +377,15 @@ mod tests {
                 .iter()
                 .all(|route| route.to.to_string() != "169.254.0.0/16" || route.via.is_some())
         );
+    }
+
+    #[test]
+    fn root_sets_up_namespaces_where_accounts_may_not() {
+        let closed = |_: &mut Walls, facts: &mut Facts| facts.user_namespaces = Err(Lacking::new("no", "allow"));
+        let has = ["--cap-drop ALL --cap-add CAP_SETUID --cap-add CAP_SETGID --cap-add CAP_CHOWN", "--unshare-pid"];
+        let plan = check(closed, &has, &["--unshare-user"]);
+        assert!(plan.by_root && plan.tasks.is_none());
+        assert_eq!(plan.hand_over, [Path::new("/data/run/w/1/home")]);
     }
 
     #[test]

@@ -36,14 +36,15 @@ pub fn look(account: Option<Account>) -> Facts {
     Facts {
         root,
         sizes: match &found {
-            Ok((_, version)) if *version >= OLDEST_WITH_SIZES => Ok(()),
-            Ok((path, version)) => Err(Lacking::new(
+            Ok(Found { version, .. }) if *version >= OLDEST_WITH_SIZES => Ok(()),
+            Ok(Found { path, version, .. }) => Err(Lacking::new(
                 format!("{} {}.{} does not bound private directories", path.display(), version.0, version.1),
                 "install bubblewrap 0.7 or later; until then sandbox.memory_bytes bounds them, for they are memory",
             )),
             Err(lack) => Err(lack.clone()),
         },
-        bubblewrap: found.map(|(path, _)| path),
+        user_namespaces: found.as_ref().map_err(Lacking::clone).and_then(|found| found.user_namespaces.clone()),
+        bubblewrap: found.map(|found| found.path),
         seccomp: if sys::has_seccomp() {
             Ok(())
         } else {
@@ -97,7 +98,14 @@ fn as_account(command: &mut Command, account: Option<Account>) -> &mut Command {
     command.env_clear().current_dir("/").stdin(Stdio::null())
 }
 
-fn bubblewrap(account: Option<Account>) -> Result<(PathBuf, (u32, u32)), Lacking> {
+/// A bubblewrap that works.
+struct Found {
+    path: PathBuf,
+    version: (u32, u32),
+    user_namespaces: Result<(), Lacking>,
+}
+
+fn bubblewrap(account: Option<Account>) -> Result<Found, Lacking> {
     let install = "apt-get install bubblewrap (dnf install bubblewrap), and see that every account may execute it";
     let path = find("bwrap").ok_or_else(|| Lacking::new("bubblewrap (bwrap) is not installed", install))?;
     let said = run(as_account(Command::new(&path).arg("--version"), account))
@@ -107,18 +115,26 @@ fn bubblewrap(account: Option<Account>) -> Result<(PathBuf, (u32, u32)), Lacking
             format!("{} says {:?}, and {}.{} or later is needed", path.display(), said.trim(), OLDEST.0, OLDEST.1);
         return Err(Lacking::new(why, "install a newer bubblewrap"));
     };
-    let words = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net"];
+    let words = ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net"];
     let mounts =
         ["--ro-bind", "/", "/", "--proc", "/proc", "--tmpfs", "/tmp", "--die-with-parent", "--", "/bin/sh", "-c", ":"];
-    run(as_account(Command::new(&path).args(words).args(mounts), account)).map_err(|error| {
+    let tried = run(as_account(Command::new(&path).arg("--unshare-user").args(words).args(mounts), account));
+    let user_namespaces = tried.map(drop).map_err(|error| {
         Lacking::new(
-            format!("{} cannot make namespaces: {error}", path.display()),
+            format!("{} cannot make user namespaces: {error}", path.display()),
             "allow user namespaces: sysctl -w user.max_user_namespaces=28633 kernel.unprivileged_userns_clone=1 \
              kernel.apparmor_restrict_unprivileged_userns=0 (those your kernel knows; Ubuntu: or load an AppArmor \
              profile for bwrap); in a container allow them in its seccomp profile, with /proc unmasked",
         )
-    })?;
-    Ok((path, version))
+    });
+    if let Err(lack) = &user_namespaces {
+        // Root needs none for the others.
+        let as_root = account.is_some() && run(as_account(Command::new(&path).args(words).args(mounts), None)).is_ok();
+        if !as_root {
+            return Err(lack.clone());
+        }
+    }
+    Ok(Found { path, version, user_namespaces })
 }
 
 fn version(said: &str) -> Option<(u32, u32)> {

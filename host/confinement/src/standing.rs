@@ -46,8 +46,8 @@ fn state(layer: Layer, walls: &Walls, facts: &Facts) -> State {
         )),
         Layer::NoNewPrivileges | Layer::ResourceLimits => State::Have,
         _ if !walls.enabled => off("sandbox.enabled is false", "remove it from the configuration"),
-        Layer::UserNamespace
-        | Layer::MountNamespace
+        Layer::UserNamespace => of(facts.user_namespaces.as_ref().map(drop)),
+        Layer::MountNamespace
         | Layer::PidNamespace
         | Layer::IpcNamespace
         | Layer::UtsNamespace
@@ -63,7 +63,7 @@ fn state(layer: Layer, walls: &Walls, facts: &Facts) -> State {
         Layer::MemoryLimit => of(facts.memory.as_ref().map(drop)),
         Layer::CpuLimit if walls.cpu_millis.is_none() => off("no limit is set", "set sandbox.cpu_millis"),
         Layer::CpuLimit => of(facts.cpu.as_ref().map(drop)),
-        Layer::TaskLimit if facts.counts_tasks && facts.bubblewrap.is_ok() => State::Have,
+        Layer::TaskLimit if facts.counts_tasks && facts.user_namespaces.is_ok() => State::Have,
         Layer::TaskLimit => of(facts.tasks.as_ref().map(drop)),
         Layer::Network => match walls.network {
             Network::Host => off("sandbox.network is \"host\"", "set it to \"egress\" or \"none\""),
@@ -87,6 +87,7 @@ pub(crate) mod tests {
         Facts {
             root: true,
             bubblewrap: Ok("/usr/bin/bwrap".into()),
+            user_namespaces: Ok(()),
             sizes: Ok(()),
             seccomp: Ok(()),
             landlock: Ok(6),
@@ -146,10 +147,15 @@ pub(crate) mod tests {
         check(|_, walls| walls.network = Network::Host, &[], &[Net]);
         check(|_, walls| (walls.memory_bytes, walls.cpu_millis) = (None, None), &[], &[MemoryLimit, CpuLimit]);
         let without = [&namespaces[..], &[DiskQuota, Net]].concat();
-        check(|facts, _| (facts.bubblewrap, facts.sizes) = (Err(lacking()), Err(lacking())), &without, &[]);
+        let gone = |facts: &mut Facts, _: &mut Walls| {
+            facts.bubblewrap = Err(lacking());
+            (facts.sizes, facts.user_namespaces) = (Err(lacking()), Err(lacking()));
+        };
+        check(gone, &without, &[]);
+        check(|facts, _| facts.user_namespaces = Err(lacking()), &[UserNamespace], &[]);
         check(|facts, _| facts.sizes = Err(lacking()), &[DiskQuota], &[]);
-        let both = |facts: &mut Facts, _: &mut Walls| {
-            (facts.bubblewrap, facts.sizes) = (Err(lacking()), Err(lacking()));
+        let both = |facts: &mut Facts, walls: &mut Walls| {
+            gone(facts, walls);
             facts.landlock = Err(lacking());
         };
         check(both, &[&namespaces[..], &[ReadOnlySystem, Hidden, Landlock, DiskQuota, Net]].concat(), &[]);

@@ -56,6 +56,31 @@ pub(crate) fn keep_open(command: &mut Command, descriptors: Vec<RawFd>) {
     unsafe { command.pre_exec(keep) };
 }
 
+/// Has the child of `command` keep its standard error as the descriptor `aside`, and say its own words to `words`.
+#[allow(unsafe_code)]
+pub(crate) fn set_stderr_aside(command: &mut Command, aside: RawFd, words: RawFd) {
+    let set = move || {
+        // SAFETY: numbers of open descriptors, which stay open for as long as the caller has them; dup2 only makes copies.
+        if unsafe { libc::dup2(2, aside) < 0 || libc::dup2(words, 2) < 0 } {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    };
+    // SAFETY: the closure runs between fork and exec, and only makes system calls.
+    unsafe { command.pre_exec(set) };
+}
+
+/// Lets others read what the child of `command` makes, until it decides otherwise.
+#[allow(unsafe_code)]
+pub(crate) fn open_umask(command: &mut Command) {
+    let open = || {
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+        Ok(())
+    };
+    // SAFETY: the closure runs between fork and exec, and only makes a system call.
+    unsafe { command.pre_exec(open) };
+}
+
 /// Gives the child of `command` an empty signal mask, and with `lead` makes it the leader of a session of its own.
 #[allow(unsafe_code)]
 pub(crate) fn fresh(command: &mut Command, lead: bool) {

@@ -1,6 +1,6 @@
 //! The way out of a network namespace: slirp4netns, a small process in user space that speaks for the namespace.
 //!
-//! It runs as the content's own account, joins the namespace from outside and can reach nothing there but its own device.
+//! It runs as the content's own account (as root without rights where only root makes namespaces), joins the namespace from outside and can reach nothing there but its own device.
 //! It needs no privilege on the host, changes no firewall, and gives no way to the host's loopback addresses.
 
 use std::io;
@@ -39,19 +39,25 @@ impl Uplink {
         let mut command = Command::new(program);
         command
             .args(["--configure", "--mtu=65520", "--disable-host-loopback", "--enable-seccomp"])
-            .args([format!("--cidr={UPLINK_NETWORK}"), format!("--userns-path=/proc/{pid}/ns/user")])
+            .arg(format!("--cidr={UPLINK_NETWORK}"))
             .args([format!("--ready-fd={}", tell.as_raw_fd()), format!("--exit-fd={}", watched.as_raw_fd())])
-            .args(["--netns-type=path", &format!("/proc/{pid}/ns/net"), "eth0"])
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        if let Some(account) = account
-            && nix::unistd::geteuid().is_root()
-        {
-            command.uid(account.uid).gid(account.gid);
+        match account {
+            // The namespace is root's: only root can join it, and gives up its rights after that.
+            None if nix::unistd::geteuid().is_root() => drop(command.arg("--enable-sandbox")),
+            None => drop(command.arg(format!("--userns-path=/proc/{pid}/ns/user"))),
+            Some(account) => {
+                command.arg(format!("--userns-path=/proc/{pid}/ns/user"));
+                if nix::unistd::geteuid().is_root() {
+                    command.uid(account.uid).gid(account.gid);
+                }
+            }
         }
+        command.args(["--netns-type=path", &format!("/proc/{pid}/ns/net"), "eth0"]);
         sys::keep_open(&mut command, vec![tell.as_raw_fd(), watched.as_raw_fd()]);
         let child = command.spawn()?;
         let handle = sys::process_handle(child.id()).ok();

@@ -1,7 +1,9 @@
 //! The outer end: brings a process that was just started behind its walls to work, and learns how it ends.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -18,11 +20,13 @@ use crate::uplink::Uplink;
 /// Why a process did not come to work.
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
-    /// The walls could not be put up. What bubblewrap says stands in the process's own output.
-    #[error("put up the walls: {step}")]
+    /// The walls could not be put up.
+    #[error("put up the walls: {step}{}", if .words.is_empty() { String::new() } else { format!(" ({words})") })]
     Walls {
         /// What was tried.
         step: &'static str,
+        /// What was said meanwhile, by bubblewrap above all.
+        words: String,
         /// Why it failed.
         #[source]
         cause: io::Error,
@@ -47,9 +51,22 @@ pub enum EnterError {
 
 impl EnterError {
     fn walls(step: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |cause| Self::Walls { step, cause }
+        move |cause| Self::Walls { step, words: String::new(), cause }
+    }
+
+    /// With what was said.
+    fn with_words(mut self, said: &File) -> Self {
+        if let Self::Walls { words, .. } = &mut self {
+            let mut bytes = vec![0; MOST_WORDS];
+            let length = said.read_at(&mut bytes, 0).unwrap_or(0);
+            *words = String::from_utf8_lossy(&bytes[..length]).trim().replace('\n', "; ");
+        }
+        self
     }
 }
+
+/// Most bytes of what was said that are repeated.
+const MOST_WORDS: usize = 2048;
 
 /// Watches one process. Dropping it ends the process inside, and its way out of the namespace.
 #[derive(Debug)]
@@ -71,13 +88,15 @@ impl Warden {
     /// Has the process `pid`, spawned from `cell`, finish its walls and start its program; returns when that runs. It is
     /// put into `group` first, with all that it has started.
     pub async fn enter(cell: Cell, pid: u32, group: Option<&Group>, limit: Duration) -> Result<Self, EnterError> {
+        let words = cell.words.try_clone().map_err(EnterError::walls("keep what is said"))?;
         let enter = Self::enter_slowly(cell, pid, group);
-        tokio::time::timeout(limit, enter).await.map_err(|_| EnterError::TimedOut { limit })?
+        let entered = tokio::time::timeout(limit, enter).await.map_err(|_| EnterError::TimedOut { limit })?;
+        entered.map_err(|error| error.with_words(&words))
     }
 
     async fn enter_slowly(cell: Cell, pid: u32, group: Option<&Group>) -> Result<Self, EnterError> {
-        let Cell { command, control, info, order, plan, given } = cell;
-        drop((command, given));
+        let Cell { command, control, info, order, plan, words, given } = cell;
+        drop((command, given, words));
         let first = match info {
             Some(info) => Some(first_inside(info).await.map_err(EnterError::walls("wait for bubblewrap"))?),
             None => None,
@@ -88,7 +107,7 @@ impl Warden {
         }
         let uplink = match (&plan.uplink, first) {
             (Some(program), Some(first)) => {
-                let uplink = Uplink::start(program, first, plan.account).await;
+                let uplink = Uplink::start(program, first, plan.account.filter(|_| !plan.by_root)).await;
                 Some(uplink.map_err(EnterError::walls("join the network with slirp4netns"))?)
             }
             _ => None,
@@ -115,7 +134,7 @@ impl Warden {
         line.push(b'\n');
         // It answers only after it has read all; one that ended answers nothing.
         self.writer.write_all(&line).await?;
-        self.hear().await?.ok_or_else(|| io::Error::other("it ended; its output says why"))
+        self.hear().await?.ok_or_else(|| io::Error::other("it ended"))
     }
 
     async fn hear(&mut self) -> io::Result<Option<Report>> {
@@ -151,7 +170,7 @@ async fn first_inside(info: OwnedFd) -> io::Result<u32> {
     let mut text = String::new();
     Receiver::from_owned_fd(info)?.take(4096).read_to_string(&mut text).await?;
     if text.is_empty() {
-        return Err(io::Error::other("it ended; its output says why"));
+        return Err(io::Error::other("it ended"));
     }
     Ok(serde_json::from_str::<Info>(&text)?.child_pid)
 }

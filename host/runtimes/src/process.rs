@@ -31,8 +31,6 @@ const DRAIN: Duration = Duration::from_secs(1);
 const ENTER: Duration = Duration::from_secs(60);
 /// How often they are put up before giving in: see the supervisor's number of the same name.
 const ATTEMPTS: u32 = 3;
-/// Lines repeated when they do not.
-const MOST_WORDS: usize = 20;
 
 /// A program to run. Nothing of the server's environment is inherited.
 pub(crate) struct Order<'a> {
@@ -62,12 +60,10 @@ pub enum RunError {
     #[error(transparent)]
     Missing(#[from] Missing),
     /// Its walls could not be put up, or it could not be started behind them.
-    #[error("start {program:?} behind its walls{}", .words.iter().map(|line| format!("\n{line}")).collect::<String>())]
+    #[error("start {program:?} behind its walls")]
     Walls {
         /// What was to be started.
         program: PathBuf,
-        /// What was printed meanwhile.
-        words: Vec<String>,
         /// Why not.
         #[source]
         cause: EnterError,
@@ -169,21 +165,14 @@ async fn start(order: &Order<'_>) -> Result<Running, RunError> {
     let (Some(stdout), Some(stderr)) = pipes else {
         return Err(RunError::Wait { program: program(), cause: io::Error::other("no pipes") });
     };
-    let (stdout, mut stderr) = (Lines::new(stdout), Lines::new(stderr));
+    let (stdout, stderr) = (Lines::new(stdout), Lines::new(stderr));
     let warden = match cell {
         None => None,
         Some(cell) => match Warden::enter(cell, child.id().unwrap_or(0), None, order.timeout.min(ENTER)).await {
             Ok(warden) => Some(warden),
             Err(cause) => {
                 let _ = child.start_kill();
-                let mut words = Vec::new();
-                while let Ok(Some(line)) = tokio::time::timeout(DRAIN, stderr.next()).await {
-                    words.push(line);
-                    if words.len() >= MOST_WORDS {
-                        break;
-                    }
-                }
-                return Err(RunError::Walls { program: program(), words, cause });
+                return Err(RunError::Walls { program: program(), cause });
             }
         },
     };
@@ -308,6 +297,8 @@ fn command(order: &Order<'_>) -> Result<(Command, Option<Cell>), RunError> {
         directory: order.directory.clone(),
         open_files,
         file_bytes: walls.file_bytes,
+        // Environments are read by every account.
+        umask: 0o022,
     };
     let mark = order.directory.to_string_lossy();
     let mut cell = Cell::new(plan, launch, yard.fence.program.as_fd(), &mark, |_| Ok(())).map_err(failed)?;

@@ -115,6 +115,8 @@ async fn spawn_once(registry: &Registry, spec: &LaunchSpec) -> Result<Process, S
         directory: spec.directory.clone(),
         open_files: registry.nofile,
         file_bytes: spec.walls.file_bytes,
+        // What a worker makes is its own.
+        umask: 0o077,
     };
     let mark = spec.private.to_string_lossy();
     let isolate = |command: &mut Command| sys::isolate(command, &spec.private, registry.nofile);

@@ -120,6 +120,9 @@ attempt("fill /tmp", lambda: fill("/tmp"))
 attempt("fill the home", lambda: fill(E["HOME"]))
 attempt("fill /dev/shm", lambda: fill("/dev/shm"))
 attempt("fork 10,000 times", forks)
+import pwd
+attempt("its own name", lambda: pwd.getpwuid(os.getuid()).pw_name)
+attempt("find certificates", lambda: "some" if os.listdir("/etc/ssl/certs") else "none")
 attempt("core dump limit", lambda: str(resource.getrlimit(resource.RLIMIT_CORE)[0]))
 s = listen()
 daemon = "import os,time\nif os.fork(): os._exit(0)\nos.setsid()\nif os.fork(): os._exit(0)\ntime.sleep(1000)"
@@ -246,6 +249,8 @@ fn check(outcomes: &[(String, String)], root: bool) {
         ("connect to the host's loopback", &unreachable),
         ("connect to the host's loopback by the gateway", &unreachable),
         ("use its own loopback", &["done"]),
+        ("its own name", &["lectern"]),
+        ("find certificates", &["some"]),
         ("core dump limit", &["0"]),
         ("leave a daemon behind", &["gone with the worker"]),
     ];
@@ -284,6 +289,32 @@ async fn nothing_comes_of_attacks_with_root() {
     let (host, client) = Host::empty_in("/run").with_supervisor(&[]).await;
     drop(client);
     check(&attack(&host, "attacks from a Python application, supervisor as root").await, true);
+}
+
+#[tokio::test]
+async fn nothing_comes_of_attacks_where_only_root_makes_namespaces() {
+    if !is_root() {
+        eprintln!("skipped: not root");
+        return;
+    }
+    // A bubblewrap that fails as it does where the kernel refuses user namespaces to accounts.
+    let host = Host::empty_in("/run");
+    let bin = host.dir.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let refuses = "#!/bin/sh\ncase \" $* \" in *' --unshare-user '*) echo 'No permissions to create a new namespace' >&2; exit 1;; esac\n\
+                   exec /usr/bin/bwrap \"$@\"\n";
+    fs::write(bin.join("bwrap"), refuses).unwrap();
+    for path in [bin.clone(), bin.join("bwrap")] {
+        fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let (host, client) = host.with_supervisor(&[]).await;
+    let mut spec = host.python(SERVES);
+    spec.walls.require = vec![lectern_domain::confinement::Layer::UserNamespace];
+    client.start(spec.clone()).await.unwrap();
+    let message = exited(&client, &spec).await.message;
+    assert!(message.contains("user-namespace") && message.contains("max_user_namespaces"), "{message}");
+    drop(client);
+    check(&attack(&host, "attacks from a Python application, namespaces made by root").await, true);
 }
 
 #[tokio::test]

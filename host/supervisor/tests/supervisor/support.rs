@@ -87,6 +87,9 @@ impl Host {
     pub fn launch(&self, args: &[&str]) -> Child {
         let log = File::options().append(true).create(true).open(self.dir.path().join("supervisor.log")).unwrap();
         let mut command = Command::new(supervise_program());
+        // A test's own programs first.
+        let path = format!("{}:{}", path_text(&self.dir.path().join("bin")), std::env::var("PATH").unwrap_or_default());
+        command.env("PATH", path);
         command.arg(&self.socket).args(args).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command.spawn().unwrap()
     }
