@@ -9,9 +9,10 @@ use std::process::{Command, Stdio};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use crate::bubblewrap::Argument;
 use crate::init::WORD;
 use crate::order::{Launch, Order};
-use crate::plan::{Argument, Plan};
+use crate::plan::Plan;
 use crate::seccomp;
 use crate::sys;
 

@@ -7,6 +7,7 @@
 //!
 //! Whoever depends on this calls [`init::run_if_asked`] first in its `main`: the program itself is started again inside.
 
+mod bubblewrap;
 mod cell;
 pub mod cgroup;
 mod facts;

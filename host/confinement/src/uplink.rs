@@ -15,7 +15,7 @@ use nix::fcntl::OFlag;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use tokio::net::unix::pipe::Receiver;
 
-use crate::plan::UPLINK_NETWORK;
+use crate::bubblewrap::UPLINK_NETWORK;
 use crate::sys;
 
 /// How long it may take until the device is up; mostly 20 milliseconds.

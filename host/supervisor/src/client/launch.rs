@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::client::{Client, ClientError};
+use crate::protocol::ErrorCode;
 
 /// How often a supervisor that is starting is tried.
 const RETRY: Duration = Duration::from_millis(10);
@@ -39,6 +40,11 @@ pub struct Program {
 pub(super) async fn connect_or_spawn(socket: &Path, program: &Program) -> Result<Client, ClientError> {
     match Client::connect(socket).await {
         Err(ClientError::NotRunning { .. }) => {}
+        Err(ClientError::Refused { code: ErrorCode::Version, message }) => {
+            // Left by a server before an upgrade. Its workers end with it and are started again on demand.
+            tracing::warn!(message, "ending a supervisor of another version");
+            Client::shutdown_any(socket, START).await?;
+        }
         done => return done,
     }
     let mut ended = spawn(program)?;

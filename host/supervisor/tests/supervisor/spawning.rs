@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use lectern_supervisor::{Client, ClientError, Program};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixListener;
 
 use crate::support::*;
 
@@ -31,6 +33,41 @@ async fn many_clients_start_one_supervisor() {
     // One that still waits for the lock would take over.
     wait_until("the others to give up", || host.supervisors().len() == 2).await;
     clients[0].shutdown(LONG).await.unwrap();
+}
+
+/// A supervisor of an earlier version, as far as a client sees it: refuses the greeting, ends when it is told to.
+async fn serve_as_an_older_one(listener: UnixListener) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (read, mut write) = stream.into_split();
+        let mut lines = BufReader::new(read).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let request: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let id = &request["id"];
+            let refusal = serde_json::json!({"code": "version", "message": "this supervisor speaks version 1, not 2"});
+            let answer = match request["do"].as_str().unwrap() {
+                "shutdown" => serde_json::json!({"id": id, "ok": {}}),
+                _ => serde_json::json!({"id": id, "error": refusal}),
+            };
+            write.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+            if answer["ok"].is_object() {
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_supervisor_of_another_version_is_replaced() {
+    let host = Host::empty();
+    let run = host.socket.parent().unwrap();
+    std::fs::create_dir(run).unwrap();
+    std::fs::set_permissions(run, std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    let older = tokio::spawn(serve_as_an_older_one(UnixListener::bind(&host.socket).unwrap()));
+    let client = Client::connect_or_spawn(&host.socket, &program(&host.socket)).await.unwrap();
+    older.await.unwrap();
+    assert_eq!(client.greeting().version, lectern_supervisor::protocol::VERSION);
+    client.shutdown(LONG).await.unwrap();
 }
 
 #[tokio::test]
