@@ -150,7 +150,7 @@ async fn worker(
         mode: served.content.mode,
         websocket: visit.upgrade.is_some(),
     };
-    let mate = sticky::mate(&served.content, &head, services.workers.cookie_key());
+    let mate = sticky::mate(&served.content, head, services.workers.cookie_key());
     let body = std::mem::replace(&mut visit.body, RequestBody::empty());
     let mut request = to_worker(head, &story, body).map_err(|failure| {
         error!(request.id = visit.id.as_str(), error = %chain(&failure), "request for the worker");

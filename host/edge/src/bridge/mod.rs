@@ -42,7 +42,8 @@ pub(crate) struct Crossing<'a> {
 }
 
 impl Crossing<'_> {
-    /// Sends `request` to the worker that counts it as `in_flight`; `client` is the other end of the WebSocket it asks for, if it asks for one.
+    /// Sends `request` to the worker that counts it as `in_flight`; `client` is the other end of the WebSocket it asks for, if it
+    /// asks for one.
     pub(crate) async fn forward(
         &self,
         in_flight: InFlight,
