@@ -164,6 +164,16 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_names_every_call() {
+        let page = include_str!("../../../docs/sandbox.md");
+        for (name, _) in DENIED.iter().chain(DENIED_HERE).chain(DENIED_STRICT) {
+            let name = name.trim_start_matches("SYS_");
+            let shown = if name.starts_with("io_uring_") { "`io_uring_*`".to_owned() } else { format!("`{name}`") };
+            assert!(page.contains(&shown), "{shown} is not in docs/sandbox.md");
+        }
+    }
+
+    #[test]
     fn the_strict_profile_refuses_more() {
         let (default, strict) = (rules(Profile::Default).unwrap(), rules(Profile::Strict).unwrap());
         assert!(default.keys().all(|number| strict.contains_key(number)));

@@ -121,7 +121,7 @@ async fn serve(
 fn say_limits() {
     if !host::is_root() {
         tracing::warn!(
-            "not running as root: all content runs as this account and is not kept apart from the server; `lectern doctor` says more"
+            "not running as root: all content runs as this account, and nothing but its walls keeps it apart; `lectern doctor` says more"
         );
     }
 }

@@ -9,8 +9,9 @@
 //! - kill -9 of the supervisor: its guardian (the parent that [`run`] forks it from) ends every process it left;
 //! - the end of a worker: everything that the worker started ends too, and its private directory is gone.
 //!
-//! Who may do what is decided here only by uid: the socket answers root and the supervisor's own account, content runs as
-//! the account it is given, without supplementary groups and unable to gain privileges by `exec`.
+//! The socket answers root and the supervisor's own account. Content runs as the account it is given, without supplementary
+//! groups, unable to gain privileges by `exec`, behind the walls that [`lectern_confinement`] puts up; the first process
+//! inside is this program again, so a binary that supervises calls [`lectern_confinement::init::run_if_asked`] first.
 
 mod capture;
 mod client;

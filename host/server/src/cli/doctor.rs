@@ -98,7 +98,7 @@ fn account() -> Finding {
     }
     Finding::lacking(
         "account",
-        "not root: all content runs as the server's own account and can read what the server can",
+        "not root: all content runs as the server's own account, and nothing but its walls keeps it apart",
         "run lectern as root (it drops privileges for everything it starts), or serve only content you trust",
     )
 }
