@@ -26,7 +26,7 @@ impl SupervisorConfig {
             socket,
             private_root,
             // An idle interpreter with a web framework holds about 50 MiB: a thousand fill a large host's memory before
-            // they trouble the supervisor, which spends three descriptors and some kilobytes on each.
+            // they trouble the supervisor, which spends seven descriptors and some kilobytes on each.
             max_workers: 1000,
             // Under the 90 seconds that systemd gives a unit to stop.
             shutdown_limit: Duration::from_secs(30),

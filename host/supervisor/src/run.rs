@@ -133,7 +133,7 @@ fn harden() -> Result<(u64, u64), RunError> {
     // in the foreground; there Ctrl-C shall end it.
     let _ = unistd::setsid();
     let nofile = getrlimit(Resource::RLIMIT_NOFILE).map_err(RunError::setup("read RLIMIT_NOFILE"))?;
-    // Three descriptors per worker; the workers themselves get the limit from before.
+    // Seven descriptors per worker (output, log, the talk with its first process, its uplink); the workers themselves get the limit from before.
     setrlimit(Resource::RLIMIT_NOFILE, nofile.1, nofile.1).map_err(RunError::setup("raise RLIMIT_NOFILE"))?;
     Ok(nofile)
 }
