@@ -74,6 +74,7 @@ impl Failed {
 }
 
 fn run(control: UnixStream) -> io::Result<ExitCode> {
+    say(&control, &Report::Here)?;
     let mut reader = BufReader::new(control.try_clone()?);
     let mut line = String::new();
     (&mut reader).take(MAX_LINE_BYTES).read_line(&mut line)?;

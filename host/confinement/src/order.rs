@@ -49,6 +49,8 @@ pub(crate) struct Order {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub(crate) enum Report {
+    /// The first process inside is there: bubblewrap has done its part.
+    Here,
     /// The program runs.
     Started,
     /// It does not.

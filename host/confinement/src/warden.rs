@@ -74,7 +74,7 @@ pub struct Warden {
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
     ended: Option<Ended>,
-    _uplink: Option<Uplink>,
+    uplink: Option<Uplink>,
 }
 
 /// What bubblewrap says of the first process inside.
@@ -105,27 +105,30 @@ impl Warden {
         for pid in [Some(pid), first].into_iter().flatten() {
             add(pid).map_err(EnterError::walls("put the process into its control group"))?;
         }
-        let uplink = match (&plan.uplink, first) {
-            (Some(program), Some(first)) => {
-                let uplink = Uplink::start(program, first, plan.account.filter(|_| !plan.by_root)).await;
-                Some(uplink.map_err(EnterError::walls("join the network with slirp4netns"))?)
-            }
-            _ => None,
-        };
-        if let Some(pid) = uplink.as_ref().map(Uplink::pid) {
-            add(pid).map_err(EnterError::walls("put the uplink into the control group"))?;
+        let talk = || EnterError::walls("talk to the first process inside");
+        let (reader, writer) = converse(control).map_err(talk())?;
+        let mut warden = Self { reader: BufReader::new(reader), writer, ended: None, uplink: None };
+        // Not before it is there: bubblewrap sets up the loopback device, and fails if the uplink was faster.
+        warden.expect_first().await.map_err(talk())?;
+        if let (Some(program), Some(first)) = (&plan.uplink, first) {
+            let uplink = Uplink::start(program, first, plan.account.filter(|_| !plan.by_root)).await;
+            let uplink = uplink.map_err(EnterError::walls("join the network with slirp4netns"))?;
+            add(uplink.pid()).map_err(EnterError::walls("put the uplink into the control group"))?;
+            warden.uplink = Some(uplink);
         }
-        let talk = EnterError::walls("talk to the first process inside");
-        let (reader, writer) = match converse(control) {
-            Ok(halves) => halves,
-            Err(error) => return Err(talk(error)),
-        };
-        let mut warden = Self { reader: BufReader::new(reader), writer, ended: None, _uplink: uplink };
-        let told = warden.tell_and_hear(&order).await.map_err(EnterError::walls("talk to the first process inside"))?;
+        let told = warden.tell_and_hear(&order).await.map_err(talk())?;
         match told {
             Report::Started => Ok(warden),
             Report::Failed { step, cause, not_found } => Err(EnterError::Inside { step, cause, not_found }),
-            Report::Ended(_) => Err(EnterError::walls("start the program")(io::Error::other("it ended unseen"))),
+            Report::Here | Report::Ended(_) => Err(talk()(io::Error::other("it says what makes no sense here"))),
+        }
+    }
+
+    async fn expect_first(&mut self) -> io::Result<()> {
+        match self.hear().await? {
+            Some(Report::Here) => Ok(()),
+            Some(other) => Err(io::Error::other(format!("its first word is {other:?}"))),
+            None => Err(io::Error::other("it ended before it spoke")),
         }
     }
 

@@ -29,8 +29,6 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 /// How long walls may take to stand; mostly some tens of milliseconds.
 const ENTER: Duration = Duration::from_secs(60);
-/// How often they are put up before giving in: see the supervisor's number of the same name.
-const ATTEMPTS: u32 = 3;
 
 /// A program to run. Nothing of the server's environment is inherited.
 pub(crate) struct Order<'a> {
@@ -106,13 +104,7 @@ pub(crate) async fn run(
     let program = order.program.to_owned();
     let limit = order.timeout;
     let failed = |cause| RunError::Wait { program: program.clone(), cause };
-    let mut attempt = 1;
-    let Running { mut child, mut stdout, mut stderr, _group, _warden } = loop {
-        match start(&order).await {
-            Err(RunError::Walls { cause: EnterError::Walls { .. }, .. }) if attempt < ATTEMPTS => attempt += 1,
-            done => break done?,
-        }
-    };
+    let Running { mut child, mut stdout, mut stderr, _group, _warden } = start(&order).await?;
     let mut kept = 0;
     let mut keep = |stream, line: &str| {
         kept += line.len() + 1;

@@ -25,10 +25,6 @@ use crate::sys;
 /// How long a process that did not begin may take to be gone once it is killed, and its output to end.
 const GONE: Duration = Duration::from_secs(2);
 
-/// How often walls are put up before giving in. bubblewrap was seen to fail once in hundreds of starts on a busy machine
-/// ("loopback: Failed RTM_NEWADDR"), for no lasting reason.
-const ATTEMPTS: u32 = 3;
-
 /// Why a worker has no process.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpawnError {
@@ -91,19 +87,6 @@ struct Ground {
 ///
 /// Runs on the supervisor's main thread: the kernel ties a child's parent-death signal to the thread that made it.
 pub(crate) async fn spawn(registry: &Registry, spec: &LaunchSpec) -> Result<Process, SpawnError> {
-    let mut attempt = 1;
-    loop {
-        match spawn_once(registry, spec).await {
-            Err(SpawnError::Enter(error @ EnterError::Walls { .. })) if attempt < ATTEMPTS => {
-                attempt += 1;
-                tracing::warn!(job = %spec.job, error = &error as &dyn std::error::Error, attempt, "walls did not stand; trying again");
-            }
-            done => return done,
-        }
-    }
-}
-
-async fn spawn_once(registry: &Registry, spec: &LaunchSpec) -> Result<Process, SpawnError> {
     let home = home(&spec.private);
     let subject =
         Subject { account: spec.account, directory: &spec.directory, home: Some(&home), sockets: spec.socket.parent() };
