@@ -182,13 +182,28 @@ impl Server {
 
     /// Starts the server without waiting.
     pub fn launch(&self) {
+        assert!(self.state.lock().unwrap().child.is_none(), "the server runs already");
+        self.launch_with(&[]);
+    }
+
+    /// Starts another server that takes over from this one, and waits until it is ready. Returns the one before it.
+    pub fn take_over(&self) -> Child {
+        let before = self.state.lock().unwrap().child.take().expect("a running server");
+        self.launch_with(&["--take-over"]);
+        self.wait_ready();
+        before
+    }
+
+    fn launch_with(&self, more: &[&str]) {
         let mut state = self.state.lock().unwrap();
-        assert!(state.child.is_none(), "the server runs already");
         state.starts += 1;
+        // A new file: the server before this one may still write to its own.
+        let _ = std::fs::remove_file(self.scratch.join("stdout"));
         let file = |name: &str| File::create(self.scratch.join(name)).expect("make a log file");
         let child = command(&self.env)
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(self.data())
+            .args(more)
             .stdin(Stdio::null())
             .stdout(file("stdout"))
             .stderr(file(&format!("log.{}", state.starts)))
@@ -202,7 +217,7 @@ impl Server {
     /// Waits for the line `ready`, and learns the address from the lines before it.
     pub fn wait_ready(&self) {
         let lines = until("the line `ready`", READY, || {
-            let text = std::fs::read_to_string(self.scratch.join("stdout")).expect("read its output");
+            let text = std::fs::read_to_string(self.scratch.join("stdout")).unwrap_or_default();
             let ended = self.state.lock().unwrap().child.as_mut().and_then(|child| child.try_wait().expect("wait"));
             if let Some(status) = ended {
                 panic!("the server ended, {status}:\n{}", self.log());

@@ -25,8 +25,9 @@ mod postmaster;
 mod watch;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lectern_domain::launch::Account;
 use nix::unistd::{User, getegid, geteuid};
@@ -87,7 +88,7 @@ pub struct PrivateCluster {
     layout: Layout,
     binaries: Binaries,
     /// Held while the process lives: one server per cluster.
-    _lock: layout::Lock,
+    lock: layout::Lock,
     config: DatabaseConfig,
     /// Held for an instant at a time.
     postmaster: Mutex<Postmaster>,
@@ -101,6 +102,15 @@ impl PrivateCluster {
     /// Everything that would stop it later is checked before anything starts. Crash recovery is waited for;
     /// starting otherwise takes a second, creating a few. Not to be given up halfway: a start that is dropped goes on.
     pub async fn start(config: ClusterConfig) -> Result<Self, ClusterError> {
+        Self::begin(config, None).await
+    }
+
+    /// The same for a server that succeeds another one on the same cluster, whose lock it was lent.
+    pub async fn take_over(config: ClusterConfig, lock: OwnedFd) -> Result<Self, ClusterError> {
+        Self::begin(config, Some(lock)).await
+    }
+
+    async fn begin(config: ClusterConfig, lent: Option<OwnedFd>) -> Result<Self, ClusterError> {
         let (layout, binaries, lock, postmaster) = blocking(move || {
             let account = match (config.account, geteuid().is_root()) {
                 (Some(account), true) => account,
@@ -109,15 +119,15 @@ impl PrivateCluster {
             let unreachable = |cause| ClusterError::Unreachable { account, cause };
             check_reachable(&config.dir, account.uid, account.gid).map_err(unreachable)?;
             let layout = Layout::create(&config.dir, account)?;
-            let begin = || -> Result<_, ClusterError> {
+            let begin = move |layout: &Layout| -> Result<_, ClusterError> {
                 let binaries = find_binaries(config.bindir.as_deref(), layout.existing_major()?)?;
                 check_reachable(&binaries.dir, account.uid, account.gid).map_err(unreachable)?;
-                let lock = layout.lock()?;
-                init::ensure(&layout, &binaries)?;
-                let postmaster = Postmaster::adopt_or_start(&layout, &binaries)?;
+                let lock = layout.lock(lent)?;
+                init::ensure(layout, &binaries)?;
+                let postmaster = Postmaster::adopt_or_start(layout, &binaries)?;
                 Ok((binaries, lock, postmaster))
             };
-            let (binaries, lock, postmaster) = begin().inspect_err(|_| layout.remove_outside_socket_dir())?;
+            let (binaries, lock, postmaster) = begin(&layout).inspect_err(|_| layout.remove_outside_socket_dir())?;
             Ok((layout, binaries, lock, postmaster))
         })
         .await?;
@@ -130,7 +140,17 @@ impl PrivateCluster {
             adopted = postmaster.adopted(), "private database runs",
         );
         let postmaster = Mutex::new(postmaster);
-        Ok(Self { layout, binaries, _lock: lock, config, postmaster, stopped: tokio::sync::Mutex::new(false) })
+        Ok(Self { layout, binaries, lock, config, postmaster, stopped: tokio::sync::Mutex::new(false) })
+    }
+
+    /// The lock once more, for the server that succeeds this one. Whoever lends it must [`leave`](Self::leave) the cluster.
+    pub fn lend_lock(&self) -> io::Result<OwnedFd> {
+        self.lock.lend()
+    }
+
+    /// Leaves PostgreSQL and the lock to the server that was lent it: dropping this would unlock the cluster for both.
+    pub fn leave(self: Arc<Self>) {
+        std::mem::forget(self);
     }
 
     /// How to connect. The URL holds the password; printing the configuration does not show it.

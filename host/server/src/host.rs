@@ -1,6 +1,7 @@
 //! This host: directories, the lock of the data directory, its name, and whether other accounts reach what they must.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -91,9 +92,33 @@ fn make(path: &Path, mode: u32) -> anyhow::Result<()> {
 }
 
 /// The lock that makes this process the only server of a data directory.
-pub(crate) struct DirectoryLock(#[allow(dead_code, reason = "held, never read")] Flock<File>);
+pub(crate) enum DirectoryLock {
+    /// Taken here; unlocked when it is dropped, for all who share the file.
+    Taken(Flock<File>),
+    /// Lent by a server that this one succeeds: the same open file, which is locked as long as one of the two has it.
+    Lent(File),
+}
 
 impl DirectoryLock {
+    /// The lock of a server that this one succeeds.
+    pub(crate) fn lent(lock: OwnedFd) -> Self {
+        Self::Lent(File::from(lock))
+    }
+
+    /// The lock once more, for a successor.
+    pub(crate) fn lend(&self) -> anyhow::Result<OwnedFd> {
+        let file: &File = match self {
+            Self::Taken(lock) => lock,
+            Self::Lent(file) => file,
+        };
+        Ok(file.try_clone().context("lend the lock of the data directory")?.into())
+    }
+
+    /// Leaves it to the successor that was lent it.
+    pub(crate) fn leave(self) {
+        std::mem::forget(self);
+    }
+
     /// Takes the lock, or says that another server has it.
     pub(crate) fn take(paths: &Paths) -> anyhow::Result<Self> {
         let path = paths.server_lock();
@@ -105,7 +130,7 @@ impl DirectoryLock {
             .open(&path)
             .with_context(|| format!("open the lock {}", path.display()))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Self(lock)),
+            Ok(lock) => Ok(Self::Taken(lock)),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
                 "another lectern serves the data directory {}; stop it, or choose another with --data-dir",
                 paths.root().display()

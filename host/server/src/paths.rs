@@ -31,6 +31,10 @@ impl Paths {
         self.run().join("admin.sock")
     }
 
+    pub(crate) fn handover_socket(&self) -> PathBuf {
+        self.run().join("handover.sock")
+    }
+
     pub(crate) fn server_lock(&self) -> PathBuf {
         self.run().join("server.lock")
     }

@@ -1,5 +1,6 @@
 //! The metadata store of this server: the database it was given, or a private cluster of its own.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -17,7 +18,9 @@ pub(crate) struct MetadataStore {
 
 impl MetadataStore {
     /// Connects to the configured database, or starts (or adopts) the private cluster.
-    pub(crate) async fn open(config: &Config, paths: &Paths) -> anyhow::Result<Self> {
+    /// `lent` is the lock of the cluster, when another server that uses it hands over.
+    pub(crate) async fn open(config: &Config, paths: &Paths, lent: Option<OwnedFd>) -> anyhow::Result<Self> {
+        let shared = lent.is_some();
         let (settings, cluster) = match &config.database.url {
             Some(url) => {
                 let mut settings = DatabaseConfig::new(url.reveal());
@@ -28,7 +31,11 @@ impl MetadataStore {
             None => {
                 let mut wanted = ClusterConfig::new(paths.postgres());
                 wanted.bindir = config.database.bin_dir.clone();
-                let cluster = PrivateCluster::start(wanted).await.context("open the private database")?;
+                let cluster = match lent {
+                    Some(lock) => PrivateCluster::take_over(wanted, lock).await,
+                    None => PrivateCluster::start(wanted).await,
+                };
+                let cluster = cluster.context("open the private database")?;
                 (cluster.config(), Some(Arc::new(cluster)))
             }
         };
@@ -36,7 +43,8 @@ impl MetadataStore {
         let database = match Database::connect(settings).await {
             Ok(database) => database,
             Err(error) => {
-                if let Some(cluster) = cluster {
+                // A lent one is the lender's to stop.
+                if let Some(cluster) = cluster.filter(|_| !shared) {
                     cluster.stop().await.context("stop the private database")?;
                 }
                 return Err(error).context("open the database");
@@ -48,6 +56,20 @@ impl MetadataStore {
     /// Keeps the private cluster running until `stop`.
     pub(crate) fn watch(&self, stop: CancellationToken) -> Option<tokio::task::JoinHandle<()>> {
         self.cluster.as_ref().map(|cluster| cluster.watch(stop))
+    }
+
+    /// The cluster's lock, for a server that takes over.
+    pub(crate) fn lend_lock(&self) -> anyhow::Result<Option<OwnedFd>> {
+        let lent = self.cluster.as_ref().map(|cluster| cluster.lend_lock()).transpose();
+        lent.context("lend the lock of the private database")
+    }
+
+    /// Closes the connections, and leaves the private cluster to the server that has taken over.
+    pub(crate) fn leave(self) {
+        self.database.close();
+        if let Some(cluster) = self.cluster {
+            cluster.leave();
+        }
     }
 
     /// Closes the connections and stops the private cluster.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,24 @@ use uuid::Uuid;
 use super::{ClusterError, io_error};
 
 /// The lock of a cluster, held by an open file: the kernel lets go of it when the process ends, however it ends.
-pub(super) type Lock = Flock<File>;
+#[derive(Debug)]
+pub(super) enum Lock {
+    /// Taken here; unlocked when it is dropped, for all who share the file.
+    Taken(Flock<File>),
+    /// Lent by a server that this one succeeds: the same open file, which is locked as long as one of the two has it.
+    Lent(File),
+}
+
+impl Lock {
+    /// The lock once more.
+    pub(super) fn lend(&self) -> std::io::Result<OwnedFd> {
+        let file: &File = match self {
+            Self::Taken(lock) => lock,
+            Self::Lent(file) => file,
+        };
+        file.try_clone().map(OwnedFd::from)
+    }
+}
 
 /// Longest path of a Unix socket on Linux, without the closing NUL.
 const SOCKET_PATH_LIMIT: usize = 107;
@@ -55,11 +73,14 @@ impl Layout {
     }
 
     /// Takes the cluster for this process.
-    pub(super) fn lock(&self) -> Result<Lock, ClusterError> {
+    pub(super) fn lock(&self, lent: Option<OwnedFd>) -> Result<Lock, ClusterError> {
         let path = self.dir.join("lock");
+        if let Some(lent) = lent {
+            return Ok(Lock::Lent(File::from(lent)));
+        }
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.map_err(io_error("open", &path))?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map(Lock::Taken).map_err(|(_, error)| match error {
             nix::errno::Errno::EWOULDBLOCK => ClusterError::Busy { dir: self.dir.clone() },
             other => io_error("lock", &path)(other.into()),
         })

@@ -5,4 +5,4 @@
 pub(crate) mod protocol;
 mod server;
 
-pub(crate) use server::{bind, serve};
+pub(crate) use server::serve;

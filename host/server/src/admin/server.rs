@@ -1,10 +1,7 @@
 //! Serves the admin socket.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -26,6 +23,7 @@ use uuid::Uuid;
 
 use super::protocol::{AddUser, ChangeUser, CreateKey, CreatedKey, KeyView, ListKeys, RevokeKey, UserView};
 use crate::credentials;
+use crate::owned_socket::OwnedSocket;
 use crate::plugins::api::{Operator, operations};
 use crate::plugins::manage::Plugins;
 use crate::view::View;
@@ -69,24 +67,9 @@ fn refuse(text: impl Into<String>) -> Refusal {
 
 type Answer<T> = Result<Json<T>, Refusal>;
 
-/// Binds the socket at `path`, where nobody else may listen: the caller holds the data directory's lock.
-pub(crate) fn bind(path: &Path) -> anyhow::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("remove the old socket {}", path.display()));
-        }
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).with_context(|| format!("listen on {}", path.display()))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .with_context(|| format!("protect {}", path.display()))?;
-    Ok(listener)
-}
-
-/// Serves the admin socket, bound at `path`, until `stop`.
+/// Serves the admin socket until `stop`.
 pub(crate) async fn serve(
-    listener: UnixListener,
-    path: &Path,
+    (listener, socket): (UnixListener, OwnedSocket),
     database: Database,
     view: Arc<View>,
     plugins: Arc<Plugins>,
@@ -116,17 +99,9 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let own = nix::unistd::geteuid().as_raw();
-        match stream.peer_cred() {
-            Ok(peer) if peer.uid() == 0 || peer.uid() == own => {}
-            Ok(peer) => {
-                tracing::warn!(peer.uid = peer.uid(), "admin socket: refused, not root nor the server's own account");
-                continue;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "admin socket: refused, the peer's account is unknown");
-                continue;
-            }
+        if let Err(error) = socket.allows(&stream) {
+            tracing::warn!(%error, "admin socket: refused");
+            continue;
         }
         let service = TowerToHyperService::new(router.clone());
         let stop = stop.clone();
@@ -141,8 +116,6 @@ pub(crate) async fn serve(
     }
     connections.close();
     connections.wait().await;
-    // The next server makes its own; a missing one is no fault.
-    let _ = std::fs::remove_file(path);
 }
 
 fn shown(user: UserRow) -> UserView {

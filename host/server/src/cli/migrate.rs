@@ -36,7 +36,7 @@ fn perform(args: &MigrateArgs, config: &crate::config::Config) -> anyhow::Result
     let list = runtime.block_on(async {
         let paths = crate::paths::Paths::new(&config.data);
         crate::host::make_directories(config, &paths)?;
-        let store = crate::store::MetadataStore::open(config, &paths).await?;
+        let store = crate::store::MetadataStore::open(config, &paths, None).await?;
         let list = if args.dry_run {
             lectern_metadata::pending(&store.database).await
         } else {

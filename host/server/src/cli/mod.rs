@@ -27,7 +27,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the server. Without configuration: 127.0.0.1:3939, ./lectern-data, a private PostgreSQL.
-    Serve(ConfigArgs),
+    Serve(serve::ServeArgs),
     /// Run the supervisor of content processes; `serve` starts it when none runs.
     #[command(hide = true)]
     Supervise(SuperviseArgs),

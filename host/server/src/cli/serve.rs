@@ -2,14 +2,26 @@
 
 use std::process::ExitCode;
 
+use clap::Args;
+
 use super::{ConfigArgs, failed};
 
 /// Threads of the runtime that does everything but serve requests: the API, deployments, the fleet. Two at least, so that one
 /// slow query stops nobody; beyond the cores they would only take time from the apps.
 const LEAST_THREADS: usize = 2;
 
-pub(super) fn run(args: &ConfigArgs) -> ExitCode {
-    let config = match args.load() {
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Take over from the server that runs on the same data directory: its address, its apps, its database. It finishes what
+    /// it has begun; no connection is refused. Without one, start as usual.
+    #[arg(long)]
+    take_over: bool,
+}
+
+pub(super) fn run(args: &ServeArgs) -> ExitCode {
+    let config = match args.config.load() {
         Ok(config) => config,
         Err(status) => return status,
     };
@@ -26,7 +38,7 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::new(error).context("start the runtime")),
     };
-    let outcome = runtime.block_on(crate::life::run(config));
+    let outcome = runtime.block_on(crate::life::run(config, args.take_over));
     // What still waits for a disk or a child process does not keep a stopped server.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     match outcome {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -81,6 +81,10 @@ pub(crate) struct Crew {
     /// The fleet is being stopped: the supervisor's end is no accident.
     pub(super) stopping: CancellationToken,
     pub(super) stopped: CancellationToken,
+    /// The workers are another server's from now on: none is ended here.
+    handed_over: AtomicBool,
+    /// The server before this one has ended. Until then its requests may be with any worker.
+    alone: AtomicBool,
 }
 
 impl Crew {
@@ -111,6 +115,8 @@ impl Crew {
             tasks,
             stopping: CancellationToken::new(),
             stopped: CancellationToken::new(),
+            handed_over: AtomicBool::new(false),
+            alone: AtomicBool::new(true),
         }))
     }
 
@@ -201,8 +207,21 @@ impl Crew {
         self.journal.flush(FLUSH_LIMIT).await;
     }
 
+    /// Leaves the workers to another server.
+    pub(super) fn hand_over(&self) {
+        self.handed_over.store(true, Relaxed);
+    }
+
+    /// Whether no other server has requests with these workers.
+    pub(super) fn set_alone(&self, alone: bool) {
+        self.alone.store(alone, Relaxed);
+    }
+
     /// Ends a worker, now.
     pub(super) async fn end(&self, job: &JobKey) {
+        if self.handed_over.load(Relaxed) {
+            return;
+        }
         if let Err(error) = self.client().stop(job, None).await {
             tracing::debug!(job.key = %job, error = crate::cli::chain(&error), "stop a worker");
         }
@@ -220,7 +239,7 @@ impl Crew {
         self.leaving.lock().push((content, Arc::clone(&worker)));
         self.tasks.spawn(async move {
             let until = tokio::time::Instant::now() + DRAIN_LIMIT;
-            while worker.in_flight() > 0 && tokio::time::Instant::now() < until {
+            while (worker.in_flight() > 0 || !crew.alone.load(Relaxed)) && tokio::time::Instant::now() < until {
                 tokio::select! {
                     () = crew.stopped.cancelled() => return,
                     () = tokio::time::sleep(DRAIN_ROUND) => {}

@@ -261,6 +261,27 @@ impl Fleet {
         self.tell_all(|key| key.0 == content, || Order::End).await;
     }
 
+    /// Another server before this one still has requests with the workers.
+    pub(crate) fn share(&self) {
+        self.crew.set_alone(false);
+    }
+
+    /// It has ended.
+    pub(crate) fn alone(&self) {
+        self.crew.set_alone(true);
+    }
+
+    /// Leaves workers and supervisor to the server that has taken over.
+    pub(crate) async fn leave(&self) {
+        self.crew.hand_over();
+        self.crew.stopping.cancel();
+        self.tell_all(|_| true, || Order::End).await;
+        self.crew.stopped.cancel();
+        self.crew.tasks.close();
+        self.crew.tasks.wait().await;
+        self.crew.flush_record().await;
+    }
+
     /// Ends all workers and the supervisor; returns when nothing of them is left or the supervisor's own limit is over.
     pub(crate) async fn stop(&self) -> anyhow::Result<()> {
         self.crew.stopping.cancel();

@@ -24,6 +24,7 @@ use crate::deploy::{Deployer, News};
 use crate::directory::ServerDirectory;
 use crate::fleet::{Crew, CrewSettings, Fleet, FleetWorkers, Launcher};
 use crate::health::ServerHealth;
+use crate::owned_socket::OwnedSocket;
 use crate::paths::Paths;
 use crate::plugins::manage::{Plugins, Shelf};
 use crate::plugins::{self, Behind};
@@ -80,6 +81,7 @@ impl Parts {
         metadata: &MetadataStore,
         view: &Arc<View>,
         address: SocketAddr,
+        succeeds: bool,
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Handle::current();
@@ -87,7 +89,7 @@ impl Parts {
         let server = Uuid::new_v4();
         let sealer = Arc::new(Sealer::open(&config.data.key_file)?);
         let facts = look_at_walls(config).await?;
-        let files = open_files(config, paths, runtime.clone()).await?;
+        let files = open_files(config, paths, succeeds, runtime.clone()).await?;
         let runtimes = Arc::new(find_runtimes(config, paths, Arc::clone(&facts)).await?);
         let directory: Arc<dyn Directory> =
             Arc::new(ServerDirectory::new(Arc::clone(view), database.clone(), runtime.clone()));
@@ -109,6 +111,9 @@ impl Parts {
         plugins.start().await.context("start the plugins")?;
         let fleet = start_fleet(config, paths, metadata, view, address, server, &files, &runtimes, &sealer).await?;
 
+        if succeeds {
+            fleet.share();
+        }
         let shown = Arc::clone(&fleet);
         plugins.show_metrics_of(move || shown.metrics());
 
@@ -209,12 +214,11 @@ impl Parts {
         tasks.spawn(self.sessions.clone().sweep(stop.clone()));
         let (files, view, paths) = (self.files.clone(), Arc::clone(&self.view), self.paths.clone());
         tasks.spawn(tidy::run(database.clone(), files, view, paths, stop.clone()));
-        let socket = self.paths.admin_socket();
         // Bound here: who has read `ready` may use it.
-        let admin_listener = admin::bind(&socket).context("open the admin socket")?;
+        let admin_socket = OwnedSocket::bind(&self.paths.admin_socket()).context("open the admin socket")?;
         let (view, database, stop) = (Arc::clone(&self.view), database.clone(), stop.clone());
         let plugins = Arc::clone(&self.plugins);
-        tasks.spawn(async move { admin::serve(admin_listener, &socket, database, view, plugins, stop).await });
+        tasks.spawn(async move { admin::serve(admin_socket, database, view, plugins, stop).await });
         Ok(())
     }
 
@@ -231,13 +235,28 @@ impl Parts {
         }
     }
 
+    /// Leaves workers and supervisor to the server that has taken over.
+    pub(super) async fn leave(&self) {
+        self.fleet.leave().await;
+    }
+
+    /// The server before this one has ended: workers that it was using may end.
+    pub(super) fn alone(&self) {
+        self.fleet.alone();
+    }
+
     /// Ends the workers and the supervisor.
     pub(super) async fn stop(&self) -> anyhow::Result<()> {
         self.fleet.stop().await
     }
 }
 
-async fn open_files(config: &Config, paths: &Paths, runtime: tokio::runtime::Handle) -> anyhow::Result<BundleFiles> {
+async fn open_files(
+    config: &Config,
+    paths: &Paths,
+    succeeds: bool,
+    runtime: tokio::runtime::Handle,
+) -> anyhow::Result<BundleFiles> {
     let paths = paths.clone();
     let limits = Limits {
         max_entries: config.content.max_files,
@@ -247,7 +266,8 @@ async fn open_files(config: &Config, paths: &Paths, runtime: tokio::runtime::Han
     let opening = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
         let store = Store::open(&paths.store()).context("open the bundle store")?;
         // Below the data directory, which this server has locked, nobody else writes: what is unfinished was left behind.
-        let age = if paths.store().starts_with(paths.root()) { Duration::ZERO } else { ABANDONED };
+        let alone = paths.store().starts_with(paths.root()) && !succeeds;
+        let age = if alone { Duration::ZERO } else { ABANDONED };
         let swept = store.sweep(SystemTime::now() - age).context("tidy the bundle store")?;
         if swept.files > 0 {
             tracing::info!(files = swept.files, bytes = swept.bytes, "unfinished uploads were removed");
