@@ -53,8 +53,8 @@ async fn live(config: &Config, paths: &Paths, begun: &mut Beginning) -> anyhow::
         Some(sockets) => Edge::over(listener, sockets).context("serve on the sockets given")?,
         None => Edge::bind(listener).context("bind server.listen")?,
     };
-    println!("listening on {}://{}", config.server.scheme(), edge.address());
-    let _ = std::io::stdout().flush();
+    // Whoever started it may have stopped reading: that ends no server.
+    let _ = writeln!(std::io::stdout(), "listening on {}://{}", config.server.scheme(), edge.address());
 
     let store = tokio::select! {
         store = MetadataStore::open(config, paths, begun.database_lock.take()) => store?,
@@ -109,8 +109,7 @@ async fn serve(
     let services = parts.edge_services(&health);
     let mut serving = tokio::spawn(edge.run(services, edge_stop.clone(), config.server.stop_grace));
     health.serving(true);
-    println!("ready");
-    let _ = std::io::stdout().flush();
+    let _ = writeln!(std::io::stdout(), "ready");
     tracing::info!(address = %address, "ready");
     begun.succeed(&parts, tasks, stop).await?;
 

@@ -131,3 +131,28 @@ fn a_data_directory_below_a_private_home_is_refused_before_anything_starts() {
     assert_eq!(text(&output.stdout), "", "nothing was bound");
     assert!(!home.path().join("data/postgres").exists(), "nothing was started");
 }
+
+#[test]
+fn a_reader_that_leaves_ends_it_quietly() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_lectern"))
+        .args(["check", "--print"])
+        .current_dir(dir.path())
+        .env_clear()
+        .stdout(writer)
+        .output()
+        .unwrap();
+    // As a shell shows a program that SIGPIPE ended.
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(141), ""));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_lectern"))
+        .args(["check"])
+        .current_dir(dir.path())
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("write to standard output: No space left"), "{}", text(&output.stderr));
+}

@@ -38,7 +38,7 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
         if args.print {
             answer["keys"] = keys.into();
         }
-        println!("{answer:#}");
+        say!("{answer:#}");
         return if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     match result {
@@ -49,10 +49,10 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
             if args.print {
                 let width = config.effective.iter().map(|e| e.key.len()).max().unwrap_or(0);
                 for e in &config.effective {
-                    println!("{:width$}  {}  ({})", e.key, e.value, e.origin);
+                    say!("{:width$}  {}  ({})", e.key, e.value, e.origin);
                 }
             } else {
-                println!("the configuration is valid");
+                say!("the configuration is valid");
             }
             ExitCode::SUCCESS
         }

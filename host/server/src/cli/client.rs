@@ -90,7 +90,7 @@ pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) {
         .collect();
     let print = |cells: &mut dyn Iterator<Item = &str>| {
         let line: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        println!("{}", line.join("  ").trim_end());
+        say!("{}", line.join("  ").trim_end());
     };
     print(&mut heading.iter().copied());
     for row in rows {

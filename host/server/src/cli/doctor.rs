@@ -230,9 +230,9 @@ fn print_text(findings: &[Finding]) {
             Grade::Lacking => "lack",
             Grade::Bad => "BAD ",
         };
-        println!("{mark}  {:width$}  {}", finding.what, finding.found);
+        say!("{mark}  {:width$}  {}", finding.what, finding.found);
         if !finding.remedy.is_empty() {
-            println!("      {:width$}  → {}", "", finding.remedy);
+            say!("      {:width$}  → {}", "", finding.remedy);
         }
     }
 }
@@ -287,5 +287,5 @@ fn print_json(findings: &[Finding], layers: &[Standing], config: &Config) {
             })
         })
         .collect();
-    println!("{:#}", json!({ "findings": rows, "layers": layers }));
+    say!("{:#}", json!({ "findings": rows, "layers": layers }));
 }

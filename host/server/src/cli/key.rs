@@ -57,15 +57,15 @@ pub(super) fn run(verb: KeyVerb) -> anyhow::Result<()> {
             let body = CreateKey { username: args.user, name: args.name, role: args.role };
             let created: CreatedKey = args.server.call("/keys/create", &body)?;
             if args.server.json {
-                println!("{:#}", serde_json::to_value(&created)?);
+                say!("{:#}", serde_json::to_value(&created)?);
             } else {
-                println!("{}", created.key);
+                say!("{}", created.key);
             }
         }
         KeyVerb::List(args) => {
             let keys: Vec<KeyView> = args.server.call("/keys/list", &json!({"username": args.user}))?;
             if args.server.json {
-                println!("{:#}", serde_json::to_value(&keys)?);
+                say!("{:#}", serde_json::to_value(&keys)?);
             } else {
                 let rows: Vec<Vec<String>> =
                     keys.into_iter().map(|key| vec![key.id.to_string(), key.name, key.role, key.created_at]).collect();
@@ -75,9 +75,9 @@ pub(super) fn run(verb: KeyVerb) -> anyhow::Result<()> {
         KeyVerb::Revoke(args) => {
             let _: Value = args.server.call("/keys/revoke", &RevokeKey { username: args.user, id: args.id })?;
             if args.server.json {
-                println!("{:#}", json!({"revoked": args.id}));
+                say!("{:#}", json!({"revoked": args.id}));
             } else {
-                println!("revoked key {}", args.id);
+                say!("revoked key {}", args.id);
             }
         }
     }

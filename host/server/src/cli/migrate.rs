@@ -48,13 +48,13 @@ fn perform(args: &MigrateArgs, config: &crate::config::Config) -> anyhow::Result
     if args.json {
         let rows: Vec<_> = list.iter().map(|m| json!({"version": m.version, "name": m.name})).collect();
         let key = if args.dry_run { "pending" } else { "applied" };
-        println!("{:#}", json!({ key: rows }));
+        say!("{:#}", json!({ key: rows }));
     } else if list.is_empty() {
-        println!("the schema is up to date");
+        say!("the schema is up to date");
     } else {
         for migration in &list {
             let done = if args.dry_run { "would apply" } else { "applied" };
-            println!("{done} V{:04} {}", migration.version, migration.name);
+            say!("{done} V{:04} {}", migration.version, migration.name);
         }
     }
     Ok(())

@@ -1,5 +1,8 @@
 //! The command line. Exit status: 0 done, 1 failed, 2 wrong use.
 
+#[macro_use]
+mod out;
+
 mod check;
 mod client;
 mod doctor;

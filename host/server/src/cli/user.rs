@@ -111,7 +111,7 @@ pub(super) fn run(verb: UserVerb) -> anyhow::Result<()> {
         UserVerb::List(args) => {
             let users: Vec<UserView> = args.server.call("/users/list", &json!({}))?;
             if args.server.json {
-                println!("{:#}", serde_json::to_value(&users)?);
+                say!("{:#}", serde_json::to_value(&users)?);
                 return Ok(());
             }
             let rows: Vec<Vec<String>> = users
@@ -157,9 +157,9 @@ fn change(server: &ServerArgs, body: ChangeUser, done: &str) -> anyhow::Result<(
 fn say(json: bool, value: &impl serde::Serialize, text: &str) -> anyhow::Result<()> {
     if json {
         let value: Value = serde_json::to_value(value)?;
-        println!("{value:#}");
+        say!("{value:#}");
     } else {
-        println!("{text}");
+        say!("{text}");
     }
     Ok(())
 }

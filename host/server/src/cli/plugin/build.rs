@@ -30,11 +30,11 @@ pub(super) fn run(args: &BuildArgs) -> anyhow::Result<()> {
     let out = args.out.clone().unwrap_or_else(|| project.dir.join(package.manifest.file_name()));
     let bytes = package.parts.write().context("write the package")?;
     write_whole(&out, &bytes)?;
-    println!("{} {}", package.manifest.name, package.manifest.version);
-    println!("  file    {}", out.strip_prefix(".").unwrap_or(&out).display());
-    println!("  size    {} bytes, of which the component has {}", package.size_bytes, package.parts.component.len());
-    println!("  digest  {}", package.digest);
-    println!("  asks    {}", package.manifest.asked());
+    say!("{} {}", package.manifest.name, package.manifest.version);
+    say!("  file    {}", out.strip_prefix(".").unwrap_or(&out).display());
+    say!("  size    {} bytes, of which the component has {}", package.size_bytes, package.parts.component.len());
+    say!("  digest  {}", package.digest);
+    say!("  asks    {}", package.manifest.asked());
     Ok(())
 }
 

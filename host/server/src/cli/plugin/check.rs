@@ -50,20 +50,20 @@ fn print_json(package: Option<&Package>, admission: &Admission) {
         "findings": admission.findings,
         "notes": admission.notes,
     });
-    println!("{answer:#}");
+    say!("{answer:#}");
 }
 
 fn print(package: Option<&Package>, admission: &Admission) {
     if let Some(package) = package {
-        println!("{} {}  {}", package.manifest.name, package.manifest.version, package.digest);
-        println!("  asks    {}", package.manifest.asked());
-        println!("  cases   {}", package.cases.len());
+        say!("{} {}  {}", package.manifest.name, package.manifest.version, package.digest);
+        say!("  asks    {}", package.manifest.asked());
+        say!("  cases   {}", package.cases.len());
     }
     for note in &admission.notes {
-        println!("  note    {note}");
+        say!("  note    {note}");
     }
     match admission.findings.as_slice() {
-        [] => println!("a server would admit it"),
+        [] => say!("a server would admit it"),
         findings => {
             for finding in findings {
                 eprintln!("{finding}");

@@ -23,10 +23,10 @@ pub(super) fn run(args: &KeygenArgs) -> anyhow::Result<()> {
     let mut file = file.with_context(|| format!("make {shown}"))?;
     file.write_all(key.to_pem().as_bytes()).and_then(|()| file.sync_all()).with_context(|| format!("write {shown}"))?;
     let public = key.public();
-    println!("wrote the private key to {shown}: whoever has it signs as you");
-    println!("  id      {}", public.id());
-    println!("  public  {public}");
-    println!("\nServers take what it signed once it is trusted there:");
-    println!("  lectern plugin trust {public} --comment NAME");
+    say!("wrote the private key to {shown}: whoever has it signs as you");
+    say!("  id      {}", public.id());
+    say!("  public  {public}");
+    say!("\nServers take what it signed once it is trusted there:");
+    say!("  lectern plugin trust {public} --comment NAME");
     Ok(())
 }

@@ -59,11 +59,11 @@ pub(super) fn run(args: &NewArgs) -> anyhow::Result<()> {
         Language::Python => "python3 -m unittest",
         Language::JavaScript => "node --test",
     };
-    println!("{}: {} in {}, {} files", dir.display(), args.kind.as_str(), args.lang.as_str(), files.len());
-    println!("\n  cd {}", dir.display());
-    println!("  {native:<22} the logic, natively");
-    println!("  {:<22} cases/*.toml on the real component", "lectern plugin test");
-    println!("  {:<22} the package to install", "lectern plugin build");
+    say!("{}: {} in {}, {} files", dir.display(), args.kind.as_str(), args.lang.as_str(), files.len());
+    say!("\n  cd {}", dir.display());
+    say!("  {native:<22} the logic, natively");
+    say!("  {:<22} cases/*.toml on the real component", "lectern plugin test");
+    say!("  {:<22} the package to install", "lectern plugin build");
     Ok(())
 }
 

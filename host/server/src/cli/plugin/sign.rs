@@ -31,8 +31,8 @@ pub(super) fn run(args: &SignArgs) -> anyhow::Result<()> {
     let out = args.out.clone().unwrap_or_else(|| signature_of(&args.file));
     std::fs::write(&out, Signature::of(&bytes, &key).to_string())
         .with_context(|| format!("write {}", out.display()))?;
-    println!("signed {} {} with {}", package.manifest.name, package.manifest.version, key.public().id());
-    println!("  signature  {}", out.display());
+    say!("signed {} {} with {}", package.manifest.name, package.manifest.version, key.public().id());
+    say!("  signature  {}", out.display());
     Ok(())
 }
 

@@ -42,7 +42,7 @@ pub(super) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
         }
     }
     if !args.json {
-        println!("running {} of {} {}", cases(count), package.manifest.name, package.manifest.version);
+        say!("running {} of {} {}", cases(count), package.manifest.name, package.manifest.version);
     }
     let began = Instant::now();
     let results = block_on(async {
@@ -81,32 +81,32 @@ fn word(verdict: &Verdict) -> &'static str {
 fn print_one(result: &CaseResult, verbose: bool) {
     let title = title(&result.file, &result.name);
     if !verbose {
-        println!("case {title} ... {}", word(&result.verdict));
+        say!("case {title} ... {}", word(&result.verdict));
         return;
     }
-    println!("case {title} ... {} ({:.1?})", word(&result.verdict), result.took);
+    say!("case {title} ... {} ({:.1?})", word(&result.verdict), result.took);
     for question in &result.asked {
-        println!("    asked   {question}");
+        say!("    asked   {question}");
     }
     for line in &result.logs {
-        println!("    logged  {line}");
+        say!("    logged  {line}");
     }
 }
 
 fn print_end(results: &[CaseResult], took: Duration) {
     let failed: Vec<&CaseResult> = results.iter().filter(|result| !result.passed()).collect();
     if !failed.is_empty() {
-        println!("\nfailures:");
+        say!("\nfailures:");
     }
     for result in &failed {
-        println!("\n---- {} ----\n{}", title(&result.file, &result.name), result.verdict);
+        say!("\n---- {} ----\n{}", title(&result.file, &result.name), result.verdict);
         for line in &result.logs {
-            println!("logged: {line}");
+            say!("logged: {line}");
         }
     }
     let passed = results.len() - failed.len();
     let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
-    println!("\ncase result: {verdict}. {passed} passed; {} failed; finished in {took:.2?}", failed.len());
+    say!("\ncase result: {verdict}. {passed} passed; {} failed; finished in {took:.2?}", failed.len());
 }
 
 fn print_json(package: &Package, results: &[CaseResult]) {
@@ -134,5 +134,5 @@ fn print_json(package: &Package, results: &[CaseResult]) {
         "failed": results.len() - passed,
         "cases": results.iter().map(one).collect::<Vec<_>>(),
     });
-    println!("{answer:#}");
+    say!("{answer:#}");
 }

@@ -35,7 +35,7 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     // Nothing of the package is read before its signature is verified.
     let key = verify(&bytes, signature.as_deref(), &trusted)?;
     let package = Package::read(&bytes).with_context(|| format!("{} cannot be used", args.file.display()))?;
-    println!("{} {} is signed with {key}, and unchanged since", package.manifest.name, package.manifest.version);
-    println!("  digest  {}", package.digest);
+    say!("{} {} is signed with {key}, and unchanged since", package.manifest.name, package.manifest.version);
+    say!("  digest  {}", package.digest);
     Ok(ExitCode::SUCCESS)
 }
