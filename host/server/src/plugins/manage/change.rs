@@ -23,6 +23,8 @@ pub(crate) struct Changed {
     pub(crate) binding: Binding,
     /// The release that was live before, where that changed.
     pub(crate) before: Option<ReleaseHash>,
+    /// The binding as it was before; none: it is new.
+    pub(crate) was: Option<Binding>,
     /// This server shows it.
     pub(crate) shown: Converged,
 }
@@ -190,23 +192,23 @@ impl Plugins {
         if let Some(spec) = new {
             releases::create(&tx, spec, &note.actor).await?;
         }
-        let before = bindings::get(&tx, name).await?.map(|binding| binding.releases.live);
+        let was = bindings::get(&tx, name).await?;
         let binding = bindings::change(&tx, name, revision, &change, note).await?;
         tx.commit().await.map_err(DbError::from)?;
         drop(client);
-        let before = before.filter(|before| *before != binding.releases.live);
-        self.shown(binding, before).await
+        self.shown(binding, was).await
     }
 
     /// Shows a change here before it is answered.
-    async fn shown(&self, binding: Binding, before: Option<ReleaseHash>) -> Result<Changed, Refused> {
+    async fn shown(&self, binding: Binding, was: Option<Binding>) -> Result<Changed, Refused> {
         let shown = self.converge().await.map_err(|error| {
             Refused::Unavailable(format!(
                 "the change is made, but this server does not show it yet: {}",
                 crate::cli::chain(error.as_ref())
             ))
         })?;
-        Ok(Changed { binding, before, shown })
+        let before = was.as_ref().map(|was| was.releases.live).filter(|before| *before != binding.releases.live);
+        Ok(Changed { binding, before, was, shown })
     }
 
     /// Loads a release under a binding's name, checks and all, so that switching to it is one pointer.
@@ -357,7 +359,7 @@ fn with(settings: BindingSettings, request: SettingsRequest) -> BindingSettings 
     BindingSettings {
         phases: request.phases.unwrap_or(settings.phases),
         position: request.position.unwrap_or(settings.position),
-        matcher: request.matcher.unwrap_or(settings.matcher),
+        matcher: request.matcher.unwrap_or_default().over(settings.matcher),
         on_failure: request.on_failure.unwrap_or(settings.on_failure),
         budget: request.budget.unwrap_or(settings.budget),
         enabled: request.enabled.unwrap_or(settings.enabled),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use lectern_domain::ContentGuid;
 use lectern_domain::plugin::{
     BindingName, Budget, Grant, Instances, Matcher, OnFailure, Phase, PluginName, ReleaseHash,
 };
@@ -64,13 +65,36 @@ pub(crate) struct SettingsRequest {
     /// Its place.
     pub(crate) position: Option<i32>,
     /// Which requests it concerns.
-    pub(crate) matcher: Option<Matcher>,
+    pub(crate) matcher: Option<MatcherRequest>,
     /// What becomes of failures while routing.
     pub(crate) on_failure: Option<OnFailure>,
     /// How many failures it tolerates.
     pub(crate) budget: Option<Budget>,
     /// Whether it is asked.
     pub(crate) enabled: Option<bool>,
+}
+
+/// Which requests a binding concerns: a list replaces the list of its kind, and an empty one means all.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MatcherRequest {
+    /// Host names.
+    pub(crate) hosts: Option<BTreeSet<String>>,
+    /// Path prefixes.
+    pub(crate) paths: Option<BTreeSet<String>>,
+    /// Content items.
+    pub(crate) content: Option<BTreeSet<ContentGuid>>,
+}
+
+impl MatcherRequest {
+    /// The matcher that comes of `before`.
+    pub(crate) fn over(self, before: Matcher) -> Matcher {
+        Matcher {
+            hosts: self.hosts.unwrap_or(before.hosts),
+            paths: self.paths.unwrap_or(before.paths),
+            content: self.content.unwrap_or(before.content),
+        }
+    }
 }
 
 /// `POST /bindings/{name}/swap`
@@ -114,4 +138,21 @@ pub(crate) struct CanaryRequest {
     pub(crate) expect: Expect,
     /// Why.
     pub(crate) reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn each_list_of_a_matcher_is_changed_by_itself() {
+        let set = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<BTreeSet<_>>();
+        let before = Matcher { hosts: set(&["a.example"]), paths: set(&["/a"]), content: BTreeSet::new() };
+        let after = |request: &str| serde_json::from_str::<MatcherRequest>(request).unwrap().over(before.clone());
+        assert_eq!(after("{}"), before);
+        assert_eq!(after(r#"{"hosts": []}"#), Matcher { hosts: BTreeSet::new(), ..before.clone() });
+        assert_eq!(after(r#"{"paths": ["/b", "/c"]}"#), Matcher { paths: set(&["/b", "/c"]), ..before.clone() });
+        assert!(serde_json::from_str::<MatcherRequest>(r#"{"host": []}"#).is_err());
+    }
 }

@@ -1,6 +1,8 @@
 //! What operators see of the gate.
 
-use lectern_domain::plugin::{Binding, BindingName, ReleaseHash};
+use std::collections::BTreeMap;
+
+use lectern_domain::plugin::{Binding, BindingName, Phase, ReleaseHash};
 use lectern_gate::{Counts, Fare};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -44,6 +46,8 @@ pub(crate) struct ReleaseView {
     pub(crate) breaker: Option<&'static str>,
     /// All that is counted of it here.
     pub(crate) counts: Option<Counts>,
+    /// The phases in which nothing more is learned of it here, and why.
+    pub(crate) learning_off: BTreeMap<&'static str, String>,
 }
 
 impl Plugins {
@@ -113,6 +117,7 @@ impl Plugins {
                 failures: fare.as_ref().map(|fare| fare.failures),
                 breaker: fare.as_ref().map(|fare| fare.breaker),
                 counts: fare.as_ref().map(counts),
+                learning_off: fare.as_ref().map(learning_off).unwrap_or_default(),
             });
         }
         let fallen = bound.is_some_and(|bound| bound.has_fallen());
@@ -122,4 +127,8 @@ impl Plugins {
 
 fn counts(fare: &Fare) -> Counts {
     fare.release.stats().read()
+}
+
+fn learning_off(fare: &Fare) -> BTreeMap<&'static str, String> {
+    Phase::ALL.iter().filter_map(|phase| Some((phase.as_str(), fare.release.learning_off(*phase)?))).collect()
 }

@@ -3,9 +3,9 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::packages::text;
+use super::packages::{at, text};
 use super::remote::RemoteArgs;
-use super::swap::short;
+use super::swap::{percent, short};
 use crate::cli::client::table;
 
 #[derive(Debug, Args)]
@@ -36,28 +36,13 @@ pub(in crate::cli) struct ExplainArgs {
     server: RemoteArgs,
 }
 
-#[derive(Debug, Args)]
-pub(in crate::cli) struct HistoryArgs {
-    /// Only of this binding.
-    #[arg(long)]
-    binding: Option<String>,
-    /// How many entries.
-    #[arg(long, default_value_t = 20)]
-    limit: u32,
-    /// Check that no entry was changed, removed or put in.
-    #[arg(long)]
-    verify: bool,
-    #[command(flatten)]
-    server: RemoteArgs,
-}
-
 pub(super) fn list(args: &ListArgs) -> anyhow::Result<()> {
     if args.nodes {
         return nodes(&args.server);
     }
     let answer = args.server.get("/plugins")?;
     if args.server.json {
-        println!("{answer:#}");
+        say!("{answer:#}");
         return Ok(());
     }
     let bindings = answer["bindings"].as_array().cloned().unwrap_or_default();
@@ -76,7 +61,7 @@ pub(super) fn list(args: &ListArgs) -> anyhow::Result<()> {
         .map(|package| format!("{} {}", text(&package["plugin"]), text(&package["version"])))
         .collect();
     if !unbound.is_empty() {
-        println!("\ninstalled, not bound: {}", unbound.join(", "));
+        say!("\ninstalled, not bound: {}", unbound.join(", "));
     }
     Ok(())
 }
@@ -111,8 +96,12 @@ fn state(binding: &Value, live: &Value) -> String {
     let trial = match candidate["mode"].as_str() {
         Some("shadow") => "+shadow".to_owned(),
         Some(_) => {
-            let share = candidate["share"]["per_ten_thousand"].as_u64().unwrap_or(0);
-            format!("+canary {}.{:02} %", share / 100, share % 100)
+            let (share, users) = (&candidate["share"]["per_ten_thousand"], candidate["share"]["users"].as_array());
+            match users.map_or(0, Vec::len) {
+                0 => format!("+canary {} %", percent(share)),
+                1 => format!("+canary {} %, 1 user", percent(share)),
+                users => format!("+canary {} %, {users} users", percent(share)),
+            }
         }
         None => String::new(),
     };
@@ -134,7 +123,7 @@ fn applies(matcher: &Value) -> String {
 fn nodes(server: &RemoteArgs) -> anyhow::Result<()> {
     let answer = server.get("/nodes")?;
     if server.json {
-        println!("{answer:#}");
+        say!("{answer:#}");
         return Ok(());
     }
     let mut rows = Vec::new();
@@ -159,105 +148,95 @@ fn nodes(server: &RemoteArgs) -> anyhow::Result<()> {
 pub(super) fn show(args: &ShowArgs) -> anyhow::Result<()> {
     let binding = args.server.get(&format!("/bindings/{}", args.name))?;
     if args.server.json {
-        println!("{binding:#}");
+        say!("{binding:#}");
         return Ok(());
     }
     table(&["BINDING", "PHASES", "ORDER", "VERSION", "RELEASE", "STATE", "CALLS", "FAILED", "FOR"], &[row(&binding)]);
-    println!("revision {}, changed at {}", binding["revision"], text(&binding["changed_at"]));
+    say!(
+        "revision {}, changed {} UTC by {}",
+        binding["revision"],
+        at(&binding["changed_at"]),
+        who(&binding["changed_by"])
+    );
     for release in binding["shown"].as_array().into_iter().flatten() {
         let grants: Vec<String> = release["grants"].as_array().into_iter().flatten().map(text).collect();
-        println!(
+        say!(
             "\n{} {} (version {}, {} instances)",
             text(&release["place"]),
             text(&release["release"]),
             text(&release["version"]),
             text(&release["instances"]),
         );
-        println!("  grants  {}", if grants.is_empty() { "nothing".to_owned() } else { grants.join(", ") });
-        println!("  config  {}", release["config"]);
+        say!("  grants  {}", if grants.is_empty() { "nothing".to_owned() } else { grants.join(", ") });
+        say!("  config  {}", release["config"]);
         let counts = release["counts"].as_object().into_iter().flatten();
         let counted: Vec<String> = counts
             .filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0))
             .map(|(name, count)| format!("{name} {count}"))
             .collect();
-        println!("  counts  {}", if counted.is_empty() { "nothing yet".to_owned() } else { counted.join(", ") });
-        let learned = &release["counts"]["learned"];
-        if learned.is_object() {
-            println!(
-                "  learned {} decisions in {} bytes; {} found, {} not",
-                learned["leaves"], learned["bytes"], learned["hits"], learned["misses"]
-            );
+        say!("  counted {}", if counted.is_empty() { "nothing yet".to_owned() } else { counted.join(", ") });
+        for line in learning(&release["counts"]["learned"], &release["learning_off"]) {
+            say!("  {line}");
         }
     }
     Ok(())
+}
+
+/// What is learned of a release: nothing is said where nothing was looked for.
+fn learning(learned: &Value, off: &Value) -> Vec<String> {
+    let count = |name: &str| learned[name].as_u64().unwrap_or(0);
+    let mut lines: Vec<String> = off
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(phase, why)| format!("learning: off in the phase {phase}, because {}", text(why)))
+        .collect();
+    if count("hits") + count("misses") + count("leaves") > 0 {
+        lines.push(format!(
+            "learned {} decision{} ({} KiB): {} requests found theirs, {} did not",
+            count("leaves"),
+            if count("leaves") == 1 { "" } else { "s" },
+            count("bytes").div_ceil(1024),
+            count("hits"),
+            count("misses")
+        ));
+    }
+    lines
+}
+
+/// Whoever did something, in one word.
+pub(super) fn who(actor: &Value) -> String {
+    actor["name"].as_str().map_or_else(|| text(&actor["kind"]), str::to_owned)
 }
 
 pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
     let phase = args.phase.as_ref().map_or(String::new(), |phase| format!("?phase={phase}"));
     let answer = args.server.get(&format!("/bindings/{}/explain{phase}", args.name))?;
     if args.server.json {
-        println!("{answer:#}");
+        say!("{answer:#}");
         return Ok(());
     }
     for one in answer.as_array().into_iter().flatten() {
-        println!("{} in the phase {}, release {}", args.name, text(&one["phase"]), short(&one["release"]));
+        say!("{} in the phase {}, release {}", args.name, text(&one["phase"]), short(&one["release"]));
         match one["text"].as_str() {
-            Some(text) => println!("{text}"),
-            None => println!("nothing is learned of it"),
+            Some(text) => say!("{text}"),
+            None => say!("nothing is learned of it"),
         }
     }
     Ok(())
 }
 
-pub(super) fn history(args: &HistoryArgs) -> anyhow::Result<()> {
-    if args.verify {
-        let answer = args.server.get("/history/verify")?;
-        if args.server.json {
-            println!("{answer:#}");
-        } else if answer["whole"] == true {
-            println!(
-                "all {} entries are as they were written; the last is {}",
-                answer["entries"],
-                text(&answer["hash"])
-            );
-        }
-        anyhow::ensure!(
-            answer["whole"] == true,
-            "entry {} of the history was changed or is missing",
-            answer["broken_at"]
-        );
-        return Ok(());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn learning_is_told_where_there_is_any() {
+        assert!(learning(&json!({"leaves": 0, "bytes": 0, "hits": 0, "misses": 0}), &json!({})).is_empty());
+        let off = json!({"route": "it answered twice"});
+        assert_eq!(learning(&Value::Null, &off), ["learning: off in the phase route, because it answered twice"]);
+        let counts = json!({"leaves": 1, "bytes": 1025, "hits": 7, "misses": 2});
+        assert_eq!(learning(&counts, &json!({})), ["learned 1 decision (2 KiB): 7 requests found theirs, 2 did not"]);
     }
-    let binding = args.binding.as_ref().map_or(String::new(), |binding| format!("&binding={binding}"));
-    let answer = args.server.get(&format!("/history?limit={}{binding}", args.limit))?;
-    if args.server.json {
-        println!("{answer:#}");
-        return Ok(());
-    }
-    let rows: Vec<Vec<String>> = answer
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|entry| {
-            let actor = &entry["actor"];
-            let who = actor["name"].as_str().map_or_else(|| text(&actor["kind"]), str::to_owned);
-            let what = if entry["binding"].is_null() { text(&entry["plugin"]) } else { text(&entry["binding"]) };
-            let moved = match (entry["from_release"].is_null(), entry["to_release"].is_null()) {
-                (true, true) => String::new(),
-                _ => format!("{} → {}", short(&entry["from_release"]), short(&entry["to_release"])),
-            };
-            let at: String = text(&entry["at"]).chars().take(19).collect();
-            vec![
-                text(&entry["seq"]),
-                at.replace('T', " "),
-                who,
-                text(&entry["action"]),
-                what,
-                moved,
-                text(&entry["reason"]),
-            ]
-        })
-        .collect();
-    table(&["NO", "WHEN (UTC)", "WHO", "DID", "WHAT", "RELEASE", "WHY"], &rows);
-    Ok(())
 }

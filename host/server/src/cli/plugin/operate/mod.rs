@@ -1,6 +1,7 @@
 //! The operator's verbs of `lectern plugin`: they ask a running server, over its admin socket or over HTTP with a key.
 
 mod bind;
+mod history;
 mod look;
 mod packages;
 mod release;
@@ -29,7 +30,7 @@ pub(in crate::cli) enum OperatorVerb {
     /// Say what a plugin looks at and what it answers, as the server learned it.
     Explain(look::ExplainArgs),
     /// Show what was changed, by whom and why; check that nobody changed it since.
-    History(look::HistoryArgs),
+    History(history::HistoryArgs),
     /// Put an installed plugin into the gate.
     Bind(bind::BindArgs),
     /// Change where a binding applies.
@@ -63,7 +64,7 @@ pub(super) fn run(verb: OperatorVerb) -> anyhow::Result<()> {
         OperatorVerb::List(args) => look::list(&args),
         OperatorVerb::Show(args) => look::show(&args),
         OperatorVerb::Explain(args) => look::explain(&args),
-        OperatorVerb::History(args) => look::history(&args),
+        OperatorVerb::History(args) => history::history(&args),
         OperatorVerb::Bind(args) => bind::bind(&args),
         OperatorVerb::Set(args) => bind::set(&args),
         OperatorVerb::Unbind(args) => bind::unbind(&args),

@@ -81,25 +81,25 @@ pub(super) fn install(args: &InstallArgs) -> anyhow::Result<()> {
         Ask { method: Method::POST, path: "/packages".into(), body: Bytes::from(bytes), reason: &args.reason, fields };
     let answer = args.server.send(ask)?;
     if args.server.json {
-        println!("{answer:#}");
+        say!("{answer:#}");
         return Ok(());
     }
     let package = &answer["package"];
     let (plugin, version) = (text(&package["plugin"]), text(&package["version"]));
     let done = if answer["already"] == true { "was installed before" } else { "is installed" };
-    println!("{plugin} {version} {done}: {}", text(&package["digest"]));
+    say!("{plugin} {version} {done}: {}", text(&package["digest"]));
     match package["signed_by"].as_str() {
-        Some(key) => println!("signed with the key {key}"),
-        None => println!("not signed"),
+        Some(key) => say!("signed with the key {key}"),
+        None => say!("not signed"),
     }
-    println!("its own {} cases passed here", answer["cases"]);
+    say!("its own {} cases passed here", answer["cases"]);
     if let Some(asks) = answer["asks"].as_object().filter(|asks| !asks.is_empty()) {
-        println!("it asks for");
+        say!("it asks for");
         for (grant, why) in asks {
-            println!("  {grant:28}{}", text(why));
+            say!("  {grant:28}{}", text(why));
         }
     }
-    println!(
+    say!(
         "next: lectern plugin bind {plugin}    or, where it is bound: lectern plugin swap {plugin} --version {version}"
     );
     Ok(())
@@ -122,9 +122,9 @@ pub(super) fn remove(args: &RemoveArgs) -> anyhow::Result<()> {
     };
     let answer = args.server.send(ask)?;
     if args.server.json {
-        println!("{answer:#}");
+        say!("{answer:#}");
     } else {
-        println!("{} {} is removed", args.plugin, args.version);
+        say!("{} {} is removed", args.plugin, args.version);
     }
     Ok(())
 }
@@ -133,9 +133,9 @@ pub(super) fn trust(args: &TrustArgs) -> anyhow::Result<()> {
     let body = json!({"public_key": args.key, "comment": args.comment, "reason": args.reason});
     let answer = args.server.ask(Method::POST, "/keys", &body)?;
     if args.server.json {
-        println!("{answer:#}");
+        say!("{answer:#}");
     } else {
-        println!("packages signed with the key {} are admitted", text(&answer["id"]));
+        say!("packages signed with the key {} are admitted", text(&answer["id"]));
     }
     Ok(())
 }
@@ -150,9 +150,9 @@ pub(super) fn untrust(args: &UntrustArgs) -> anyhow::Result<()> {
     };
     let answer = args.server.send(ask)?;
     if args.server.json {
-        println!("{answer:#}");
+        say!("{answer:#}");
     } else {
-        println!("the key {} is trusted no more; what it signed stays installed", args.id);
+        say!("the key {} is trusted no more; what it signed stays installed", args.id);
     }
     Ok(())
 }
@@ -160,7 +160,7 @@ pub(super) fn untrust(args: &UntrustArgs) -> anyhow::Result<()> {
 pub(super) fn keys(args: &RemoteArgs) -> anyhow::Result<()> {
     let answer = args.get("/keys")?;
     if args.json {
-        println!("{answer:#}");
+        say!("{answer:#}");
         return Ok(());
     }
     let rows: Vec<Vec<String>> = ["configured", "trusted"]
@@ -169,11 +169,17 @@ pub(super) fn keys(args: &RemoteArgs) -> anyhow::Result<()> {
         .map(|key| vec![text(&key["id"]), text(&key["public_key"]), text(&key["comment"])])
         .collect();
     if rows.is_empty() {
-        println!("no key is trusted: `lectern plugin trust ed25519:…` trusts one");
+        say!("no key is trusted: `lectern plugin trust ed25519:…` trusts one");
     } else {
         table(&["ID", "KEY", "COMMENT"], &rows);
     }
     Ok(())
+}
+
+/// A time of an answer, to the second: `2026-11-25T20:52:40.1Z` is `2026-11-25 20:52:40`.
+pub(super) fn at(value: &Value) -> String {
+    let time: String = text(value).chars().take(19).collect();
+    time.replace('T', " ")
 }
 
 /// A text of an answer.

@@ -22,11 +22,14 @@ pub(in crate::cli) struct ReleaseArgs {
     /// What it may reach; replaces all grants. Like `clock`, `outbound:https://idp.example.org`, `secret:client-secret`.
     #[arg(long = "grant", value_name = "GRANT")]
     grants: Vec<String>,
+    /// It may reach nothing: no grants, not even those that come with the plugin.
+    #[arg(long, conflicts_with = "grants")]
+    no_grant: bool,
     /// How its instances are used.
     #[arg(long, value_parser = ["fresh", "warm"])]
     instances: Option<String>,
     /// An existing release, by its whole name.
-    #[arg(long, value_name = "HASH", conflicts_with_all = ["version", "config", "sets", "grants", "instances"])]
+    #[arg(long, value_name = "HASH", conflicts_with_all = ["version", "config", "sets", "grants", "no_grant", "instances"])]
     release: Option<String>,
 }
 
@@ -51,7 +54,7 @@ impl ReleaseArgs {
             }
             request.insert("set".into(), Value::Object(set));
         }
-        if !self.grants.is_empty() {
+        if !self.grants.is_empty() || self.no_grant {
             request.insert("grants".into(), json!(self.grants));
         }
         if let Some(instances) = &self.instances {
@@ -84,6 +87,7 @@ mod tests {
             config: None,
             sets: vec!["limit=5".into(), "name=a b".into(), "on=true".into()],
             grants: vec!["clock".into()],
+            no_grant: false,
             instances: None,
             release: None,
         };
@@ -93,6 +97,9 @@ mod tests {
             "grants": ["clock"],
         });
         assert_eq!(args.to_json().unwrap(), expected);
+        let nothing =
+            ReleaseArgs { version: None, sets: Vec::new(), grants: Vec::new(), no_grant: true, ..args.clone() };
+        assert_eq!(nothing.to_json().unwrap(), json!({"grants": []}));
         let wrong = ReleaseArgs { sets: vec!["x".into()], ..args };
         assert!(wrong.to_json().is_err());
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use clap::{Args, Subcommand};
 use http::Method;
 
-use super::packages::text;
+use super::packages::{at, text};
 use super::remote::{Ask, RemoteArgs};
 use crate::cli::client::table;
 
@@ -56,12 +56,16 @@ pub(super) fn run(verb: &SecretVerb) -> anyhow::Result<()> {
         SecretVerb::List(args) => {
             let answer = args.server.get(&format!("/bindings/{}/secrets", args.binding))?;
             if args.server.json {
-                println!("{answer:#}");
+                say!("{answer:#}");
                 return Ok(());
             }
-            let row = |one: &serde_json::Value| vec![text(&one["name"]), text(&one["set_by"]), text(&one["set_at"])];
+            let row = |one: &serde_json::Value| vec![text(&one["name"]), text(&one["set_by"]), at(&one["set_at"])];
             let rows: Vec<Vec<String>> = answer.as_array().into_iter().flatten().map(row).collect();
-            table(&["SECRET", "SET BY", "SET AT"], &rows);
+            if rows.is_empty() {
+                say!("no secret is set for {0}: `lectern plugin secret set {0} NAME` sets one", args.binding);
+            } else {
+                table(&["SECRET", "SET BY", "WHEN (UTC)"], &rows);
+            }
             Ok(())
         }
     }
@@ -74,9 +78,9 @@ fn ask(args: &SecretArgs, method: Method, body: Bytes) -> Ask<'_> {
 
 fn done(args: &SecretArgs, answer: &serde_json::Value, what: &str) -> anyhow::Result<()> {
     if args.server.json {
-        println!("{answer:#}");
+        say!("{answer:#}");
     } else {
-        println!("the secret {} of {} {what}", args.name, args.binding);
+        say!("the secret {} of {} {what}", args.name, args.binding);
     }
     Ok(())
 }

@@ -91,7 +91,7 @@ pub(super) fn plain(args: &PlainArgs, verb: &str) -> anyhow::Result<()> {
     let body = json!({"expect": expected(&args.change), "reason": args.change.reason});
     let answer = args.server.ask(Method::POST, &format!("/bindings/{}/{verb}", args.name), &body)?;
     let (what, undo) = match verb {
-        "withdraw" => ("the candidate is withdrawn", format!("lectern plugin history --binding {}", args.name)),
+        "withdraw" => ("the candidate is withdrawn", offer_again(&answer["was"])),
         "promote" => ("the candidate is live", format!("lectern plugin rollback {}", args.name)),
         _ => ("the release before is live again", format!("lectern plugin rollback {}", args.name)),
     };
@@ -141,16 +141,51 @@ pub(super) fn canary(args: &CanaryArgs) -> anyhow::Result<()> {
     )
 }
 
+/// The command that puts a binding's candidate on trial as it was.
+fn offer_again(was: &Value) -> String {
+    let candidate = &was["candidate"];
+    let (name, release) = (text(&was["name"]), text(&candidate["release"]));
+    if candidate["mode"] == "shadow" {
+        return format!("lectern plugin shadow {name} --release {release}");
+    }
+    let share = &candidate["share"];
+    let mut command = format!("lectern plugin canary {name} --release {release}");
+    if share["per_ten_thousand"].as_u64().is_some_and(|part| part > 0) {
+        command.push_str(&format!(" --share {}", percent(&share["per_ten_thousand"])));
+    }
+    for user in share["users"].as_array().into_iter().flatten() {
+        command.push_str(&format!(" --user {}", quoted(&text(user))));
+    }
+    command
+}
+
+/// Hundredths of a percent in percent: 525 is 5.25, and 500 is 5.
+pub(super) fn percent(per_ten_thousand: &Value) -> String {
+    let part = per_ten_thousand.as_u64().unwrap_or(0);
+    let text = format!("{}.{:02}", part / 100, part % 100);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A word for a shell, in quotes where it needs them.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 fn report(server: &RemoteArgs, report: &Value) -> anyhow::Result<()> {
     if server.json {
-        println!("{report:#}");
+        say!("{report:#}");
         return Ok(());
     }
     let number = |name: &str| report[name].as_u64().unwrap_or(0);
     let (compared, differing) = (number("compared"), number("differing"));
     #[allow(clippy::cast_precision_loss, reason = "a share for people")]
     let share = if compared == 0 { 0.0 } else { differing as f64 * 100.0 / compared as f64 };
-    println!(
+    say!(
         "candidate {} beside {}: {compared} calls compared, {differing} decided otherwise ({share:.2} %), {} failed, {} not seen here",
         short(&report["candidate"]),
         short(&report["live"]),
@@ -177,24 +212,58 @@ pub(super) fn short(release: &Value) -> String {
     text(release).chars().take(12).collect()
 }
 
-/// Says what a change did, and how to undo it.
+/// Says what a change did, and the one command that undoes it.
 pub(super) fn told(server: &RemoteArgs, answer: &Value, what: &str, undo: &str) -> anyhow::Result<()> {
     if server.json {
-        println!("{answer:#}");
+        say!("{answer:#}");
         return Ok(());
     }
     let binding = &answer["binding"];
-    println!("{what}");
+    say!("{what}");
     let before =
         if answer["before"].is_null() { String::new() } else { format!(", before: {}", short(&answer["before"])) };
-    println!("live: {}{before}; revision {}", short(&binding["live"]), binding["revision"]);
+    say!("live: {}{before}; revision {}", short(&binding["live"]), binding["revision"]);
+    shown(answer);
+    say!("undo: {undo}");
+    Ok(())
+}
+
+/// Says since when the asked server shows a change.
+pub(super) fn shown(answer: &Value) {
     let micros = answer["shown"]["micros"].as_u64().unwrap_or(0);
-    println!(
+    say!(
         "shown by this server after {}.{:03} ms (state {})",
         micros / 1_000,
         micros % 1_000,
         answer["shown"]["generation"]
     );
-    println!("undo: {undo}");
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_that_was_withdrawn_can_be_offered_again() {
+        for (candidate, command) in [
+            (json!({"release": "00ff", "mode": "shadow"}), "lectern plugin shadow moved --release 00ff"),
+            (
+                json!({"release": "00ff", "mode": "canary", "share": {"per_ten_thousand": 525, "users": ["ada", "it's"]}}),
+                "lectern plugin canary moved --release 00ff --share 5.25 --user ada --user 'it'\\''s'",
+            ),
+            (
+                json!({"release": "00ff", "mode": "canary", "share": {"per_ten_thousand": 0, "users": ["ada"]}}),
+                "lectern plugin canary moved --release 00ff --user ada",
+            ),
+        ] {
+            assert_eq!(offer_again(&json!({"name": "moved", "candidate": candidate})), command);
+        }
+    }
+
+    #[test]
+    fn shares_have_no_needless_digits() {
+        for (part, text) in [(0, "0"), (1, "0.01"), (50, "0.5"), (500, "5"), (525, "5.25"), (10_000, "100")] {
+            assert_eq!(percent(&json!(part)), text);
+        }
+    }
 }
