@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lectern_domain::ContentGuid;
-use lectern_domain::plugin::{Breaker, BreakerState, Budget, Call as Outcome, Matcher, OnFailure, Passage, Share};
+use lectern_domain::plugin::{
+    Breaker, BreakerState, Budget, Call as Outcome, Matcher, OnFailure, Passage, Phase, Share,
+};
 use parking_lot::Mutex;
 
 use crate::error::{Call, GateError};
@@ -119,6 +121,17 @@ pub enum GateEvent {
         /// Calls that failed.
         failures: u64,
         /// The last failure.
+        because: String,
+    },
+    /// A release was found not to be deterministic: nothing more is learned of it in a phase, and every request is a call.
+    LearningOff {
+        /// The binding.
+        binding: String,
+        /// The release.
+        release: Arc<Release>,
+        /// The phase.
+        phase: Phase,
+        /// What it decided, and what it decided later.
         because: String,
     },
 }

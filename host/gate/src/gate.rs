@@ -207,7 +207,8 @@ impl Gate {
         self.copy(bound, &subject, Call::Route, words);
         let (learnable, now_ms) =
             (reuse::learnable(phase, &decided, visitor.is_some()), self.backend.clock.unix_millis());
-        reuse::keep(tree, slot.release.name(), seen.recorder, &decided, learnable, now_ms);
+        let off = reuse::keep(tree, slot.release.name(), seen.recorder, &decided, learnable, now_ms);
+        self.learning_off(bound, slot, phase, off);
         Ok(decided)
     }
 
@@ -286,7 +287,8 @@ impl Gate {
         };
         self.copy(bound, &subject, Call::Authenticate, words);
         let (learnable, now_ms) = (reuse::learnable_answer(&answered), self.backend.clock.unix_millis());
-        reuse::keep(tree, release.name(), seen.recorder, &answered, learnable, now_ms);
+        let off = reuse::keep(tree, release.name(), seen.recorder, &answered, learnable, now_ms);
+        self.learning_off(bound, slot, Phase::Authenticate, off);
         Ok(answered)
     }
 
@@ -361,9 +363,21 @@ impl Gate {
     fn ended(&self, bound: &Bound, slot: &Slot, failure: Option<&GateError>) {
         if let Some(event) = bound.ended(slot, failure) {
             tracing::error!(?event, "a plugin failed too often");
-            if self.events.try_send(event).is_err() {
-                tracing::error!(binding = bound.name(), "nobody writes down what the gate did");
-            }
+            self.tell(bound, event);
+        }
+    }
+
+    /// Tells that nothing more is learned of a release in a phase, and why.
+    fn learning_off(&self, bound: &Bound, slot: &Slot, phase: Phase, off: Option<String>) {
+        if let Some(because) = off {
+            let (binding, release) = (bound.name().to_owned(), Arc::clone(&slot.release));
+            self.tell(bound, GateEvent::LearningOff { binding, release, phase, because });
+        }
+    }
+
+    fn tell(&self, bound: &Bound, event: GateEvent) {
+        if self.events.try_send(event).is_err() {
+            tracing::error!(binding = bound.name(), "nobody writes down what the gate did");
         }
     }
 }

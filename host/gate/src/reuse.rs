@@ -131,7 +131,7 @@ pub(crate) fn find<D: Decision>(tree: Option<&Learned<D>>, asker: &mut Evaluator
     }
 }
 
-/// Takes in a call that ended well. `now_ms` is read after it.
+/// Takes in a call that ended well. `now_ms` is read after it. Answers why nothing more is learned, once: when that is found.
 pub(crate) fn keep<D: Decision>(
     tree: Option<&Learned<D>>,
     plugin: &Arc<str>,
@@ -139,11 +139,10 @@ pub(crate) fn keep<D: Decision>(
     decision: &D,
     learnable: Learnable,
     now_ms: u64,
-) {
-    let Some(tree) = tree else { return };
-    if let Outcome::SwitchedOff(off) = tree.learn(recorder, decision, learnable, now_ms) {
-        tracing::error!(plugin.name = &**plugin, %off, "nothing more is learned from this plugin: every request is a call");
-    }
+) -> Option<String> {
+    let Outcome::SwitchedOff(off) = tree?.learn(recorder, decision, learnable, now_ms) else { return None };
+    tracing::error!(plugin.name = &**plugin, %off, "nothing more is learned from this plugin: every request is a call");
+    Some(off.to_string())
 }
 
 /// Whether a decision about a request may be learned.
@@ -189,10 +188,12 @@ mod tests {
             effects: Effects::Real,
         };
         let tree = trees.deciding(Phase::Route);
+        let told = std::cell::Cell::new(0);
         let mut call = |decision: Decided| {
             let Found::Call { mut recorder, known } = find(tree, &mut evaluator) else { panic!("no call") };
             recorder.ask(Question::Method, &mut evaluator);
-            keep(tree, &"p".into(), recorder, &decision, Learnable::Yes { ttl: None }, 0);
+            let off = keep(tree, &"p".into(), recorder, &decision, Learnable::Yes { ttl: None }, 0);
+            told.set(told.get() + u32::from(off.is_some()));
             known.is_some()
         };
         let reply = |status: u16| {
@@ -206,6 +207,7 @@ mod tests {
         assert!(why.contains("`respond 200` once and `respond 404` later"), "{why}");
         assert!(!call(reply(200)) && !call(reply(200)), "every request is a call, and none is compared");
         assert_eq!((trees.counters().differences, trees.counters().leaves), (1, 0));
+        assert_eq!(told.get(), 1, "it is told once");
         assert_eq!(trees.off(Phase::Select), None, "the phases are apart");
         assert!(trees.explain(Phase::Route, 0, &|_| true).unwrap().to_string().starts_with("off: "));
     }

@@ -85,10 +85,12 @@ pub enum Action {
     Secret,
     /// A secret was removed.
     Forget,
+    /// A release was found not to be deterministic: nothing more is learned of it.
+    LearningOff,
 }
 
 impl Action {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Install,
         Self::Remove,
         Self::Bind,
@@ -104,6 +106,7 @@ impl Action {
         Self::Untrust,
         Self::Secret,
         Self::Forget,
+        Self::LearningOff,
     ];
 
     /// The word in tables, hashes and answers.
@@ -124,6 +127,7 @@ impl Action {
             Self::Untrust => "untrust",
             Self::Secret => "secret",
             Self::Forget => "forget",
+            Self::LearningOff => "learning-off",
         }
     }
 

@@ -4,7 +4,9 @@
 mod event;
 mod stored;
 
-use lectern_domain::plugin::{Actor, Binding, BindingName, BindingSpec, Change, GivenUp, ReleaseHash, Releases};
+use lectern_domain::plugin::{
+    Action, Actor, Binding, BindingName, BindingSpec, Change, GivenUp, Phase, ReleaseHash, Releases,
+};
 
 use self::event::Step;
 use super::{Note, PluginRefusal, Stale, gate, history};
@@ -92,6 +94,28 @@ pub async fn give_up(
     };
     event::tell(tx, &Step::Changed { before: &before, after: &after, change: &change }, &note).await?;
     Ok(Some((what, after)))
+}
+
+/// Writes down that nothing more is learned of a release in a phase. `false`: there is no such binding any more, or it is written
+/// down already, by another server or before a restart.
+pub async fn learning_off(
+    tx: &Transaction<'_>,
+    name: &BindingName,
+    release: ReleaseHash,
+    phase: Phase,
+    note: &Note,
+) -> Result<bool, DbError> {
+    gate::lock(tx).await?;
+    let Some(binding) = get(tx, name).await? else { return Ok(false) };
+    let sql = "SELECT 1 FROM plugin_history WHERE binding = $1 AND action = $2 AND to_release = $3 AND \
+               details->>'phase' = $4 LIMIT 1";
+    let known: row::Params<'_> =
+        &[&name.as_str(), &Action::LearningOff.as_str(), &release.0.as_slice(), &phase.as_str()];
+    if row::query_opt(tx, sql, known).await?.is_some() {
+        return Ok(false);
+    }
+    event::tell(tx, &Step::LearningOff { binding: &binding, release, phase }, note).await?;
+    Ok(true)
 }
 
 /// The binding, when its revision is the expected one.

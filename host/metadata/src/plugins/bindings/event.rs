@@ -1,7 +1,7 @@
 //! What a change of a binding leaves in the history.
 
 use lectern_domain::plugin::{
-    Action, Binding, BindingSettings, CandidateMode, Change, HistoryEvent, PackageDigest, ReleaseHash,
+    Action, Binding, BindingSettings, CandidateMode, Change, HistoryEvent, PackageDigest, Phase, ReleaseHash,
 };
 use serde_json::{Map, Value, json};
 
@@ -15,6 +15,7 @@ pub(super) enum Step<'a> {
     Bound { binding: &'a Binding },
     Unbound { binding: &'a Binding },
     Changed { before: &'a Binding, after: &'a Binding, change: &'a Change },
+    LearningOff { binding: &'a Binding, release: ReleaseHash, phase: Phase },
 }
 
 /// Writes the entry.
@@ -23,6 +24,11 @@ pub(super) async fn tell(tx: &Transaction<'_>, step: &Step<'_>, note: &Note) -> 
         Step::Bound { binding } => (*binding, bound(binding, Action::Bind, note)?),
         Step::Unbound { binding } => (*binding, bound(binding, Action::Unbind, note)?),
         Step::Changed { before, after, change } => (*after, changed(before, after, change, note)?),
+        Step::LearningOff { binding, release, phase } => {
+            let mut event = note.event(Action::LearningOff, [("phase", json!(phase.as_str()))]);
+            event.to_release = Some(*release);
+            (*binding, event)
+        }
     };
     event.binding = Some(binding.spec.name.clone());
     event.plugin = Some(binding.spec.plugin.clone());

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lectern_domain::plugin::{Actor, BindingName, Document, ReleaseHash, ShadowBatch, ShadowDifference};
+use lectern_domain::plugin::{Actor, BindingName, Document, Phase, ReleaseHash, ShadowBatch, ShadowDifference};
 use lectern_gate::{Call, Compared, GateEvent, Release, Shadow, ShadowRunner};
 use lectern_metadata::plugins::{Note, bindings, shadow};
 use lectern_metadata::{Database, DbError};
@@ -31,7 +31,10 @@ impl Plugins {
                 },
             };
             while let Err(error) = self.write_event(&event).await {
-                tracing::warn!(error = crate::cli::chain(&error), "a fall of the gate is not written down yet");
+                tracing::warn!(
+                    error = crate::cli::chain(&error),
+                    "what the gate did by itself is not written down yet"
+                );
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(RETRY) => {}
@@ -47,6 +50,9 @@ impl Plugins {
             }
             GateEvent::CandidateGivenUp { binding, candidate, calls, failures, because } => {
                 (binding, candidate, calls, failures, because)
+            }
+            GateEvent::LearningOff { binding, release, phase, because } => {
+                return self.write_learning_off(binding, release, *phase, because).await;
             }
         };
         let Ok(name) = binding.parse::<BindingName>() else { return Ok(()) };
@@ -68,6 +74,22 @@ impl Plugins {
             tracing::warn!(error = crate::cli::chain(error.as_ref()), "the gate does not show its own fall yet");
         }
         Ok(())
+    }
+
+    async fn write_learning_off(
+        &self,
+        binding: &str,
+        release: &Arc<Release>,
+        phase: Phase,
+        because: &str,
+    ) -> Result<(), DbError> {
+        let Ok(name) = binding.parse::<BindingName>() else { return Ok(()) };
+        let Some(hash) = self.hash_of(&name, release).await else { return Ok(()) };
+        let note = Note::new(Actor::Automatic, because.chars().take(1_000).collect::<String>());
+        let mut client = self.database.client().await?;
+        let tx = client.transaction().await?;
+        bindings::learning_off(&tx, &name, hash, phase, &note).await?;
+        Ok(tx.commit().await?)
     }
 
     /// The name of a loaded release.

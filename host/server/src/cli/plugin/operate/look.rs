@@ -60,6 +60,11 @@ pub(super) fn list(args: &ListArgs) -> anyhow::Result<()> {
         .filter(|package| package["digest"].as_str().is_some_and(|digest| !bound.contains(&digest)))
         .map(|package| format!("{} {}", text(&package["plugin"]), text(&package["version"])))
         .collect();
+    for binding in &bindings {
+        for (phase, why) in binding["shown"].as_array().into_iter().flatten().flat_map(off) {
+            say!("\n{}, learning: off in the phase {phase}, because {why}", text(&binding["name"]));
+        }
+    }
     if !unbound.is_empty() {
         say!("\ninstalled, not bound: {}", unbound.join(", "));
     }
@@ -175,7 +180,7 @@ pub(super) fn show(args: &ShowArgs) -> anyhow::Result<()> {
             .map(|(name, count)| format!("{name} {count}"))
             .collect();
         say!("  counted {}", if counted.is_empty() { "nothing yet".to_owned() } else { counted.join(", ") });
-        for line in learning(&release["counts"]["learned"], &release["learning_off"]) {
+        for line in learning(release) {
             say!("  {line}");
         }
     }
@@ -183,14 +188,11 @@ pub(super) fn show(args: &ShowArgs) -> anyhow::Result<()> {
 }
 
 /// What is learned of a release: nothing is said where nothing was looked for.
-fn learning(learned: &Value, off: &Value) -> Vec<String> {
+fn learning(release: &Value) -> Vec<String> {
+    let learned = &release["counts"]["learned"];
     let count = |name: &str| learned[name].as_u64().unwrap_or(0);
-    let mut lines: Vec<String> = off
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(phase, why)| format!("learning: off in the phase {phase}, because {}", text(why)))
-        .collect();
+    let mut lines: Vec<String> =
+        off(release).map(|(phase, why)| format!("learning: off in the phase {phase}, because {why}")).collect();
     if count("hits") + count("misses") + count("leaves") > 0 {
         lines.push(format!(
             "learned {} decision{} ({} KiB): {} requests found theirs, {} did not",
@@ -202,6 +204,11 @@ fn learning(learned: &Value, off: &Value) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// The phases in which nothing more is learned of a release, and why.
+fn off(release: &Value) -> impl Iterator<Item = (&str, String)> {
+    release["learning_off"].as_object().into_iter().flatten().map(|(phase, why)| (phase.as_str(), text(why)))
 }
 
 /// Whoever did something, in one word.
@@ -233,10 +240,16 @@ mod tests {
 
     #[test]
     fn learning_is_told_where_there_is_any() {
-        assert!(learning(&json!({"leaves": 0, "bytes": 0, "hits": 0, "misses": 0}), &json!({})).is_empty());
-        let off = json!({"route": "it answered twice"});
-        assert_eq!(learning(&Value::Null, &off), ["learning: off in the phase route, because it answered twice"]);
-        let counts = json!({"leaves": 1, "bytes": 1025, "hits": 7, "misses": 2});
-        assert_eq!(learning(&counts, &json!({})), ["learned 1 decision (2 KiB): 7 requests found theirs, 2 did not"]);
+        let release = |learned: Value, off: Value| json!({"counts": {"learned": learned}, "learning_off": off});
+        let nothing = json!({"leaves": 0, "bytes": 0, "hits": 0, "misses": 0});
+        assert!(learning(&release(nothing, json!({}))).is_empty());
+        assert_eq!(
+            learning(&release(Value::Null, json!({"route": "it answered twice"}))),
+            ["learning: off in the phase route, because it answered twice"]
+        );
+        assert_eq!(
+            learning(&release(json!({"leaves": 1, "bytes": 1025, "hits": 7, "misses": 2}), json!({}))),
+            ["learned 1 decision (2 KiB): 7 requests found theirs, 2 did not"]
+        );
     }
 }
