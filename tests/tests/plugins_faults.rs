@@ -311,6 +311,16 @@ fn a_server_that_missed_a_swap_catches_up() {
     until("its report", SOON, || {
         reported().iter().all(|one| one["release"] == new && one["state"] == "live").then_some(())
     });
+
+    // A candidate that a server cannot load is missing there, and is tried again without a change of the binding.
+    std::fs::remove_file(&link).unwrap();
+    operator.install(&Plugin::flaky("3.0.0", json!({"answer": "three"})));
+    let canary = json!({"release": {"version": "3.0.0", "config": {"answer": "three"}}, "per_ten_thousand": 10_000});
+    operator.post("/bindings/flaky/canary", &canary).expect(200);
+    until("that it notices", SOON, || second.log().contains("a release cannot be loaded").then_some(()));
+    assert_eq!((shows(&first, "three"), shows(&second, "two")), (Some(()), Some(())), "the live release answers");
+    std::os::unix::fs::symlink(shared.join("plugins"), &link).unwrap();
+    until("the candidate at the second server", SOON, || shows(&second, "three"));
 }
 
 #[test]

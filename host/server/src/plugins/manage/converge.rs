@@ -40,7 +40,7 @@ impl Plugins {
         let began = Instant::now();
         let state = gate::load_gate(&self.database).await?;
         let (chain, shown) = (self.gate.chain(), self.state.load().generation);
-        let complete = chain.closed_bindings().is_empty() && !loaded.behind;
+        let complete = chain.closed_bindings().is_empty() && !loaded.behind && !loaded.has_due_spares(began);
         if shown == state.generation && chain.generation() != 0 && complete {
             return Ok(Converged { generation: state.generation, micros: micros(began) });
         }
@@ -100,7 +100,10 @@ impl Plugins {
             && *revision == binding.revision
         {
             keep(name, running, loaded, next);
-            return Ok(Arc::clone(running));
+            // Put together again only where that makes a difference: what it counted begins anew then.
+            if !self.gets_spare(state, binding, running, loaded, next).await {
+                return Ok(Arc::clone(running));
+            }
         }
         let releases = &binding.releases;
         let live = self.release(state, name, releases.live, loaded, next).await?;
@@ -134,26 +137,7 @@ impl Plugins {
         })))
     }
 
-    /// A release that the binding can do without.
-    async fn spare(
-        &self,
-        state: &GateState,
-        name: &BindingName,
-        hash: ReleaseHash,
-        loaded: &Loaded,
-        next: &mut Loaded,
-    ) -> Option<Arc<Release>> {
-        match self.release(state, name, hash, loaded, next).await {
-            Ok(release) => Some(release),
-            Err(error) => {
-                let release = hash.short();
-                tracing::error!(binding = %name, release, error = crate::cli::chain(&error), "a release cannot be loaded");
-                None
-            }
-        }
-    }
-
-    async fn release(
+    pub(super) async fn release(
         &self,
         state: &GateState,
         name: &BindingName,
@@ -251,7 +235,9 @@ impl Plugins {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = report.tick() => {
-                    let behind = self.loaded.lock().await.behind;
+                    let loaded = self.loaded.lock().await;
+                    let behind = loaded.behind || loaded.has_due_spares(Instant::now());
+                    drop(loaded);
                     if behind || !self.gate.chain().closed_bindings().is_empty() {
                         // Whatever kept it may have passed.
                         changed.notify_one();

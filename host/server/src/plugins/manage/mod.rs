@@ -9,6 +9,7 @@ mod refused;
 mod request;
 mod shelf;
 mod shipped;
+mod spare;
 mod view;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use uuid::Uuid;
 use crate::config;
 use crate::plugins::Behind;
 use crate::seal::Sealer;
+use spare::Pause;
 
 pub(crate) use refused::Refused;
 pub(crate) use request::{
@@ -62,6 +64,8 @@ pub(super) struct Loaded {
     bound: HashMap<BindingName, (i64, Arc<Bound>)>,
     /// A binding runs an older revision than the database has, because the newer one could not be loaded.
     behind: bool,
+    /// Releases that a binding can do without, and that could not be loaded: how often, and when it is tried again.
+    spares: HashMap<(BindingName, ReleaseHash), Pause>,
 }
 
 impl Plugins {
