@@ -1,8 +1,10 @@
 //! What is asked of a package before it is admitted, besides its cases.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use lectern_domain::plugin::Hook;
+use lectern_gate::{Failure, GateError, LoadError, Release};
 use lectern_packages::{Contract, Manifest};
 
 /// The contract that is spoken here. A patch adds interfaces and takes nothing away, so it is not told apart.
@@ -25,8 +27,33 @@ pub(crate) fn contract(manifest: &Manifest) -> Option<String> {
     })
 }
 
+/// What loading a package's component says about it, for whoever admits packages. `lacks`: why the settings of the manifest alone
+/// break the schema, if they do. A check that wants settings of the operator keeps no package out: they come when it is bound. The
+/// error is a component that does not load.
+pub fn judge(
+    manifest: &Manifest,
+    lacks: Option<String>,
+    loaded: Result<Arc<Release>, LoadError>,
+) -> Result<Admission, LoadError> {
+    let wants = |why: &str| Admission { findings: Vec::new(), notes: vec![only_with_settings(why)] };
+    match (loaded, lacks) {
+        (Ok(release), lacks) => Ok(Admission {
+            findings: hooks(manifest, &release.hooks()).into_iter().collect(),
+            notes: lacks.iter().map(|lacks| only_with_settings(lacks)).collect(),
+        }),
+        // It answered, so all but its configuration is in order.
+        (Err(LoadError::Check { .. }), Some(lacks)) => Ok(wants(&lacks)),
+        (Err(LoadError::Check { cause, .. }), None) if is_misconfigured(&cause) => Ok(wants(&cause.to_string())),
+        (Err(error), _) => Err(error),
+    }
+}
+
+fn is_misconfigured(error: &GateError) -> bool {
+    matches!(error, GateError::Failed { failure: Failure::Misconfigured(_), .. })
+}
+
 /// Hooks that the manifest names and the component does not export. More exports than hooks are no mistake: they are not called.
-pub(crate) fn hooks(manifest: &Manifest, exported: &[Hook]) -> Option<String> {
+fn hooks(manifest: &Manifest, exported: &[Hook]) -> Option<String> {
     let exported: BTreeSet<Hook> = exported.iter().copied().collect();
     let missing: Vec<&str> = manifest.hooks.difference(&exported).map(|hook| hook.as_str()).collect();
     let has: Vec<&str> = exported.iter().map(|hook| hook.as_str()).collect();
@@ -37,7 +64,7 @@ pub(crate) fn hooks(manifest: &Manifest, exported: &[Hook]) -> Option<String> {
 }
 
 /// Without the operator's settings it does not run, which keeps no package out.
-pub(crate) fn only_with_settings(lacks: &str) -> String {
+fn only_with_settings(lacks: &str) -> String {
     format!("it needs settings of the operator: {}", lacks.replace('\n', "; "))
 }
 

@@ -20,6 +20,6 @@ mod stage;
 mod store;
 mod trials;
 
-pub use admission::Admission;
+pub use admission::{Admission, judge};
 pub use result::{CaseResult, Verdict};
 pub use trials::{TrialError, Trials, run_cases};

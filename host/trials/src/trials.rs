@@ -6,9 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::HeaderMap;
 use lectern_domain::plugin::Phase;
-use lectern_gate::{
-    Backend, Chain, Compiler, EngineError, Failure, Forward, Gate, GateError, LoadError, Release, Rewrite, TargetView,
-};
+use lectern_gate::{Backend, Chain, Compiler, EngineError, Forward, Gate, LoadError, Release, Rewrite, TargetView};
 use lectern_packages::Package;
 use lectern_packages::cases::{Answer, Case, CaseHook, FailureKind, Outcome, World, compare};
 use serde_json::Map;
@@ -67,17 +65,13 @@ impl Trials {
             Ok(config) => (config, None),
             Err(error) => (package.manifest.config.clone(), Some(error.to_string())),
         };
-        match (candidate.load(&self.gate, candidate.spec(config, None)).await, lacks) {
-            (Ok(release), lacks) => {
-                admission.findings.extend(admission::hooks(&package.manifest, &release.hooks()));
-                admission.notes.extend(lacks.map(|lacks| admission::only_with_settings(&lacks)));
+        let loaded = candidate.load(&self.gate, candidate.spec(config, None)).await;
+        match admission::judge(&package.manifest, lacks, loaded) {
+            Ok(judged) => {
+                admission.findings.extend(judged.findings);
+                admission.notes.extend(judged.notes);
             }
-            // It answered, so all but its configuration is in order, and that is the operator's to give.
-            (Err(LoadError::Check { .. }), Some(lacks)) => admission.notes.push(admission::only_with_settings(&lacks)),
-            (Err(LoadError::Check { cause, .. }), None) if is_misconfigured(&cause) => {
-                admission.notes.push(admission::only_with_settings(&cause.to_string()));
-            }
-            (Err(error), _) => admission.findings.push(admission::told(&error)),
+            Err(error) => admission.findings.push(admission::told(&error)),
         }
         if package.cases.is_empty() {
             admission.notes.push("it has no cases: nothing shows what it does".into());
@@ -147,10 +141,6 @@ impl Trials {
         };
         Ok(ask(&gate, &release, case).await)
     }
-}
-
-fn is_misconfigured(error: &GateError) -> bool {
-    matches!(error, GateError::Failed { failure: Failure::Misconfigured(_), .. })
 }
 
 /// Makes the call of a case.

@@ -1,11 +1,9 @@
 //! Admission: a package becomes one that can be bound. Signature, form, contract, imports and compilation in a bounded child come
 //! first; only then is it kept.
 
-use std::sync::Arc;
-
 use lectern_domain::UserRole;
 use lectern_domain::plugin::{BindingName, Document, Grant, Grants, Origin, PackageDigest, PluginName};
-use lectern_gate::{Failure, GateError, LoadError, Release, Spec};
+use lectern_gate::Spec;
 use lectern_metadata::DbError;
 use lectern_metadata::plugins::packages::NewPackage;
 use lectern_metadata::plugins::{Note, packages, secrets, trusted_keys};
@@ -109,37 +107,21 @@ impl Plugins {
         Ok(InstalledView { package: installed.into_package(), already, asks: manifest.grants.clone(), cases })
     }
 
-    /// Loads the component as it would be loaded, with everything that it asks for, and throws it away. A check that wants another
-    /// configuration is no reason to refuse: that comes when it is bound.
-    async fn try_load(&self, package: &Package) -> Result<Option<Arc<Release>>, Refused> {
-        let config = package.manifest.config.clone();
+    /// Loads the component as it would be loaded, with everything that it asks for, and throws it away. `lectern plugin check`
+    /// judges by the same function.
+    async fn try_load(&self, package: &Package) -> Result<(), Refused> {
+        let (config, lacks) = match package.schema.configure(&package.manifest.config, &serde_json::Map::new()) {
+            Ok(config) => (config, None),
+            Err(error) => (package.manifest.config.clone(), Some(error.to_string())),
+        };
         let spec = Spec {
             config,
             grants: example_grants(&package.manifest.asked()),
             instances: package.manifest.defaults.instances,
             ..Spec::new(package.manifest.name.as_str(), &package.parts.component)
         };
-        let hooks = match self.gate.load(spec).await {
-            Ok(release) => Some(release),
-            Err(LoadError::Check { cause: GateError::Failed { failure: Failure::Misconfigured(_), .. }, .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
-        if let Some(release) = &hooks {
-            let missing: Vec<&str> = package
-                .manifest
-                .hooks
-                .iter()
-                .filter(|hook| !release.hooks().contains(hook))
-                .map(|hook| hook.as_str())
-                .collect();
-            if !missing.is_empty() {
-                return Err(Refused::Package(format!(
-                    "its manifest names the hooks {}, which the component does not export",
-                    missing.join(", ")
-                )));
-            }
-        }
-        Ok(hooks)
+        let judged = lectern_trials::judge(&package.manifest, lacks, self.gate.load(spec).await)?;
+        if judged.findings.is_empty() { Ok(()) } else { Err(Refused::Package(judged.findings.join("; "))) }
     }
 
     /// Runs the package's own tests in a gate of their own; answers how many there are.
@@ -180,7 +162,7 @@ impl Plugins {
     /// Trusts a key.
     pub(crate) async fn trust(&self, key: &str, comment: &str, note: &Note) -> Result<String, Refused> {
         let key: PublicKey =
-            key.parse().map_err(|error| Refused::Request(format!("{key:?} is not a public key: {error}")))?;
+            key.parse().map_err(|error: lectern_packages::KeyError| Refused::Request(error.to_string()))?;
         let id = key.id().to_string();
         let mut client = self.database.client().await?;
         let tx = client.transaction().await.map_err(DbError::from)?;
@@ -193,7 +175,12 @@ impl Plugins {
     pub(crate) async fn untrust(&self, id: &str, note: &Note) -> Result<(), Refused> {
         let mut client = self.database.client().await?;
         let tx = client.transaction().await.map_err(DbError::from)?;
-        trusted_keys::remove(&tx, id, note).await?;
+        trusted_keys::remove(&tx, id, note).await.map_err(|error| match error {
+            DbError::NotFound(_) => {
+                Refused::NotFound(format!("no key {id} is trusted: `lectern plugin keys` lists those that are"))
+            }
+            other => other.into(),
+        })?;
         Ok(tx.commit().await.map_err(DbError::from)?)
     }
 
@@ -225,7 +212,12 @@ impl Plugins {
         let owner = owner(binding)?;
         let mut client = self.database.client().await?;
         let tx = client.transaction().await.map_err(DbError::from)?;
-        secrets::remove(&tx, &owner, name, note).await?;
+        secrets::remove(&tx, &owner, name, note).await.map_err(|error| match error {
+            DbError::NotFound(_) => Refused::NotFound(format!(
+                "no secret {name} is set for {binding}: `lectern plugin secret list {binding}` lists those that are"
+            )),
+            other => other.into(),
+        })?;
         tx.commit().await.map_err(DbError::from)?;
         Ok(self.behind.refresh_secrets().await?)
     }
