@@ -35,5 +35,6 @@ pub use guard::{CredentialRejected, External};
 pub use keys::ApiKeyText;
 pub use router::{openapi, router};
 pub use services::{
-    ANNOUNCED_VERSION, Backstage, LogLine, LogSource, Part, PasswordError, Runtimes, Scheduler, Services, Settings,
+    ANNOUNCED_VERSION, Backstage, LogLine, LogSource, Logout, Part, PasswordError, Runtimes, Scheduler, Services,
+    Settings,
 };

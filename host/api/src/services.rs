@@ -59,6 +59,12 @@ impl fmt::Debug for Services {
     }
 }
 
+/// Knows where people sign out, which the plugins decide that are bound at the time.
+pub trait Logout: Send + Sync {
+    /// The path below the server's address: `/__plugin__/password-login/sign-out`, for example.
+    fn path(&self) -> String;
+}
+
 /// The operator's choices, as far as the API shows or enforces them.
 pub struct Settings {
     /// The server's address outside; absent: as each client addressed it.
@@ -69,8 +75,8 @@ pub struct Settings {
     pub max_bundle_bytes: u64,
     /// Defaults and limits of content processes.
     pub scheduler: Scheduler,
-    /// Where signing out is, below the server's address: `/__plugin__/password-login/sign-out`, for example.
-    pub logout_path: String,
+    /// Where signing out is.
+    pub logout: Arc<dyn Logout>,
     /// The account content runs as where items have no account of their own; shown to administrators.
     pub run_as: String,
     /// The decoded secret of the bootstrap token; absent: bootstrap is off.
@@ -84,10 +90,9 @@ impl fmt::Debug for Settings {
             .field("hostname", &self.hostname)
             .field("max_bundle_bytes", &self.max_bundle_bytes)
             .field("scheduler", &self.scheduler)
-            .field("logout_path", &self.logout_path)
             .field("run_as", &self.run_as)
             .field("bootstrap", &self.bootstrap_secret.is_some())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -135,7 +135,7 @@ async fn server(State(services): State<Services>, Caller(caller): Caller, base: 
         mail_configured: false,
         public_warning: "",
         logged_in_warning: "",
-        logout_url: base.url(&services.settings.logout_path),
+        logout_url: base.url(&services.settings.logout.path()),
         metrics_rrd_enabled: false,
         metrics_instrumentation: false,
         self_registration: false,

@@ -1,16 +1,18 @@
 //! The API's settings, and the secret that makes the first administrator.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lectern_api::{Scheduler, Settings};
+use lectern_api::{Logout, Scheduler, Settings};
 use zeroize::Zeroizing;
 
 use crate::config::{Bootstrap, Config};
 use crate::host;
 
-/// What the API is told of the configuration.
-pub(crate) fn api_settings(config: &Config) -> anyhow::Result<Settings> {
+/// What the API is told of the configuration, and where people sign out.
+pub(crate) fn api_settings(config: &Config, logout: Arc<dyn Logout>) -> anyhow::Result<Settings> {
     let seconds = |time: std::time::Duration| i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
     let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let given = &config.content.scheduler;
@@ -35,7 +37,7 @@ pub(crate) fn api_settings(config: &Config) -> anyhow::Result<Settings> {
         hostname: host::hostname(),
         max_bundle_bytes: config.content.max_bundle_bytes,
         scheduler,
-        logout_path: "/__plugin__/password-login/sign-out".to_owned(),
+        logout,
         run_as,
         bootstrap_secret: secret(&config.bootstrap)?,
     })

@@ -53,7 +53,13 @@ impl Authenticator for OidcLogin {
         let base = settings.base();
         let path = host.path();
         let method = host.method();
-        let handled = match (path.strip_prefix(&base).unwrap_or_default(), method.as_str()) {
+        let page = match path.strip_prefix(&base) {
+            // Links to sign in lead to the root of whatever plugin signs people in.
+            Some("") => "start",
+            Some(page) => page,
+            None => "",
+        };
+        let handled = match (page, method.as_str()) {
             ("start", "GET") => start::start(host, &settings),
             ("callback", "GET") => callback::callback(host, &settings),
             ("sign-out", "GET" | "HEAD") => sign_out::ask(host, &settings),

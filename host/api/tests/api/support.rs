@@ -138,13 +138,21 @@ pub(crate) async fn empty_server(bootstrap: bool) -> (Router, Database, Arc<Reco
     (router(services), database, backstage, directory, store)
 }
 
+struct SignOut;
+
+impl lectern_api::Logout for SignOut {
+    fn path(&self) -> String {
+        "/sign-out".into()
+    }
+}
+
 pub(crate) fn settings(bootstrap: bool) -> Settings {
     Settings {
         public_url: None,
         hostname: "test-host".into(),
         max_bundle_bytes: MAX_BUNDLE,
         scheduler: Scheduler::default(),
-        logout_path: "/sign-out".into(),
+        logout: Arc::new(SignOut),
         run_as: "lectern".into(),
         bootstrap_secret: bootstrap.then(|| Zeroizing::new(SECRET.to_vec())),
     }

@@ -17,6 +17,7 @@ use lectern_domain::access::Principal;
 use lectern_metadata::Database;
 
 use crate::paths::Paths;
+use crate::plugins::SignIn;
 use crate::view::View;
 use pages::{Frame, MessagePage};
 
@@ -32,6 +33,8 @@ pub(crate) struct Dashboard {
     pub(crate) paths: Paths,
     /// The server's address outside, where the operator set one.
     pub(crate) public_url: Option<url::Url>,
+    /// Where people sign in and out.
+    pub(crate) sign_in: SignIn,
 }
 
 /// Who looks, and from where.
@@ -41,6 +44,8 @@ struct Visit {
     server: String,
     /// Its path, without a trailing slash.
     base: String,
+    /// Where the visitor signs in and out, below the server's address.
+    sign_in: Option<String>,
 }
 
 impl FromRequestParts<Dashboard> for Visit {
@@ -58,7 +63,9 @@ impl FromRequestParts<Dashboard> for Visit {
             }
             (None, None) => (String::new(), String::new()),
         };
-        Ok(Self { principal, server, base })
+        let host = server.parse::<url::Url>().ok().and_then(|url| url.host_str().map(str::to_ascii_lowercase));
+        let sign_in = dashboard.sign_in.pages(host.as_deref());
+        Ok(Self { principal, server, base, sign_in })
     }
 }
 
@@ -69,7 +76,7 @@ impl Visit {
             role: principal.role.as_str(),
             publishes: principal.role >= lectern_domain::UserRole::Publisher,
         });
-        Frame { base: self.base.clone(), server: self.server.clone(), user }
+        Frame { base: self.base.clone(), server: self.server.clone(), user, sign_in: self.sign_in.clone() }
     }
 }
 
@@ -108,12 +115,20 @@ async fn item(visit: Visit, State(dashboard): State<Dashboard>, Path(guid): Path
     match load::item(&dashboard, &visit, &guid).await {
         Ok(item) => page(StatusCode::OK, &*item),
         Err(load::NoPage::SignIn) => {
+            let Some(pages) = &visit.sign_in else {
+                return message(
+                    &visit,
+                    StatusCode::UNAUTHORIZED,
+                    "Sign in first",
+                    "This page needs a signed-in user, and nothing on this server signs people in with a page.",
+                );
+            };
             let next = percent_encoding::utf8_percent_encode(
                 &format!("{}/connect/apps/{guid}", visit.base),
                 percent_encoding::NON_ALPHANUMERIC,
             )
             .to_string();
-            Redirect::to(&format!("{}/__plugin__/password-login/?next={next}", visit.base)).into_response()
+            Redirect::to(&format!("{}{pages}?next={next}", visit.base)).into_response()
         }
         Err(load::NoPage::Absent) => message(
             &visit,

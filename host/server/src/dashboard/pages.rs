@@ -9,6 +9,8 @@ pub(super) struct Frame {
     /// The server's address, without a trailing slash.
     pub(super) server: String,
     pub(super) user: Option<Who>,
+    /// Where people sign in and out, below `base`.
+    pub(super) sign_in: Option<String>,
 }
 
 impl Frame {

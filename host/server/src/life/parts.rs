@@ -27,7 +27,7 @@ use crate::health::ServerHealth;
 use crate::owned_socket::OwnedSocket;
 use crate::paths::Paths;
 use crate::plugins::manage::{Plugins, Shelf};
-use crate::plugins::{self, Behind};
+use crate::plugins::{self, Behind, SignIn};
 use crate::runtimes::Runtimes;
 use crate::seal::Sealer;
 use crate::sessions::DatabaseSessions;
@@ -128,7 +128,8 @@ impl Parts {
             paths: paths.clone(),
             stop: stop.clone(),
         });
-        let settings = bootstrap::api_settings(config)?;
+        let sign_in = SignIn::of(Arc::clone(&plugins));
+        let settings = bootstrap::api_settings(config, Arc::new(sign_in.clone()))?;
         let api = lectern_api::router(lectern_api::Services::new(
             database.clone(),
             Arc::clone(&files.store),
@@ -141,6 +142,7 @@ impl Parts {
             view: Arc::clone(view),
             paths: paths.clone(),
             public_url: config.server.public_url.clone(),
+            sign_in,
         });
         let deployer = Arc::new(Deployer {
             database: database.clone(),

@@ -8,6 +8,7 @@ pub(crate) mod manage;
 mod metrics;
 mod outbound;
 mod secrets;
+mod sign_in;
 mod values;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::seal::Sealer;
 use crate::view::View;
 
 pub(crate) use address::Allowed;
+pub(crate) use sign_in::SignIn;
 
 /// Between tries to read secrets while the database is away.
 const RETRY: Duration = Duration::from_secs(2);
