@@ -256,8 +256,14 @@ fn mistakes_of_the_compiler_are_its_own_words() {
 fn what_is_missing_is_told_with_its_remedy() {
     let scratch = Scratch::new();
     for (language, texts) in [
-        ("python", ["componentize-py is not on the PATH", "run `pip install componentize-py==0.25.1`"]),
-        ("javascript", ["componentize-qjs is not on the PATH", "run `npm install --global componentize-qjs@0.4.5`"]),
+        (
+            "python",
+            [
+                "componentize-py is not on the PATH",
+                "run `python3 -m venv .venv && .venv/bin/pip install componentize-py==0.25.1`",
+            ],
+        ),
+        ("javascript", ["componentize-qjs is not on the PATH", "run `npm install --no-save componentize-qjs@0.4.5`"]),
         ("rust", ["cargo is not on the PATH", "install Rust with rustup"]),
     ] {
         let dir = project(&scratch, language, "router");
@@ -283,7 +289,7 @@ fn a_first_plugin_comes_to_a_server() {
     lectern(&dir, &["plugin", "check", package]).works().says(&["cases   5", "a server would admit it"]);
     let made = lectern(&dir, &["plugin", "keygen", "--out", "key.pem"]).works();
     let public = made.printed.lines().find_map(|line| line.trim().strip_prefix("public  ")).unwrap().to_owned();
-    lectern(&dir, &["plugin", "keygen", "--out", "key.pem"]).fails().says(&["make key.pem", "File exists"]);
+    lectern(&dir, &["plugin", "keygen", "--out", "key.pem"]).fails().says(&["key.pem is there already", "--out"]);
     lectern(&dir, &["plugin", "verify", package, "--trust", &public]).fails().says(&["the package is not signed"]);
     lectern(&dir, &["plugin", "sign", package, "--key", "key.pem"]).works().says(&["signed javascript-router 0.1.0"]);
     lectern(&dir, &["plugin", "verify", package, "--trust", &public]).works().says(&["unchanged since"]);

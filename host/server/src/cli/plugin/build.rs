@@ -1,5 +1,6 @@
 //! `lectern plugin build`: makes the component of a project and puts it into a package.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -105,7 +106,7 @@ fn component_of(messages: &str, manifest: &Path) -> Option<PathBuf> {
 }
 
 fn python(project: &Project) -> anyhow::Result<Vec<u8>> {
-    let tool = toolchain::componentize_py()?;
+    let tool = toolchain::componentize_py(&project.dir)?;
     let made = Made::new()?;
     let mut command = Command::new(&tool);
     command.args([
@@ -123,7 +124,7 @@ fn python(project: &Project) -> anyhow::Result<Vec<u8>> {
 }
 
 fn javascript(project: &Project) -> anyhow::Result<Vec<u8>> {
-    let tool = toolchain::componentize_qjs()?;
+    let tool = toolchain::componentize_qjs(&project.dir)?;
     let made = Made::new()?;
     let mut command = Command::new(&tool);
     command.args(["--wit", "wit", "--world", "plugin", "--js", "plugin.js", "--stub-wasi", "--sync", "--output"]);
@@ -142,6 +143,10 @@ impl Made {
 
     /// Runs a tool whose last argument is the file that it makes. What it says is shown only when it fails.
     fn by(&self, mut command: Command, project: &Project, name: &str) -> anyhow::Result<Vec<u8>> {
+        // Python takes its time, and somebody waits.
+        if std::io::stderr().is_terminal() {
+            eprintln!("building with {name}");
+        }
         let output = command
             .arg(&self.0)
             .current_dir(&project.dir)

@@ -20,7 +20,12 @@ pub(super) fn run(args: &KeygenArgs) -> anyhow::Result<()> {
     let shown = args.out.display();
     // For its owner alone, and never over another key.
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&args.out);
-    let mut file = file.with_context(|| format!("make {shown}"))?;
+    let mut file = file.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            anyhow::anyhow!("{shown} is there already, and a key is never overwritten: name another file with --out")
+        }
+        _ => anyhow::Error::new(error).context(format!("make {shown}")),
+    })?;
     file.write_all(key.to_pem().as_bytes()).and_then(|()| file.sync_all()).with_context(|| format!("write {shown}"))?;
     let public = key.public();
     say!("wrote the private key to {shown}: whoever has it signs as you");

@@ -63,7 +63,8 @@ pub(super) fn run(args: &NewArgs) -> anyhow::Result<()> {
     say!("\n  cd {}", dir.display());
     say!("  {native:<22} the logic, natively");
     say!("  {:<22} cases/*.toml on the real component", "lectern plugin test");
-    say!("  {:<22} the package to install", "lectern plugin build");
+    say!("  {:<22} the package", "lectern plugin build");
+    say!("  {:<22} makes it one that servers take; `lectern plugin keygen` makes a key", "lectern plugin sign");
     Ok(())
 }
 

@@ -13,12 +13,15 @@ pub(super) const COMPONENTIZE_QJS: &str = "0.4.5";
 /// What Rust compiles components for.
 pub(super) const RUST_TARGET: &str = "wasm32-wasip2";
 
-/// Finds a program in `$LECTERN_TOOLS/bin`, else on the PATH.
-pub(super) fn find(program: &str, how: &str) -> anyhow::Result<PathBuf> {
+/// Finds a program in `own`, where a project may bring it, in `$LECTERN_TOOLS/bin`, else on the PATH.
+fn find(program: &str, own: Option<PathBuf>, how: &str) -> anyhow::Result<PathBuf> {
     let tools = std::env::var_os("LECTERN_TOOLS").map(|tools| PathBuf::from(tools).join("bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = found_in(program, tools, &path);
-    found.with_context(|| format!("{program} is not on the PATH, nor in $LECTERN_TOOLS/bin: {how}"))
+    // It is run in the project's directory, which a relative path may lead out of.
+    let brought = own.as_ref().and_then(|own| own.join(program).canonicalize().ok()).filter(|file| is_program(file));
+    let found = brought.or_else(|| found_in(program, tools, &path));
+    let own = own.map_or_else(String::new, |own| format!(" nor in {},", own.display()));
+    found.with_context(|| format!("{program} is not on the PATH,{own} nor in $LECTERN_TOOLS/bin: {how}"))
 }
 
 fn found_in(program: &str, tools: Option<PathBuf>, path: &OsStr) -> Option<PathBuf> {
@@ -33,8 +36,8 @@ fn is_program(file: &Path) -> bool {
 
 /// cargo, and Rust's target for components beside it.
 pub(super) fn cargo() -> anyhow::Result<PathBuf> {
-    let cargo = find("cargo", "install Rust with rustup (https://rustup.rs)")?;
-    let rustc = find("rustc", "install Rust with rustup (https://rustup.rs)")?;
+    let cargo = find("cargo", None, "install Rust with rustup (https://rustup.rs)")?;
+    let rustc = find("rustc", None, "install Rust with rustup (https://rustup.rs)")?;
     let output = Command::new(&rustc)
         .args(["--print", "target-libdir", "--target", RUST_TARGET])
         .stdin(Stdio::null())
@@ -49,17 +52,16 @@ pub(super) fn cargo() -> anyhow::Result<PathBuf> {
     Ok(cargo)
 }
 
-/// What makes components of Python.
-pub(super) fn componentize_py() -> anyhow::Result<PathBuf> {
-    find("componentize-py", &format!("run `pip install componentize-py=={COMPONENTIZE_PY}`"))
+/// What makes components of Python: systems refuse to install packages into their own Python, so a project has `.venv`.
+pub(super) fn componentize_py(project: &Path) -> anyhow::Result<PathBuf> {
+    let how = format!("run `python3 -m venv .venv && .venv/bin/pip install componentize-py=={COMPONENTIZE_PY}`");
+    find("componentize-py", Some(project.join(".venv/bin")), &how)
 }
 
 /// What makes components of JavaScript.
-pub(super) fn componentize_qjs() -> anyhow::Result<PathBuf> {
-    find(
-        "componentize-qjs",
-        &format!("run `npm install --global componentize-qjs@{COMPONENTIZE_QJS}` (Node.js 20 or newer)"),
-    )
+pub(super) fn componentize_qjs(project: &Path) -> anyhow::Result<PathBuf> {
+    let how = format!("run `npm install --no-save componentize-qjs@{COMPONENTIZE_QJS}` (Node.js 20 or newer)");
+    find("componentize-qjs", Some(project.join("node_modules/.bin")), &how)
 }
 
 #[cfg(test)]
@@ -89,8 +91,21 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_with_its_remedy() {
-        let told = find("lectern-has-no-such-tool", "run `this`").unwrap_err().to_string();
+        let told = find("lectern-has-no-such-tool", None, "run `this`").unwrap_err().to_string();
         assert_eq!(told, "lectern-has-no-such-tool is not on the PATH, nor in $LECTERN_TOOLS/bin: run `this`");
+        let told = find("lectern-has-no-such-tool", Some(".venv/bin".into()), "run `this`").unwrap_err().to_string();
+        assert!(told.contains("not on the PATH, nor in .venv/bin, nor in $LECTERN_TOOLS/bin"), "{told}");
+    }
+
+    #[test]
+    fn what_a_project_brings_comes_first() {
+        let own = tempfile::tempdir().unwrap();
+        let file = own.path().join("sh");
+        std::fs::write(&file, "").unwrap();
+        let find = || find("sh", Some(own.path().to_owned()), "").unwrap();
+        assert_ne!(find(), file, "not a program");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(find(), file.canonicalize().unwrap());
     }
 
     #[test]
