@@ -334,8 +334,8 @@ pub enum LoadError {
     },
     /// It imports what it was not granted.
     #[error(
-        "plugin {plugin}: imports lectern:plugin/{interface}, which it was not granted: give it {grant} (its manifest must ask for it), \
-         or build it without"
+        "plugin {plugin}: imports lectern:plugin/{interface}, which it was not granted: give it {grant} (its manifest must ask for it; \
+         operators say `--grant`), or build it without"
     )]
     NotGranted {
         /// The plugin.
@@ -364,7 +364,7 @@ pub enum LoadError {
         cause: crate::engine::EngineError,
     },
     /// Its own check refused.
-    #[error("plugin {plugin}: its check refused it")]
+    #[error("{cause}")]
     Check {
         /// The plugin.
         plugin: String,

@@ -40,7 +40,11 @@ pub enum SignatureError {
     )]
     Malformed,
     /// Signed by somebody else, or so it says.
-    #[error("the package is signed with the key {key}, which is not trusted here; trusted here: {}", Listed(.trusted))]
+    #[error(
+        "the package is signed with the key {key}, which is not trusted here; trusted here: {}; if you know whose it is, get its \
+         public half from them: `lectern plugin trust ed25519:…`",
+        Listed(.trusted)
+    )]
     UnknownKey {
         /// The key's id, as the signature names it.
         key: KeyId,
@@ -200,7 +204,8 @@ mod tests {
                 Some(Signature::of(PACKAGE, &theirs).to_string()),
                 &keys,
                 format!(
-                    "the package is signed with the key {their_id}, which is not trusted here; trusted here: {our_id} (us)"
+                    "the package is signed with the key {their_id}, which is not trusted here; trusted here: {our_id} (us); if \
+                     you know whose it is, get its public half from them: `lectern plugin trust ed25519:…`"
                 ),
             ),
             (

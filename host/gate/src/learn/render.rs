@@ -20,8 +20,8 @@ impl fmt::Display for Report {
         let counters = &self.counters;
         writeln!(
             f,
-            "{} requests looked, {} found their decision ({}), {} compared with a call, {} differed",
-            grouped(counters.walks),
+            "{}: {} found their decision ({}), of which {} were compared with a call and {} differed",
+            many(counters.walks, "request"),
             grouped(counters.hits),
             percent(counters.hits, counters.walks),
             grouped(counters.reruns),
@@ -29,12 +29,11 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "{} decisions behind {} questions in {} KiB on {} thread{}; {} given up for room",
-            grouped(counters.leaves),
-            grouped(counters.nodes),
+            "{} behind {} in {} KiB on {}; {} given up for room",
+            many(counters.leaves, "decision"),
+            many(counters.nodes, "question"),
             grouped(counters.bytes.div_ceil(1024)),
-            self.threads,
-            if self.threads == 1 { "" } else { "s" },
+            many(u64::try_from(self.threads).unwrap_or(u64::MAX), "thread"),
             grouped(counters.evictions),
         )?;
         for (reason, count) in &counters.not_learned {
@@ -58,7 +57,7 @@ fn branch(f: &mut fmt::Formatter<'_>, of: &Branch, depth: usize) -> fmt::Result 
 fn question(f: &mut fmt::Formatter<'_>, asked: &Asked, depth: usize) -> fmt::Result {
     indent(f, depth)?;
     let answers = if asked.answers == 1 { "answer" } else { "different answers" };
-    writeln!(f, "{}? {} {answers}", asked.question, grouped(asked.answers))?;
+    writeln!(f, "{}? ({} {answers})", asked.question, grouped(asked.answers))?;
     for answered in &asked.shown {
         indent(f, depth + 1)?;
         answer(f, answered)?;
@@ -79,14 +78,15 @@ fn question(f: &mut fmt::Formatter<'_>, asked: &Asked, depth: usize) -> fmt::Res
 fn answer(f: &mut fmt::Formatter<'_>, answered: &Answered) -> fmt::Result {
     match &answered.answer {
         Some(answer) => f.write_str(answer),
-        None => write!(f, "{} not shown", grouped(answered.answers)),
+        None if answered.answers == 1 => f.write_str("(hidden)"),
+        None => write!(f, "({} hidden)", grouped(answered.answers)),
     }
 }
 
 fn decision(decided: &Decided) -> Result<String, fmt::Error> {
     let mut text = format!("{} ({}, known for {}", decided.decision, hits(decided.hits), span(decided.age_ms));
     if decided.leaves > 1 {
-        write!(text, ", {} times", grouped(decided.leaves))?;
+        write!(text, ", in {} places", grouped(decided.leaves))?;
     }
     if let Some(ends_in_ms) = decided.ends_in_ms {
         write!(text, ", ends in {}", span(ends_in_ms))?;
@@ -111,7 +111,12 @@ fn indent(f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
 }
 
 fn hits(count: u64) -> String {
-    format!("{} hit{}", grouped(count), if count == 1 { "" } else { "s" })
+    many(count, "hit")
+}
+
+/// So many of something.
+fn many(count: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
 /// `1234567` as `1,234,567`.

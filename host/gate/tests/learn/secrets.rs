@@ -97,7 +97,7 @@ fn names_are_shown_where_they_cannot_be_secret() {
         };
     let hidden = text(&mut [with_token()], &|_| false, &mut guest);
     assert!(!hidden.contains("x-fixed") && !hidden.contains("tok-tok"), "{hidden}");
-    assert!(hidden.contains("header (of a name not shown)? 1 answer"), "{hidden}");
+    assert!(hidden.contains("header (of a name not shown)? (1 answer)"), "{hidden}");
     let without_too = text(&mut [with_token(), World::new()], &|_| false, &mut guest);
     assert!(without_too.contains("x-fixed") && without_too.contains("x-open"), "{without_too}");
     assert!(!without_too.contains("tok-tok"), "{without_too}");
@@ -121,7 +121,7 @@ fn many_answers_are_folded() {
     assert_eq!((asked.answers, asked.shown.len(), asked.more, asked.more_hits), (1_000, 20, 980, 0));
     assert_eq!((asked.shown[0].answer.as_deref(), asked.shown[0].hits), (Some("/7"), 4));
     let text = report.to_string();
-    assert!(text.contains("path-prefix 1? 1,000 different answers\n  /7 -> verdict 0 (4 hits"), "{text}");
+    assert!(text.contains("path-prefix 1? (1,000 different answers)\n  /7 -> verdict 0 (4 hits"), "{text}");
     assert!(text.contains("  … and 980 more (0 hits)\n"), "{text}");
     assert!(text.lines().count() < 40);
 }

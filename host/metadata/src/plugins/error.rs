@@ -19,13 +19,19 @@ pub enum PluginRefusal {
         installed: PackageDigest,
     },
     /// Bindings name releases of the package.
-    #[error("the package is used by the bindings {}", names(bindings))]
+    #[error(
+        "the package is needed by what is bound as {}, as the live release, the one before or a candidate: unbind it or swap it \
+         away first (`lectern plugin show` says which it is)",
+        names(bindings)
+    )]
     PackageInUse {
         /// Which: as live, previous or candidate release.
         bindings: Vec<BindingName>,
     },
     /// There is a binding of this name.
-    #[error("there is a binding of this name")]
+    #[error(
+        "there is a binding of this name: change it with `lectern plugin swap` or `set`, or give another with --name"
+    )]
     BindingTaken,
     /// The binding was changed since the caller looked.
     #[error(transparent)]

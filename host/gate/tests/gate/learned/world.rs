@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lectern_domain::plugin::{Grants, Phase};
@@ -21,6 +22,9 @@ use crate::support::{api, guest};
 
 /// Calls after which a decision is found without one: the first, and two that are compared.
 pub(crate) const CALLS: u64 = 3;
+
+/// Longer than any machine stops.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Midday of some day.
 pub(crate) const NOON_MS: u64 = 1_000_000_000_000;
@@ -181,10 +185,12 @@ pub(crate) fn forgetful(spec: &Spec) -> Spec {
     Spec { limits: Limits { learned: None, ..spec.limits.clone() }, ..spec.clone() }
 }
 
-/// Compared only when new, so that calls can be counted.
+/// Compared only when new, so that calls can be counted. No call may fail for want of time, however busy the machine is: that
+/// would be another number of calls.
 pub(crate) fn counted(spec: Spec) -> Spec {
     let learned = Some(Settings { rerun_one_in: 0, ..Settings::default() });
-    Spec { limits: Limits { learned, ..spec.limits.clone() }, ..spec }
+    let limits = Limits { learned, cpu_ticks: 10_000, wall: PATIENCE, waiting_wall: PATIENCE, ..spec.limits.clone() };
+    Spec { limits, ..spec }
 }
 
 /// One release in a chain of its own.

@@ -26,7 +26,7 @@ pub(crate) enum Refused {
         failed: Vec<String>,
     },
     /// The configuration does not fit.
-    #[error(transparent)]
+    #[error("the configuration does not fit: {0}")]
     Config(#[from] ConfigError),
     /// What was asked cannot be done so.
     #[error("{0}")]
