@@ -67,7 +67,8 @@ pub(super) fn history(args: &HistoryArgs) -> anyhow::Result<()> {
     table(&["NO", "WHEN (UTC)", "WHO", "DID", "WHAT", "RELEASE", "WHY"], &rows);
     let oldest = entries.last().and_then(|entry| entry["seq"].as_i64()).filter(|seq| *seq > 1);
     if let Some(seq) = oldest.filter(|_| entries.len() >= args.limit as usize) {
-        say!("\nolder ones: lectern plugin history --before {seq}");
+        let binding = args.binding.as_ref().map_or(String::new(), |binding| format!(" --binding {binding}"));
+        say!("\nolder ones: lectern plugin history{binding} --before {seq}");
     }
     Ok(())
 }
@@ -82,7 +83,10 @@ fn what(entry: &Value) -> String {
     if let Some(secret) = details["secret"].as_str() {
         return format!("{plugin}, secret {secret}");
     }
+    let changed: Vec<&str> =
+        details["changes"].as_object().into_iter().flatten().map(|(setting, _)| setting.as_str()).collect();
     match (entry["binding"].as_str(), details["version"].as_str()) {
+        (Some(binding), _) if !changed.is_empty() => format!("{binding}, {}", changed.join(" and ")),
         (Some(binding), _) => binding.to_owned(),
         (None, Some(version)) => format!("{plugin} {version}"),
         (None, None) => plugin,
@@ -110,6 +114,10 @@ mod tests {
     fn entries_say_what_they_are_about() {
         for (entry, about) in [
             (json!({"plugin": "moved", "binding": "m", "details": {}}), "m"),
+            (
+                json!({"plugin": "moved", "binding": "m", "details": {"changes": {"matcher": {}, "position": {}}}}),
+                "m, matcher and position",
+            ),
             (json!({"plugin": "moved", "details": {"version": "0.2.0", "signed_by": null}}), "moved 0.2.0"),
             (json!({"details": {"key": "a20276cd33e61f82", "comment": "ada"}}), "key a20276cd33e61f82 (ada)"),
             (json!({"details": {"key": "a20276cd33e61f82", "comment": ""}}), "key a20276cd33e61f82"),
