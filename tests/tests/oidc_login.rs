@@ -91,6 +91,9 @@ fn a_person_signs_in_and_out_in_a_browser() {
           await shot('content');
           const cookies = (await context.cookies(args.server)).filter((one) => !one.name.startsWith('idp-'));
           const during = await me();
+          await page.goto(`${args.server}/connect/`);
+          await shot('dashboard');
+          const outLeadsTo = await page.locator('form').getAttribute('action');
           await page.goto(`${args.server}/__plugin__/oidc-login/sign-out`);
           await shot('sign-out');
           await page.getByRole('button').first().click();
@@ -99,11 +102,13 @@ fn a_person_signs_in_and_out_in_a_browser() {
           await shot('signed-out');
           const after = await me();
           // The provider asks again: it ended its session too. Somebody of no allowed group is told so.
-          await page.goto(content);
+          await page.goto(`${args.server}/connect/`);
+          const inLeadsTo = await page.getByRole('link', { name: 'Sign in' }).getAttribute('href');
+          await page.getByRole('link', { name: 'Sign in' }).click();
           await signIn('mallory');
           await page.waitForURL(`${args.server}/**`);
           await shot('not-allowed');
-          return { before, asked, title, during, after, cookies, stranger: await me(), told: await page.innerText('body') };
+          return { before, asked, title, during, after, cookies, inLeadsTo, outLeadsTo, stranger: await me(), told: await page.innerText('body') };
         };
     "#;
     let seen = browser::run(script, &json!({"server": server.url(), "guid": guid}));
@@ -118,6 +123,11 @@ fn a_person_signs_in_and_out_in_a_browser() {
     for signed_out in ["before", "after", "stranger"] {
         assert_eq!(seen[signed_out], 401, "{signed_out}: {seen}");
     }
+    // password-login is bound too, and asked later.
+    assert_eq!(
+        (&seen["inLeadsTo"], &seen["outLeadsTo"]),
+        (&json!("/__plugin__/oidc-login/?next=/connect/"), &json!("/__plugin__/oidc-login/sign-out")),
+    );
     let cookies = seen["cookies"].as_array().unwrap();
     assert!(
         !cookies.is_empty() && cookies.iter().all(|one| one["httpOnly"] == true && one["sameSite"] == "Lax"),

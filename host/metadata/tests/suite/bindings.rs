@@ -7,7 +7,7 @@ use lectern_domain::plugin::{
 use lectern_metadata::database::Client;
 use lectern_metadata::plugins::gate::load_gate;
 use lectern_metadata::plugins::packages::NewPackage;
-use lectern_metadata::plugins::{Note, PluginRefusal, bindings, packages, releases, secrets, trusted_keys};
+use lectern_metadata::plugins::{Note, PluginRefusal, bindings, history, packages, releases, secrets, trusted_keys};
 use lectern_metadata::{Database, DatabaseConfig, DbError, Part, Transaction, listen};
 use tokio_util::sync::CancellationToken;
 
@@ -209,6 +209,29 @@ pub async fn failures_are_given_up_once(config: DatabaseConfig) {
     let (name, nobody) = ("nobody".parse().unwrap(), note());
     let none = committed(&mut client, async |tx| bindings::give_up(tx, &name, one.hash, &nobody).await).await;
     assert_eq!(none.unwrap(), None);
+}
+
+pub async fn learning_that_ends_is_written_down_once(config: DatabaseConfig) {
+    let database = open(config).await;
+    let mut client = database.client().await.unwrap();
+    let (binding, one) = bound(&mut client, "login", 1).await;
+    let two = release(&mut client, "login", 2).await;
+    let off = async |client: &mut Client, name: &str, release: ReleaseHash, phase: Phase| {
+        let (name, note) = (name.parse().unwrap(), Note::new(Actor::Automatic, "`next` once and `respond 404` later"));
+        committed(client, async |tx| bindings::learning_off(tx, &name, release, phase, &note).await).await.unwrap()
+    };
+    assert!(off(&mut client, "login", one.hash, Phase::Route).await);
+    assert!(!off(&mut client, "login", one.hash, Phase::Route).await, "by another server, or before a restart");
+    assert!(off(&mut client, "login", one.hash, Phase::Select).await, "another phase");
+    assert!(off(&mut client, "login", two.hash, Phase::Route).await, "another release");
+    assert!(!off(&mut client, "nobody", one.hash, Phase::Route).await);
+    let entries = history::list(&client, &history::HistoryFilter::default(), 3).await.unwrap();
+    assert!(entries.iter().all(|entry| entry.event.action == Action::LearningOff));
+    let first = &entries[2].event;
+    assert_eq!((first.binding.as_ref(), first.to_release), (Some(&binding.spec.name), Some(one.hash)));
+    assert_eq!((&first.actor, first.reason.as_str()), (&Actor::Automatic, "`next` once and `respond 404` later"));
+    assert_eq!(bindings::get(&client, &binding.spec.name).await.unwrap().unwrap(), binding, "nothing else is changed");
+    assert!(matches!(history::verify_chain(&client).await.unwrap(), history::Chain::Whole(_)));
 }
 
 pub async fn releases_are_the_plugins_own(config: DatabaseConfig) {

@@ -69,6 +69,7 @@ macro_rules! suite {
             bindings::settings_change_and_are_checked,
             bindings::of_two_operators_one_wins,
             bindings::failures_are_given_up_once,
+            bindings::learning_that_ends_is_written_down_once,
             bindings::releases_are_the_plugins_own,
             bindings::bindings_are_bounded,
             bindings::the_gate_is_loaded_whole,
