@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 
 async def app(scope, receive, send):
-    """Answers with the process's number, after `s` seconds."""
+    """Answers with the name of the process's run, after `s` seconds."""
     if scope["type"] != "http":
         return
     seconds = float(parse_qs(scope["query_string"].decode()).get("s", ["0"])[0])
@@ -20,6 +20,6 @@ async def app(scope, receive, send):
         await asyncio.sleep(seconds)
     elif path == "/die":
         os._exit(3)
-    body = json.dumps({"pid": os.getpid(), "token": os.environ.get("TOKEN")}).encode()
+    body = json.dumps({"job": os.environ["CONNECT_CONTENT_JOB_KEY"]}).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
     await send({"type": "http.response.body", "body": body})
