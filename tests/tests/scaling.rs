@@ -232,8 +232,13 @@ fn one_of_three_workers_killed() {
     world.kill(&guid, &one);
     let replies: Vec<Reply> = asked.into_iter().map(|asked| asked.join().unwrap().unwrap()).collect();
     let count = |status| replies.iter().filter(|reply| reply.status == status).count();
-    // GET may be asked again where nothing was answered; what a dead worker had begun fails, nothing else does.
-    assert_eq!((count(200), count(502)), (8, 4));
+    // What the dead worker had begun fails, nothing else does; of that, what went out on a connection used before is asked again.
+    assert!(
+        (1..=4).contains(&count(502)) && count(200) + count(502) == 12,
+        "{} failed of {}",
+        count(502),
+        replies.len()
+    );
     world.until_ready(&guid, 3);
 }
 

@@ -112,18 +112,24 @@ impl Keeper {
             "a worker could not be started"
         );
         self.crashes = self.crashes.saturating_add(1);
-        self.pause(&failure);
         // While there are others, or another one starts, those who wait may still be served.
         if self.members.is_empty() {
             self.pool.fail(&failure);
         }
+        self.pause(&failure);
     }
 
-    /// Starts nothing for a while, which grows with the crashes in a row.
+    /// Starts nothing for a while, which grows with the crashes in a row. Those who wait go on waiting through a short pause; a long one
+    /// they are told of, if there is nobody else to serve them.
     fn pause(&mut self, failure: &StartFailure) {
-        let until = Instant::now() + BACKOFF.delay(self.crashes);
+        let pause = BACKOFF.delay(self.crashes);
+        let until = Instant::now() + pause;
         self.pause = Some(until);
         self.pool.refuse(Some((until.into_std(), failure.clone())));
+        if self.members.is_empty() && pause > BACKOFF.base {
+            let (job, last) = (failure.job().cloned(), failure.to_string());
+            self.pool.fail(&StartFailure::BackOff { retry_after: pause, job, last });
+        }
     }
 
     pub(super) fn forgive(&mut self) {
