@@ -310,9 +310,9 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let me = Account { uid: geteuid().as_raw(), gid: getegid().as_raw() };
         let layout = Layout::create(top.path(), me).unwrap();
-        let lock = layout.lock().unwrap();
-        assert!(matches!(layout.lock(), Err(ClusterError::Busy { .. })));
+        let lock = layout.lock(None).unwrap();
+        assert!(matches!(layout.lock(None), Err(ClusterError::Busy { .. })));
         drop(lock);
-        layout.lock().unwrap();
+        layout.lock(None).unwrap();
     }
 }

@@ -244,7 +244,7 @@ fn is_refused(standing: &Standing, config: &Config) -> bool {
 
 /// The layers around content, as a table.
 fn print_layers(layers: &[Standing], config: &Config) {
-    println!("\nConfinement of content:");
+    say!("\nConfinement of content:");
     let width = layers.iter().map(|one| one.layer.as_str().len()).max().unwrap_or(0);
     for one in layers {
         let (mark, lack) = match &one.state {
@@ -252,11 +252,11 @@ fn print_layers(layers: &[Standing], config: &Config) {
             State::Off(lack) => ("off ", Some(lack)),
             State::Lack(lack) => ("LACK", Some(lack)),
         };
-        println!("{mark}  {:width$}  {}", one.layer.as_str(), one.layer.gives());
+        say!("{mark}  {:width$}  {}", one.layer.as_str(), one.layer.gives());
         if let Some(lack) = lack {
             let required = if is_refused(one, config) { " (required: no content is started)" } else { "" };
-            println!("      {:width$}  {}{required}", "", lack.why);
-            println!("      {:width$}  → {}", "", lack.remedy);
+            say!("      {:width$}  {}{required}", "", lack.why);
+            say!("      {:width$}  → {}", "", lack.remedy);
         }
     }
 }

@@ -82,7 +82,7 @@ pub(crate) struct Crew {
     pub(super) stopping: CancellationToken,
     pub(super) stopped: CancellationToken,
     /// The workers are another server's from now on: none is ended here.
-    handed_over: AtomicBool,
+    pub(super) handed_over: CancellationToken,
     /// The server before this one has ended. Until then its requests may be with any worker.
     alone: AtomicBool,
 }
@@ -115,7 +115,7 @@ impl Crew {
             tasks,
             stopping: CancellationToken::new(),
             stopped: CancellationToken::new(),
-            handed_over: AtomicBool::new(false),
+            handed_over: CancellationToken::new(),
             alone: AtomicBool::new(true),
         }))
     }
@@ -209,7 +209,7 @@ impl Crew {
 
     /// Leaves the workers to another server.
     pub(super) fn hand_over(&self) {
-        self.handed_over.store(true, Relaxed);
+        self.handed_over.cancel();
     }
 
     /// Whether no other server has requests with these workers.
@@ -219,7 +219,7 @@ impl Crew {
 
     /// Ends a worker, now.
     pub(super) async fn end(&self, job: &JobKey) {
-        if self.handed_over.load(Relaxed) {
+        if self.handed_over.is_cancelled() {
             return;
         }
         if let Err(error) = self.client().stop(job, None).await {

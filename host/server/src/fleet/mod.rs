@@ -127,7 +127,12 @@ impl Fleet {
     /// Follows `events` until some were missed or the supervisor ended.
     async fn follow_events(&self, events: &mut lectern_supervisor::Events) {
         loop {
-            match events.next().await {
+            let event = tokio::select! {
+                event = events.next() => event,
+                // The supervisor goes on, for another server.
+                () = self.crew.handed_over.cancelled() => return,
+            };
+            match event {
                 Ok(lectern_supervisor::Event::Changed { worker }) => self.changed(*worker).await,
                 Ok(lectern_supervisor::Event::Lagged { missed }) => {
                     tracing::warn!(missed, "events of the supervisor were missed; asking for all");
