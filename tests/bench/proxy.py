@@ -11,7 +11,8 @@ upstream program. Nothing in Lectern knows of the benchmark. Lectern runs conten
 too, so that the kernel treats both alike.
 
 With `--contents N --keys M` the traffic is varied instead of one request repeated: 20,000 different requests for N content
-items by M keys, with long random paths and queries behind them, the same for every contender.
+items by M keys, with long random paths and queries behind them, the same for every contender. Each content item is a process of
+its own; nginx has as many upstreams, found by their paths.
 
 The figure is requests per CPU-second of the proxy's processes (user and system time of the tree, the upstream not
 counted), because wrk and the upstream share the cores with it. Runs are interleaved, so that what else the machine does
@@ -66,12 +67,15 @@ http {{
     keepalive_requests 1000000;
     upstream content {{ server unix:{socket}; keepalive 64; keepalive_requests 1000000; }}
     upstream judge {{ server unix:{judge}; keepalive 64; keepalive_requests 1000000; }}
+    {upstreams}
     server {{
         listen 127.0.0.1:{plain} reuseport;
+        {plain_locations}
         location / {{ proxy_pass http://content; proxy_http_version 1.1; proxy_set_header Connection ""; }}
     }}
     server {{
         listen 127.0.0.1:{auth} reuseport;
+        {auth_locations}
         location / {{ auth_request /judge; proxy_pass http://content; proxy_http_version 1.1; proxy_set_header Connection ""; }}
         location = /judge {{
             internal; proxy_pass http://judge; proxy_http_version 1.1; proxy_set_header Connection "";
@@ -258,24 +262,37 @@ def upstream_bundle():
     return out.getvalue()
 
 
-def start_nginx(stack):
-    """Starts nginx with its two upstreams; returns its pid and the addresses of both servers."""
+def start_nginx(stack, paths=()):
+    """Starts nginx with its two upstreams, and one more for each of `paths`; returns its pid and the addresses of both servers."""
     home = tempfile.mkdtemp(prefix="lectern-bench-", dir="/tmp")
     # As root nginx's workers would become another account, which must reach the sockets.
     os.chmod(home, 0o777)
     stack.callback(shutil.rmtree, home, ignore_errors=True)
-    for name in ("content", "judge"):
+    for name in ("content", "judge", *(f"content{number}" for number in range(len(paths)))):
         upstream = subprocess.Popen(
             ["chrt", "--batch", "0", TARGET / "upstream", f"{home}/{name}.sock"], stdin=subprocess.DEVNULL
         )
         stack.callback(upstream.kill)
         wait("the upstream", lambda name=name: os.path.exists(f"{home}/{name}.sock"))
         os.chmod(f"{home}/{name}.sock", 0o777)
+    # An upstream process for each path, as Lectern has one for each content item.
+    upstreams = "\n    ".join(
+        f"upstream content{number} {{ server unix:{home}/content{number}.sock; keepalive 64; keepalive_requests 1000000; }}"
+        for number in range(len(paths))
+    )
+    keep = 'proxy_http_version 1.1; proxy_set_header Connection "";'
+    locations = [
+        "\n        ".join(
+            f"location {path} {{ {ask}proxy_pass http://content{number}; {keep} }}" for number, path in enumerate(paths)
+        )
+        for ask in ("", "auth_request /judge; ")
+    ]
     ports = free_port(), free_port()
     config = pathlib.Path(home) / "nginx.conf"
     config.write_text(NGINX.format(
         dir=home, socket=f"{home}/content.sock", judge=f"{home}/judge.sock",
         plain=ports[0], auth=ports[1], cores=os.cpu_count(),
+        upstreams=upstreams, plain_locations=locations[0], auth_locations=locations[1],
     ))
     program = next(p for p in ("/usr/sbin/nginx", str(TOOLS / "nginx/usr/sbin/nginx")) if os.access(p, os.X_OK))
     child = subprocess.Popen([program, "-p", home, "-c", config, "-g", "daemon off;"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -297,8 +314,9 @@ def main():
     parser.add_argument("--connections", type=int, nargs="+", default=[64, 256])
     args = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        nginx, version, plain, auth = start_nginx(stack)
         lectern = Lectern(stack)
+        paths, keys = lectern.many(args.contents, args.keys) if args.contents else ([], [])
+        nginx, version, plain, auth = start_nginx(stack, paths)
         contenders = {
             "nginx": (nginx, plain, None),
             "nginx auth_request": (nginx, auth, None),
@@ -307,7 +325,7 @@ def main():
         }
         script = None
         if args.contents:
-            script = varied(stack, *lectern.many(args.contents, args.keys))
+            script = varied(stack, paths, keys)
             contenders = {
                 "nginx": (nginx, plain, None),
                 "nginx auth_request": (nginx, auth, None),
