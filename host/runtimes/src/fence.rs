@@ -79,12 +79,12 @@ mod tests {
     #[test]
     fn builds_reach_the_index_wherever_it_is() {
         let cases = [
-            (Network::Egress, "https://pypi.org/simple", Network::Egress),
-            (Network::None, "https://pypi.org/simple", Network::Egress),
+            (Network::Egress, "https://packages.example.org/simple", Network::Egress),
+            (Network::None, "https://packages.example.org/simple", Network::Egress),
             (Network::Egress, "http://user:pass@127.0.0.1:3141/root/pypi", Network::Host),
             (Network::Egress, "http://[::1]:3141/", Network::Host),
             (Network::None, "http://LOCALHOST/simple", Network::Host),
-            (Network::Host, "https://pypi.org/simple", Network::Host),
+            (Network::Host, "https://packages.example.org/simple", Network::Host),
             (Network::Egress, "http://localhost.example.org", Network::Egress),
         ];
         for (content, url, expected) in cases {
