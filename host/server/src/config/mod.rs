@@ -7,6 +7,7 @@
 mod layers;
 mod reader;
 mod resolve;
+mod sandbox;
 mod scheduler;
 mod tls;
 
