@@ -14,6 +14,7 @@ use lectern_tests::http::{RUNTIME, pool};
 use lectern_tests::publisher::Publisher;
 use lectern_tests::server::{Server, command};
 use lectern_tests::wait::until;
+use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -35,6 +36,8 @@ fn an_upgrade_under_load_fails_no_request_and_ends_no_app() {
     let publisher = Publisher::new(&server, &account);
     let app = publisher.publish("probe", &apps::probe());
     let page = publisher.publish("page", &apps::page("Steady"));
+    // One process, so that it can be told whether it is the same.
+    publisher.change(&app, &json!({"max_processes": 1})).expect(200);
     let worker = || publisher.open(&app, "").json()["pid"].clone();
     let first = worker();
 
