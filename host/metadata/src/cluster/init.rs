@@ -1,6 +1,7 @@
 //! Creates the cluster once: in a temporary directory, renamed into place when it is complete.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Stdio;
@@ -17,6 +18,11 @@ use super::{ClusterError, ROLE, io_error, postmaster};
 
 /// How long creating may take: a few seconds on a disk, a minute on a slow network volume that syncs each file.
 const INIT_LIMIT: Duration = Duration::from_secs(300);
+
+/// How often a directory that is still written to is tried to be removed, and the pause between: ten seconds in all, several times
+/// what an `initdb` takes.
+const REMOVALS: u32 = 200;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(50);
 
 /// How the temporary directories begin.
 const PREFIX: &str = "init-";
@@ -63,10 +69,28 @@ fn remove_leftovers(layout: &Layout) -> Result<(), ClusterError> {
             continue;
         }
         let path = entry.path();
-        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed = if path.is_dir() { remove_directory(&path) } else { fs::remove_file(&path) };
         removed.map_err(io_error("remove", &path))?;
     }
     Ok(())
+}
+
+/// Removes a directory in which an `initdb` that lost its server may still write: what it has just made is removed with the next try,
+/// and what is gone under its hands ends it.
+fn remove_directory(path: &Path) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        let Err(error) = fs::remove_dir_all(path) else { return Ok(()) };
+        let changing = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty);
+        if !path.exists() {
+            return Ok(());
+        }
+        if !changing || tries == REMOVALS {
+            return Err(error);
+        }
+        tries += 1;
+        std::thread::sleep(REMOVAL_PAUSE);
+    }
 }
 
 fn run_initdb(
@@ -102,4 +126,27 @@ fn run_initdb(
     let printed = tail(&log, 2000);
     fs::remove_file(&log).map_err(io_error("remove", &log))?;
     if status == "exit status: 0" { Ok(()) } else { Err(ClusterError::Init { status, output: printed }) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_directory_is_removed_also_while_somebody_writes_in_it() {
+        let root = std::env::temp_dir().join(format!("lectern-leftover-{}", Uuid::new_v4().simple()));
+        let dir = root.join("base");
+        fs::create_dir_all(&dir).unwrap();
+        let writer = std::thread::spawn({
+            let dir = dir.clone();
+            // Until its directory is gone, as an initdb does.
+            move || (0_u64..).take_while(|n| fs::write(dir.join(n.to_string()), "x").is_ok()).count()
+        });
+        while fs::read_dir(&dir).unwrap().next().is_none() {
+            std::thread::yield_now();
+        }
+        remove_directory(&root).unwrap();
+        assert!(!root.exists() && writer.join().unwrap() > 0);
+    }
 }
