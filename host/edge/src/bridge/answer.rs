@@ -26,6 +26,8 @@ pub(crate) enum Malformed {
     Field(String),
     #[error("status {0} is none")]
     Status(u16),
+    #[error("more than {0} interim answers came, and no answer")]
+    Interim(u32),
     #[error("the length of the body is not clear: {0}")]
     Length(&'static str),
 }

@@ -157,7 +157,13 @@ impl Exchange<'_> {
                         .map_err(|cause| Failed::Finally(malformed(cause)))?
                 };
                 match head {
-                    Some(head) if is_interim(head.status) && interim < MOST_INTERIM => interim += 1,
+                    Some(head) if is_interim(head.status) => {
+                        interim += 1;
+                        if interim > MOST_INTERIM {
+                            let (job, cause) = (self.worker.job().clone(), Malformed::Interim(MOST_INTERIM));
+                            return Poll::Ready(Err(Failed::Finally(ExchangeError::Malformed { job, cause })));
+                        }
+                    }
                     Some(head) => return Poll::Ready(Ok((head, sent))),
                     None => match ready!(upstream.poll_more(cx)) {
                         Ok(0) => {

@@ -296,7 +296,10 @@ async fn a_worker_that_dies_before_it_answers_is_a_502_with_the_requests_name() 
 #[tokio::test(flavor = "multi_thread")]
 async fn nonsense_from_a_worker_is_a_502() {
     let world = World::start().await;
+    let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(40).leak();
     let nonsense = [
+        // It never comes to an answer.
+        interim,
         "hello\r\n\r\n",
         "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
         "HTTP/1.1 200 OK\r\nbad header\r\n\r\n",
