@@ -219,6 +219,7 @@ impl Group {
         loop {
             match self.remove_once() {
                 Err(error) if error.raw_os_error() == Some(nix::libc::EBUSY) && tokio::time::Instant::now() < until => {
+                    // The kernel tells nobody when the last task is accounted for; it is within a tick or two.
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
                 done => return done,

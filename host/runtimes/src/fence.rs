@@ -81,7 +81,7 @@ mod tests {
         let cases = [
             (Network::Egress, "https://packages.example.org/simple", Network::Egress),
             (Network::None, "https://packages.example.org/simple", Network::Egress),
-            (Network::Egress, "http://user:pass@127.0.0.1:3141/root/pypi", Network::Host),
+            (Network::Egress, "http://user:pass@127.0.0.1:3141/index/simple", Network::Host),
             (Network::Egress, "http://[::1]:3141/", Network::Host),
             (Network::None, "http://LOCALHOST/simple", Network::Host),
             (Network::Host, "https://packages.example.org/simple", Network::Host),

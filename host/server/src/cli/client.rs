@@ -6,10 +6,12 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::Args;
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::ConfigArgs;
 
@@ -46,22 +48,12 @@ impl ServerArgs {
 
 async fn exchange(socket: &PathBuf, path: &str, body: Vec<u8>) -> anyhow::Result<Bytes> {
     let stream = tokio::net::UnixStream::connect(socket).await.with_context(|| unreachable(socket))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.context("greet the server")?;
-    let connection = tokio::spawn(connection);
-    let request = http::Request::post(path)
+    let request = Request::post(path)
         .header("host", "localhost")
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body)))
         .context("make the request")?;
-    let response = sender.send_request(request).await.context("ask the server")?;
-    let status = response.status();
-    let bytes = Limited::new(response.into_body(), MAX_ANSWER)
-        .collect()
-        .await
-        .map_err(|error| anyhow::anyhow!("read the server's answer: {error}"))?
-        .to_bytes();
-    connection.abort();
+    let (status, bytes) = http_exchange(stream, request).await?;
     if !status.is_success() {
         let answer: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
         match answer["error"].as_str() {
@@ -70,6 +62,25 @@ async fn exchange(socket: &PathBuf, path: &str, body: Vec<u8>) -> anyhow::Result
         }
     }
     Ok(bytes)
+}
+
+/// One request and its whole answer on a fresh connection.
+pub(super) async fn http_exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.context("greet the server")?;
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request).await.context("ask the server")?;
+    let status = response.status();
+    let bytes = Limited::new(response.into_body(), MAX_ANSWER)
+        .collect()
+        .await
+        .map_err(|error| anyhow::anyhow!("read the server's answer: {error}"))?
+        .to_bytes();
+    connection.abort();
+    Ok((status, bytes))
 }
 
 fn unreachable(socket: &Path) -> String {

@@ -8,8 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
 use http::{Method, Request, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -18,10 +17,9 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::cli::ConfigArgs;
+use crate::cli::client::http_exchange;
 use crate::plugins::api::REASON;
 
-/// Most bytes of an answer: a history of 1,000 entries has less than 1 MiB.
-const MAX_ANSWER: usize = 64 << 20;
 /// Admission compiles an interpreter and runs its cases, behind others.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -178,17 +176,7 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
 ) -> anyhow::Result<Value> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.context("greet the server")?;
-    let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await.context("ask the server")?;
-    let status = response.status();
-    let bytes = Limited::new(response.into_body(), MAX_ANSWER)
-        .collect()
-        .await
-        .map_err(|error| anyhow::anyhow!("read the server's answer: {error}"))?
-        .to_bytes();
-    connection.abort();
+    let (status, bytes) = http_exchange(stream, request).await?;
     let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     if status.is_success() {
         return Ok(answer);
