@@ -10,6 +10,7 @@ use cgroups_rs::hierarchies;
 use cgroups_rs::memory::MemController;
 use cgroups_rs::pid::PidController;
 use cgroups_rs::{Cgroup, MaxValue};
+use serde::{Deserialize, Serialize};
 
 use crate::plan::Limits;
 
@@ -113,7 +114,7 @@ fn hold(group: &Group) -> io::Result<()> {
 }
 
 /// One worker's group. Dropping it leaves it; see [`Group::remove`].
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     /// Its directories, by controller.
     memory: Option<PathBuf>,

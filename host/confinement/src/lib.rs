@@ -31,4 +31,4 @@ pub use plan::{Limits, Missing, Plan, Subject, plan};
 pub use probe::look;
 pub use seccomp::{DENIED, DENIED_STRICT};
 pub use standing::{Standing, State, standings};
-pub use warden::{EnterError, Warden};
+pub use warden::{EnterError, Rest, UplinkRest, Warden};

@@ -4,10 +4,10 @@
 //! It needs no privilege on the host, changes no firewall, and gives no way to the host's loopback addresses.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use lectern_domain::launch::Account;
@@ -25,8 +25,8 @@ const READY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Uplink {
     /// Closed by the drop; the other end is what the process waits for.
-    _alive: OwnedFd,
-    child: Child,
+    alive: OwnedFd,
+    pid: u32,
     /// Names the process even when somebody else has reaped it.
     handle: Option<OwnedFd>,
 }
@@ -59,9 +59,9 @@ impl Uplink {
         }
         command.args(["--netns-type=path", &format!("/proc/{pid}/ns/net"), "eth0"]);
         sys::keep_open(&mut command, vec![tell.as_raw_fd(), watched.as_raw_fd()]);
-        let child = command.spawn()?;
-        let handle = sys::process_handle(child.id()).ok();
-        let uplink = Self { _alive: alive, child, handle };
+        let pid = command.spawn()?.id();
+        let handle = sys::process_handle(pid).ok();
+        let uplink = Self { alive, pid, handle };
         drop((tell, watched));
         let ready = Receiver::from_owned_fd(ready)?;
         let wait = async {
@@ -81,7 +81,17 @@ impl Uplink {
 
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
+    }
+
+    /// What keeps it, and what names it.
+    pub(crate) fn descriptors(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
+        (self.alive.as_fd(), self.handle.as_ref().map(OwnedFd::as_fd))
+    }
+
+    /// One that runs already, by its descriptors and its number.
+    pub(crate) fn again(alive: OwnedFd, pid: u32, handle: Option<OwnedFd>) -> Self {
+        Self { alive, pid, handle }
     }
 }
 

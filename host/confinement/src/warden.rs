@@ -1,13 +1,13 @@
 //! The outer end: brings a process that was just started behind its walls to work, and learns how it ends.
 
 use std::fs::File;
-use std::io;
-use std::os::fd::OwnedFd;
+use std::io::{self, Cursor};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use serde::Deserialize;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Chain};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -71,10 +71,43 @@ const MOST_WORDS: usize = 2048;
 /// Watches one process. Dropping it ends the process inside, and its way out of the namespace.
 #[derive(Debug)]
 pub struct Warden {
-    reader: BufReader<OwnedReadHalf>,
+    /// What was heard before this program was replaced, and then the socket.
+    reader: BufReader<Chain<Cursor<Vec<u8>>, OwnedReadHalf>>,
     writer: OwnedWriteHalf,
     ended: Option<Ended>,
     uplink: Option<Uplink>,
+}
+
+/// A warden at rest: what another program that takes the place of this one, and keeps its descriptors, goes on with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rest {
+    /// The socket to the first process inside.
+    pub control: RawFd,
+    /// What was read from it and not understood yet.
+    pub heard: Vec<u8>,
+    /// The last word, if it has been said.
+    pub ended: Option<Ended>,
+    /// The way out of the network namespace.
+    pub uplink: Option<UplinkRest>,
+}
+
+/// An uplink at rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkRest {
+    /// It lives as long as this is open.
+    pub alive: RawFd,
+    /// Its process.
+    pub pid: u32,
+    /// Names the process.
+    pub handle: Option<RawFd>,
+}
+
+impl Rest {
+    /// The descriptors that are to stay open.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> + '_ {
+        let uplink = self.uplink.iter().flat_map(|uplink| std::iter::once(uplink.alive).chain(uplink.handle));
+        std::iter::once(self.control).chain(uplink)
+    }
 }
 
 /// What bubblewrap says of the first process inside.
@@ -107,7 +140,8 @@ impl Warden {
         }
         let talk = || EnterError::walls("talk to the first process inside");
         let (reader, writer) = converse(control).map_err(talk())?;
-        let mut warden = Self { reader: BufReader::new(reader), writer, ended: None, uplink: None };
+        let reader = BufReader::new(Cursor::default().chain(reader));
+        let mut warden = Self { reader, writer, ended: None, uplink: None };
         // Not before it is there: bubblewrap sets up the loopback device, and fails if the uplink was faster.
         warden.expect_first().await.map_err(talk())?;
         if let (Some(program), Some(first)) = (&plan.uplink, first) {
@@ -149,6 +183,33 @@ impl Warden {
     /// Has the program asked to end.
     pub async fn terminate(&mut self) -> io::Result<()> {
         self.writer.write_all(format!("{TERM}\n").as_bytes()).await
+    }
+
+    /// How it stands, for another program in the place of this one. Nothing else may be under way.
+    pub fn rest(&self) -> Rest {
+        let (before, socket) = self.reader.get_ref().get_ref();
+        let mut heard = self.reader.buffer().to_vec();
+        heard.extend_from_slice(before.get_ref().get(before.position() as usize..).unwrap_or_default());
+        let uplink = self.uplink.as_ref().map(|uplink| {
+            let (alive, handle) = uplink.descriptors();
+            UplinkRest { alive: alive.as_raw_fd(), pid: uplink.pid(), handle: handle.map(|handle| handle.as_raw_fd()) }
+        });
+        let control: &UnixStream = socket.as_ref();
+        Rest { control: control.as_fd().as_raw_fd(), heard, ended: self.ended, uplink }
+    }
+
+    /// Goes on where `rest` says. `claim` gives the descriptor of a number, once.
+    pub fn again(rest: Rest, mut claim: impl FnMut(RawFd) -> io::Result<OwnedFd>) -> io::Result<Self> {
+        let uplink = match rest.uplink {
+            None => None,
+            Some(uplink) => {
+                let (alive, handle) = (claim(uplink.alive)?, uplink.handle.map(&mut claim).transpose()?);
+                Some(Uplink::again(alive, uplink.pid, handle))
+            }
+        };
+        let (reader, writer) = converse(claim(rest.control)?.into())?;
+        let reader = BufReader::new(Cursor::new(rest.heard).chain(reader));
+        Ok(Self { reader, writer, ended: rest.ended, uplink })
     }
 
     /// How the program ended. Call it when the process that was spawned has been reaped: it returns at the end of what was

@@ -4,17 +4,21 @@
 //! only for [`STALL`]: from then on its output is read and dropped, for a worker must never hang on a full pipe.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::net::unix::pipe::Receiver;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::freeze::thaw;
 use crate::log::LogFile;
 use crate::protocol::Source;
+use crate::state::CaptureRest;
 
 /// Bytes of one read: what a pipe holds.
 const READ_BYTES: usize = 64 * 1024;
@@ -25,6 +29,9 @@ const AHEAD_BYTES: usize = 256 * 1024;
 /// How long a write may take before output is dropped.
 const STALL: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether a frozen task has come to rest: once, mostly.
+const SETTLE: Duration = Duration::from_millis(1);
+
 /// How long the last write may take after the streams have ended.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
@@ -32,7 +39,11 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 pub(crate) struct Capture {
     task: JoinHandle<()>,
     hurry: CancellationToken,
+    rest: Slot,
 }
+
+/// Where the task says how it stands while it is frozen.
+type Slot = Arc<Mutex<Option<CaptureRest>>>;
 
 struct Chunk {
     source: Source,
@@ -42,16 +53,41 @@ struct Chunk {
 
 impl Capture {
     /// Starts carrying.
-    pub(crate) fn start(stdout: OwnedFd, stderr: OwnedFd, log: LogFile) -> io::Result<Self> {
-        let (stdout, stderr) = (Receiver::from_owned_fd(stdout)?, Receiver::from_owned_fd(stderr)?);
-        let hurry = CancellationToken::new();
-        let task = tokio::spawn(carry(Some(stdout), Some(stderr), log, hurry.clone()));
-        Ok(Self { task, hurry })
+    pub(crate) fn start(
+        stdout: Option<OwnedFd>,
+        stderr: Option<OwnedFd>,
+        log: LogFile,
+        freeze: watch::Receiver<bool>,
+    ) -> io::Result<Self> {
+        let stdout = stdout.map(Receiver::from_owned_fd).transpose()?;
+        let stderr = stderr.map(Receiver::from_owned_fd).transpose()?;
+        let (hurry, rest) = (CancellationToken::new(), Slot::default());
+        let task = tokio::spawn(carry(stdout, stderr, log, hurry.clone(), freeze, rest.clone()));
+        Ok(Self { task, hurry, rest })
+    }
+
+    /// Of a worker whose streams have ended.
+    pub(crate) fn ended() -> Self {
+        Self { task: tokio::spawn(async {}), hurry: CancellationToken::new(), rest: Slot::default() }
+    }
+
+    /// How it stands while all is frozen: nothing read is unwritten. `None` when the streams have ended; waits until one or the
+    /// other is so. May be dropped.
+    pub(crate) async fn rest(&self) -> Option<CaptureRest> {
+        loop {
+            if let Some(rest) = self.rest.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+                return Some(rest);
+            }
+            if self.task.is_finished() {
+                return None;
+            }
+            tokio::time::sleep(SETTLE).await;
+        }
     }
 
     /// Waits up to `patience` for both streams to end, then takes what they hold now and closes them.
     pub(crate) async fn finish(self, patience: Duration) {
-        let Self { mut task, hurry } = self;
+        let Self { mut task, hurry, .. } = self;
         if tokio::time::timeout(patience, &mut task).await.is_ok() {
             return;
         }
@@ -63,7 +99,14 @@ impl Capture {
     }
 }
 
-async fn carry(mut stdout: Option<Receiver>, mut stderr: Option<Receiver>, log: LogFile, hurry: CancellationToken) {
+async fn carry(
+    mut stdout: Option<Receiver>,
+    mut stderr: Option<Receiver>,
+    log: LogFile,
+    hurry: CancellationToken,
+    mut freeze: watch::Receiver<bool>,
+    rest: Slot,
+) {
     let mut log = Some(log);
     let mut writing: Option<(JoinHandle<LogFile>, Instant)> = None;
     let mut pending: Vec<Chunk> = Vec::new();
@@ -77,7 +120,16 @@ async fn carry(mut stdout: Option<Receiver>, mut stderr: Option<Receiver>, log: 
         if stdout.is_none() && stderr.is_none() && writing.is_none() {
             break;
         }
-        let room = ahead < AHEAD_BYTES || stalled;
+        let frozen = *freeze.borrow_and_update();
+        if frozen && let Some(log) = &log {
+            let (stdout, stderr) = (stdout.as_ref().map(Receiver::as_raw_fd), stderr.as_ref().map(Receiver::as_raw_fd));
+            let now = CaptureRest { stdout, stderr, log: log.rest() };
+            *rest.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+            thaw(&mut freeze).await;
+            *rest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            continue;
+        }
+        let room = (ahead < AHEAD_BYTES || stalled) && !frozen;
         let due = writing.as_ref().map(|(_, due)| *due);
         let chunk = tokio::select! {
             chunk = next(Source::Stdout, &stdout), if stdout.is_some() && room => chunk,
@@ -94,6 +146,7 @@ async fn carry(mut stdout: Option<Receiver>, mut stderr: Option<Receiver>, log: 
                 stalled = true;
                 continue;
             }
+            Ok(()) = freeze.changed() => continue,
             () = hurry.cancelled(), if stdout.is_some() || stderr.is_some() => {
                 // One read each: a pipe holds no more than that.
                 for (source, stream) in [(Source::Stdout, stdout.take()), (Source::Stderr, stderr.take())] {

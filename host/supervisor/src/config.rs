@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How a supervisor runs. Paths are made absolute when it starts, against the working directory of that moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SupervisorConfig {
     /// The Unix socket it answers on; at most 107 bytes long. `<socket>.lock` beside it says who may.
     pub socket: PathBuf,

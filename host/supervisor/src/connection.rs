@@ -1,21 +1,27 @@
 //! One client's connection: requests in, answers and events out.
 
-use std::io;
+use std::io::{self, Cursor};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Chain};
 use tokio::net::UnixStream;
-use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::{broadcast, mpsc};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::sync::CancellationToken;
 
-use crate::protocol::{Command, ErrorCode, Event, Greeting, Line, MAX_LINE_BYTES, Refusal, Request, VERSION};
-use crate::registry::Registry;
+use crate::freeze::frost;
+use crate::identity::identity;
+use crate::protocol::{
+    Command, ErrorCode, Event, Greeting, Line, MAX_LINE_BYTES, OLDEST, Refusal, Request, VERSION, agree,
+};
+use crate::registry::{Registry, Upgrade};
+use crate::state::ConnectionRest;
 
 /// How long a client may take to say hello.
 const HELLO: Duration = Duration::from_secs(10);
@@ -29,26 +35,100 @@ const OUTBOX: usize = 64;
 enum Out {
     Line(Line),
     Events(broadcast::Receiver<Arc<str>>),
+    /// Answered when all before it is written.
+    Flushed(oneshot::Sender<()>),
 }
+
+/// What a connection has come to.
+#[derive(Default)]
+struct Talk {
+    /// The version that was agreed on, once it was.
+    version: Option<u32>,
+    watches: bool,
+    /// The request to replace this program that it waits for.
+    upgrade: Option<(u64, oneshot::Receiver<Refusal>)>,
+}
+
+/// What a connection is read from: what was read before this program took the place of another, and then the socket.
+type Incoming = FramedRead<Chain<Cursor<Vec<u8>>, OwnedReadHalf>, LinesCodec>;
 
 /// Serves one client until it leaves. `shutdown` is cancelled when it asks for the end of the supervisor.
 pub(crate) async fn serve(stream: UnixStream, registry: Arc<Registry>, shutdown: CancellationToken) {
-    let (reader, writer) = stream.into_split();
     let (out, outbox) = mpsc::channel(OUTBOX);
-    let mut lines = FramedRead::new(reader, LinesCodec::new_with_max_length(MAX_LINE_BYTES));
+    converse(stream, Vec::new(), Talk::default(), (out, outbox), registry, shutdown).await;
+}
+
+/// Goes on with a connection of the program before this one; `refused`: why this one is not another.
+pub(crate) async fn again(
+    stream: UnixStream,
+    rest: ConnectionRest,
+    refused: Option<Refusal>,
+    registry: Arc<Registry>,
+    shutdown: CancellationToken,
+) {
+    let (out, outbox) = mpsc::channel(OUTBOX);
+    if rest.watches {
+        // It missed nothing yet, but there is no telling what was on its way: it lists.
+        let _ = out.try_send(Out::Line(Line { event: Some(Event::Lagged { missed: 0 }), ..Line::default() }));
+        let _ = out.try_send(Out::Events(registry.watch()));
+    }
+    if let Some(id) = rest.upgrade {
+        let line = match refused {
+            None => answer(id, to_value(greeting(&registry, rest.version.unwrap_or(VERSION)))),
+            Some(refusal) => answer(id, Err(refusal)),
+        };
+        let _ = out.try_send(Out::Line(line));
+    }
+    let talk = Talk { version: rest.version, watches: rest.watches, upgrade: None };
+    converse(stream, rest.unread, talk, (out, outbox), registry, shutdown).await;
+}
+
+async fn converse(
+    stream: UnixStream,
+    unread: Vec<u8>,
+    mut talk: Talk,
+    (out, outbox): (mpsc::Sender<Out>, mpsc::Receiver<Out>),
+    registry: Arc<Registry>,
+    shutdown: CancellationToken,
+) {
+    let _open = registry.freeze.open();
+    let socket = stream.as_raw_fd();
+    let (reader, writer) = stream.into_split();
+    let reader = Cursor::new(unread).chain(reader);
+    let mut lines: Incoming = FramedRead::new(reader, LinesCodec::new_with_max_length(MAX_LINE_BYTES));
+    let mut freeze = registry.freeze.watch();
     let answer = async move {
-        let mut greeted = false;
         loop {
-            let line = if greeted {
-                lines.next().await
-            } else {
-                match tokio::time::timeout(HELLO, lines.next()).await {
-                    Ok(line) => line,
-                    Err(_) => return,
+            let line = tokio::select! {
+                biased;
+                () = frost(&mut freeze) => {
+                    let (flushed, done) = oneshot::channel();
+                    if out.send(Out::Flushed(flushed)).await.is_err() || done.await.is_err() {
+                        return;
+                    }
+                    let rest = ConnectionRest {
+                        socket,
+                        unread: unread_of(&lines),
+                        version: talk.version,
+                        watches: talk.watches,
+                        upgrade: talk.upgrade.as_ref().map(|(id, _)| *id),
+                    };
+                    if *freeze.borrow() {
+                        registry.freeze.rest_connection(rest).await;
+                    }
+                    continue;
                 }
+                refusal = refused(&mut talk.upgrade) => {
+                    let Some((id, refusal)) = refusal else { return };
+                    if out.send(Out::Line(self::answer(id, Err(refusal)))).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                line = next_line(&mut lines, talk.version.is_some()), if talk.upgrade.is_none() => line,
             };
             let reply = match line {
-                Some(Ok(line)) => handle(&line, &mut greeted, &registry, &shutdown),
+                Some(Ok(line)) => handle(&line, &mut talk, &registry, &shutdown),
                 Some(Err(LinesCodecError::MaxLineLengthExceeded)) => {
                     let text = format!("a line may have {MAX_LINE_BYTES} bytes");
                     let refusal = Refusal::new(ErrorCode::LineTooLong, text);
@@ -56,7 +136,12 @@ pub(crate) async fn serve(stream: UnixStream, registry: Arc<Registry>, shutdown:
                 }
                 Some(Err(LinesCodecError::Io(_))) | None => return,
             };
-            if out.send(Out::Line(reply.line)).await.is_err() || reply.last {
+            if let Some(line) = reply.line
+                && out.send(Out::Line(line)).await.is_err()
+            {
+                return;
+            }
+            if reply.last {
                 return;
             }
             if let Some(events) = reply.events
@@ -70,8 +155,37 @@ pub(crate) async fn serve(stream: UnixStream, registry: Arc<Registry>, shutdown:
     tokio::join!(answer, write_out(writer, outbox));
 }
 
+/// The next line; `None` at the end, or when nobody says hello in time. May be dropped.
+async fn next_line(lines: &mut Incoming, greeted: bool) -> Option<Result<String, LinesCodecError>> {
+    if greeted {
+        return lines.next().await;
+    }
+    tokio::time::timeout(HELLO, lines.next()).await.unwrap_or(None)
+}
+
+/// What was read and is in no line yet.
+fn unread_of(lines: &Incoming) -> Vec<u8> {
+    let (before, _) = lines.get_ref().get_ref();
+    let mut unread = lines.read_buffer().to_vec();
+    unread.extend_from_slice(before.get_ref().get(before.position() as usize..).unwrap_or_default());
+    unread
+}
+
+/// Why this program is not replaced; `None` when nobody will say.
+async fn refused(upgrade: &mut Option<(u64, oneshot::Receiver<Refusal>)>) -> Option<(u64, Refusal)> {
+    match upgrade {
+        None => std::future::pending().await,
+        Some((id, refused)) => {
+            let (id, refusal) = (*id, refused.await.ok());
+            *upgrade = None;
+            refusal.map(|refusal| (id, refusal))
+        }
+    }
+}
+
 struct Reply {
-    line: Line,
+    /// `None`: the answer comes later.
+    line: Option<Line>,
     /// Sent after the line.
     events: Option<broadcast::Receiver<Arc<str>>>,
     /// Whether the connection ends with it.
@@ -80,45 +194,67 @@ struct Reply {
 
 impl Reply {
     fn refused(id: Option<u64>, error: Refusal) -> Self {
-        Self { line: Line { id, error: Some(error), ..Line::default() }, events: None, last: false }
+        Self { line: Some(Line { id, error: Some(error), ..Line::default() }), events: None, last: false }
     }
 }
 
-fn handle(line: &str, greeted: &mut bool, registry: &Arc<Registry>, shutdown: &CancellationToken) -> Reply {
+fn handle(line: &str, talk: &mut Talk, registry: &Arc<Registry>, shutdown: &CancellationToken) -> Reply {
     let Request { id, command } = match Request::parse(line) {
         Ok(request) => request,
         Err((id, refusal)) => return Reply::refused(id, refusal),
     };
     let mut events = None;
     let result = match command {
-        Command::Hello { version } if version == VERSION => {
-            *greeted = true;
-            let (pid, started_at) = (std::process::id(), registry.started_at);
-            to_value(Greeting { version: VERSION, pid, started_at })
-        }
-        Command::Hello { version } => {
-            let text = format!("this supervisor speaks version {VERSION}, not {version}");
-            Err(Refusal::new(ErrorCode::Version, text))
-        }
+        Command::Hello { version, oldest } => match agree(oldest.unwrap_or(version), version) {
+            Some(agreed) => {
+                talk.version = Some(agreed);
+                to_value(greeting(registry, agreed))
+            }
+            None => {
+                let theirs = oldest.map_or_else(|| version.to_string(), |oldest| format!("{oldest} to {version}"));
+                let text = format!("this supervisor speaks versions {OLDEST} to {VERSION}, not {theirs}");
+                Err(Refusal::new(ErrorCode::Version, text))
+            }
+        },
         Command::Ping => Ok(json!({})),
         Command::Shutdown => {
             shutdown.cancel();
             Ok(json!({}))
         }
-        _ if !*greeted => Err(Refusal::new(ErrorCode::HelloFirst, "the first request must be hello")),
+        Command::Upgrade { program } => {
+            let (refused, waits) = oneshot::channel();
+            match registry.upgrades.try_send(Upgrade { program, refused }) {
+                Ok(()) => {
+                    talk.upgrade = Some((id, waits));
+                    return Reply { line: None, events: None, last: false };
+                }
+                Err(_) => Err(Refusal::new(ErrorCode::Busy, "the supervisor is being replaced already, or is ending")),
+            }
+        }
+        _ if talk.version.is_none() => Err(Refusal::new(ErrorCode::HelloFirst, "the first request must be hello")),
         Command::Start { spec } => registry.start(*spec).and_then(to_value),
         Command::Stop { job, grace } => registry.stop(&job, grace).and_then(to_value),
         Command::List => to_value(registry.list()),
         Command::Status { job } => registry.status(&job).and_then(to_value),
         Command::Watch => {
+            talk.watches = true;
             events = Some(registry.watch());
             Ok(json!({}))
         }
     };
+    Reply { line: Some(answer(id, result)), events, last: false }
+}
+
+fn answer(id: u64, result: Result<Value, Refusal>) -> Line {
     match result {
-        Ok(ok) => Reply { line: Line { id: Some(id), ok: Some(ok), ..Line::default() }, events, last: false },
-        Err(refusal) => Reply::refused(Some(id), refusal),
+        Ok(ok) => Line { id: Some(id), ok: Some(ok), ..Line::default() },
+        Err(refusal) => Line { id: Some(id), error: Some(refusal), ..Line::default() },
     }
+}
+
+fn greeting(registry: &Registry, version: u32) -> Greeting {
+    let program = (version >= 3).then(identity);
+    Greeting { version, pid: std::process::id(), started_at: registry.started_at, program }
 }
 
 fn to_value(answer: impl Serialize) -> Result<Value, Refusal> {
@@ -135,6 +271,10 @@ async fn write_out(mut writer: OwnedWriteHalf, mut outbox: mpsc::Receiver<Out>) 
                 Some(Out::Line(line)) => to_line(&line),
                 Some(Out::Events(receiver)) => {
                     events = Some(receiver);
+                    continue;
+                }
+                Some(Out::Flushed(flushed)) => {
+                    let _ = flushed.send(());
                     continue;
                 }
                 None => return,

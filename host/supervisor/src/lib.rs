@@ -7,18 +7,22 @@
 //! What it promises, whoever dies:
 //! - kill -9 of the server: workers run on, a new server lists them;
 //! - kill -9 of the supervisor: its guardian (the parent that [`run`] forks it from) ends every process it left;
+//! - another program in the supervisor's place ([`Client::upgrade`]): the process and all that it started are the same;
 //! - the end of a worker: everything that the worker started ends too, and its private directory is gone.
 //!
 //! The socket answers root and the supervisor's own account. Content runs as the account it is given, without supplementary
 //! groups, unable to gain privileges by `exec`, behind the walls that [`lectern_confinement`] puts up; the first process
-//! inside is this program again, so a binary that supervises calls [`lectern_confinement::init::run_if_asked`] first.
+//! inside is this program again, so a binary that supervises calls [`lectern_confinement::init::run_if_asked`] first, and then
+//! [`run_if_asked`], by which it takes the place of another.
 
 mod capture;
 mod client;
 mod config;
 mod connection;
 mod excess;
+mod freeze;
 mod guardian;
+mod identity;
 mod listen;
 mod lock;
 mod log;
@@ -29,16 +33,21 @@ pub mod protocol;
 mod reach;
 mod reaper;
 mod registry;
+mod resume;
 mod run;
 mod spawn;
 mod spec;
+mod state;
 mod sweep;
 mod sys;
+mod upgrade;
 mod worker;
 
 pub use client::{Client, ClientError, Events, Program};
 pub use config::SupervisorConfig;
+pub use identity::identity;
 pub use log::read_tail;
 pub use protocol::{Event, Exited, LogLine, Source, Started, WorkerState, WorkerStatus};
 pub use reach::{Obstacle, obstacle};
+pub use resume::run_if_asked;
 pub use run::{RunError, run};

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection;
+use crate::freeze::{frost, thaw};
 use crate::protocol::{ErrorCode, Refusal};
 use crate::registry::Registry;
 
@@ -41,9 +42,16 @@ pub(crate) async fn accept(
     stop: CancellationToken,
 ) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut freeze = registry.freeze.watch();
     loop {
         let stream = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
+            // Those who come meanwhile wait in the socket's queue.
+            () = frost(&mut freeze) => {
+                thaw(&mut freeze).await;
+                continue;
+            }
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,16 @@ impl Lock {
             }
             std::thread::sleep(RETRY);
         }
+    }
+
+    /// The lock that the program before this one held in this process.
+    pub(crate) fn again(file: OwnedFd) -> Self {
+        Self { file: file.into() }
+    }
+
+    /// Its descriptor.
+    pub(crate) fn number(&self) -> RawFd {
+        self.file.as_raw_fd()
     }
 
     /// Leaves the supervisor's process id in the file, for people.

@@ -6,9 +6,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -43,7 +45,38 @@ pub(crate) struct LogFile {
     lost_bytes: u64,
 }
 
+/// A log at rest, for another program in the place of this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogRest {
+    pub(crate) path: PathBuf,
+    pub(crate) file: RawFd,
+    pub(crate) limit: u64,
+    pub(crate) head_end: u64,
+    pub(crate) partial: [Vec<u8>; 2],
+    pub(crate) lost_bytes: u64,
+}
+
 impl LogFile {
+    /// How it stands; everything that was taken has been written but unfinished lines.
+    pub(crate) fn rest(&self) -> LogRest {
+        LogRest {
+            path: self.path.clone(),
+            file: self.file.as_raw_fd(),
+            limit: self.limit,
+            head_end: self.head_end,
+            partial: self.partial.clone(),
+            lost_bytes: self.lost_bytes,
+        }
+    }
+
+    /// Goes on where `rest` says, with its descriptor.
+    pub(crate) fn again(rest: LogRest, file: OwnedFd) -> io::Result<Self> {
+        let file = File::from(file);
+        let len = file.metadata()?.len();
+        let LogRest { path, limit, head_end, partial, lost_bytes, .. } = rest;
+        Ok(Self { path, file, len, limit, head_end, partial, out: Vec::new(), lost_bytes })
+    }
+
     /// Opens `path` (mode 0600) to append to it, at most `limit_bytes` long; fewer than 1 MiB count as 1 MiB.
     pub(crate) fn open(path: &Path, limit_bytes: u64) -> io::Result<Self> {
         let file = OpenOptions::new()

@@ -1,8 +1,9 @@
 //! The words between server and supervisor: one JSON object per line, over a Unix socket.
 //!
 //! A request is `{"id":7,"do":"start",…}`; its answer `{"id":7,"ok":…}` or `{"id":7,"error":{"code":…,"message":…}}`. The
-//! first request of a connection is `hello` with the version. After `watch`, lines `{"event":…}` tell every change.
-//! `hello`, `ping` and `shutdown` keep their form in all versions, so that any server can end any supervisor.
+//! first request of a connection is `hello` with the versions that the client speaks; the highest that both speak is spoken.
+//! After `watch`, lines `{"event":…}` tell every change. `hello`, `ping`, `shutdown` and (from version 3) `upgrade` keep their
+//! form in all versions, so that any server can end or replace any supervisor.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,8 +15,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-/// The version spoken here. Raised when a change would be misunderstood by the other side; new optional fields are not.
-pub const VERSION: u32 = 2;
+/// The newest version spoken here. Raised when a change would be misunderstood by the other side; new optional fields are not.
+///
+/// 3: `upgrade`, and the answer to `hello` says which program runs.
+pub const VERSION: u32 = 3;
+
+/// The oldest version spoken here.
+pub const OLDEST: u32 = 2;
+
+/// The version to speak with a side that speaks `oldest` to `newest`: the highest that both do.
+pub(crate) fn agree(oldest: u32, newest: u32) -> Option<u32> {
+    let version = newest.min(VERSION);
+    (version >= oldest && version >= OLDEST).then_some(version)
+}
 
 /// Most bytes in a line. The kernel takes at most 2 MiB of arguments and environment; JSON may double that.
 pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
@@ -30,8 +42,12 @@ pub const LAST_LINES_BYTES: usize = 16 * 1024;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub(crate) enum Command {
-    /// Agrees on the version; answered by [`Greeting`].
-    Hello { version: u32 },
+    /// Agrees on a version from `oldest` (`version`, when it is absent) to `version`; answered by [`Greeting`].
+    Hello {
+        version: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        oldest: Option<u32>,
+    },
     /// Answered by `{}`.
     Ping,
     /// Starts a worker, or says how the job of that name stands; answered by [`Started`] before the worker is ready.
@@ -46,11 +62,14 @@ pub(crate) enum Command {
     Watch,
     /// Ends all workers, then the supervisor; answered by `{}` at once, done when the connection closes.
     Shutdown,
+    /// Has another program take the supervisor's place, with all that it has; answered by that program's [`Greeting`].
+    Upgrade { program: PathBuf },
 }
 
 impl Command {
     /// The `do` of each.
-    pub(crate) const NAMES: [&str; 8] = ["hello", "ping", "start", "stop", "list", "status", "watch", "shutdown"];
+    pub(crate) const NAMES: [&str; 9] =
+        ["hello", "ping", "start", "stop", "list", "status", "watch", "shutdown", "upgrade"];
 }
 
 /// The answer to `hello`.
@@ -63,6 +82,9 @@ pub struct Greeting {
     /// When it started.
     #[serde(with = "time::serde::rfc3339")]
     pub started_at: OffsetDateTime,
+    /// Which program it is, as [`crate::identity()`] says of its own; `None` before version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
 }
 
 /// The answer to `start`.
@@ -192,6 +214,10 @@ pub enum ErrorCode {
     TooManyConnections,
     /// The supervisor is ending.
     ShuttingDown,
+    /// Something is always under way: try again.
+    Busy,
+    /// The program that was to take the supervisor's place cannot; everything is as it was.
+    NotUpgraded,
     /// The peer's account may not talk to this supervisor.
     NotAllowed,
     /// A code that this side does not know.
@@ -288,7 +314,8 @@ mod tests {
     fn every_command_is_named() {
         let job = JobKey::from_random([1; 16]);
         for (command, name) in [
-            (Command::Hello { version: 1 }, "hello"),
+            (Command::Hello { version: 1, oldest: None }, "hello"),
+            (Command::Upgrade { program: "/usr/bin/lectern".into() }, "upgrade"),
             (Command::Ping, "ping"),
             (Command::Stop { job: job.clone(), grace: Some(Duration::from_millis(1500)) }, "stop"),
             (Command::List, "list"),
@@ -301,6 +328,29 @@ mod tests {
             assert!(line.contains(&format!(r#""do":"{name}""#)), "{line}");
             assert_eq!(Request::parse(&line).unwrap().id, 3);
         }
+    }
+
+    #[test]
+    fn the_highest_version_of_both_is_spoken() {
+        let check = |oldest, newest, version| assert_eq!(agree(oldest, newest), version, "{oldest} to {newest}");
+        check(VERSION, VERSION, Some(VERSION));
+        check(OLDEST, VERSION, Some(VERSION));
+        check(OLDEST, OLDEST, Some(OLDEST));
+        // A later side that still speaks ours, and one that does not.
+        check(VERSION, VERSION + 5, Some(VERSION));
+        check(VERSION + 1, VERSION + 5, None);
+        check(0, OLDEST - 1, None);
+        // Nonsense.
+        check(VERSION, OLDEST, None);
+        check(u32::MAX, 0, None);
+    }
+
+    #[test]
+    fn a_side_that_knows_one_version_reads_hello() {
+        let request = Request::parse(r#"{"id":1,"do":"hello","version":2}"#).unwrap();
+        assert!(matches!(request.command, Command::Hello { version: 2, oldest: None }));
+        let line = r#"{"id":1,"do":"hello","version":9,"oldest":3}"#;
+        assert!(matches!(Request::parse(line).unwrap().command, Command::Hello { version: 9, oldest: Some(3) }));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,8 +17,11 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::config::SupervisorConfig;
+use crate::freeze::Freeze;
 use crate::protocol::{ErrorCode, Event, Line, Refusal, Started, WorkerState, WorkerStatus};
+use crate::spawn::Process;
 use crate::spec;
+use crate::state::{State, WorkerRest};
 use crate::sweep::Lookout;
 use crate::worker;
 
@@ -36,6 +40,12 @@ const STOP_BACKLOG: usize = 4;
 /// A reaped worker: how it ended, and when it was reaped.
 pub(crate) type Reaped = (ExitStatus, Instant);
 
+/// A request to have another program take this one's place. The answer comes only if that fails.
+pub(crate) struct Upgrade {
+    pub(crate) program: PathBuf,
+    pub(crate) refused: oneshot::Sender<Refusal>,
+}
+
 /// All workers of this supervisor.
 pub(crate) struct Registry {
     pub(crate) config: SupervisorConfig,
@@ -51,6 +61,9 @@ pub(crate) struct Registry {
     pub(crate) groups: Place,
     pub(crate) started_at: OffsetDateTime,
     pub(crate) lookout: Lookout,
+    pub(crate) freeze: Arc<Freeze>,
+    /// Where requests to replace this program go.
+    pub(crate) upgrades: mpsc::Sender<Upgrade>,
     /// The tasks that own the workers.
     pub(crate) tasks: TaskTracker,
     events: broadcast::Sender<Arc<str>>,
@@ -75,8 +88,17 @@ struct Job {
 }
 
 impl Registry {
-    pub(crate) fn new(config: SupervisorConfig, own: Account, nofile: (u64, u64), facts: Facts, program: File) -> Self {
+    pub(crate) fn new(
+        config: SupervisorConfig,
+        own: Account,
+        nofile: (u64, u64),
+        facts: Facts,
+        program: File,
+        upgrades: mpsc::Sender<Upgrade>,
+    ) -> Self {
         Self {
+            freeze: Arc::default(),
+            upgrades,
             facts,
             program,
             groups: Place::of(&config.socket.to_string_lossy()),
@@ -130,8 +152,47 @@ impl Registry {
         let (stop, stops) = mpsc::channel(STOP_BACKLOG);
         inner.jobs.insert(spec.job.clone(), Job { status: status.clone(), stop });
         self.publish(&status);
-        self.tasks.spawn(worker::run(self.clone(), spec, stops));
+        self.tasks.spawn(worker::run(self.clone(), spec, stops, self.freeze.busy()));
         Ok(Started { existed: false, worker: status })
+    }
+
+    /// Takes over what another program in this process knew.
+    pub(crate) fn inherit(&self, state: &State) {
+        let mut inner = self.lock();
+        inner.revision = state.revision;
+        inner.ended = state.ended.iter().cloned().collect();
+        for status in &state.jobs {
+            // Of those that run, `again` makes the other end.
+            let (stop, _) = mpsc::channel(STOP_BACKLOG);
+            inner.jobs.insert(status.job.clone(), Job { status: status.clone(), stop });
+        }
+    }
+
+    /// Carries on with a worker; its process is ours and known by `pid`, unless it has been reaped.
+    pub(crate) fn again(
+        self: &Arc<Self>,
+        rest: WorkerRest,
+        process: impl FnOnce(oneshot::Receiver<Reaped>) -> Option<Process>,
+    ) {
+        let (ended, reaped) = oneshot::channel();
+        let (stop, stops) = mpsc::channel(STOP_BACKLOG);
+        let mut inner = self.lock();
+        if let Some(process) = rest.process.as_ref().filter(|process| process.reaped.is_none()) {
+            inner.leaders.insert(process.pid, (rest.spec.job.clone(), ended));
+        }
+        if let Some(job) = inner.jobs.get_mut(&rest.spec.job) {
+            job.stop = stop;
+        }
+        drop(inner);
+        let process = process(reaped);
+        self.tasks.spawn(worker::again(self.clone(), rest, process, stops));
+    }
+
+    /// What it knows of workers: all statuses, who has ended, and the count of changes.
+    pub(crate) fn known(&self) -> (Vec<WorkerStatus>, Vec<JobKey>, u64) {
+        let all = self.list();
+        let inner = self.lock();
+        (all, inner.ended.iter().cloned().collect(), inner.revision)
     }
 
     /// Asks a worker to end; one that has ended stays so. The answer is how it stands before it has begun to.
@@ -187,6 +248,7 @@ impl Registry {
 
     /// Notes that a child was reaped.
     pub(crate) fn reaped(&self, pid: i32, status: ExitStatus) {
+        self.freeze.reaped(pid, status);
         let leader = self.lock().leaders.remove(&pid);
         match leader {
             Some((_, ended)) => {

@@ -2,30 +2,44 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lectern_confinement::Facts;
+use lectern_confinement::{Facts, Warden};
 use lectern_domain::launch::Account;
+use lectern_domain::worker::ExitStatus;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::capture::Capture;
 use crate::config::SupervisorConfig;
+use crate::connection;
 use crate::guardian;
+use crate::identity::identity;
 use crate::listen;
 use crate::lock::Lock;
+use crate::log::LogFile;
 use crate::private;
+use crate::procs;
+use crate::protocol::Refusal;
 use crate::reaper;
-use crate::registry::Registry;
+use crate::registry::{Registry, Upgrade};
+use crate::resume::Descriptors;
+use crate::spawn::Process;
 use crate::spec::SOCKET_PATH_BYTES;
+use crate::state::State;
 use crate::sys::{self, Forked};
+use crate::upgrade::{self, Place};
 
 /// How much longer than its own limit a supervisor that is ending may hold its lock: the time to kill and to clean.
 const HANDOVER: Duration = Duration::from_secs(30);
@@ -157,6 +171,45 @@ fn supervise(
     let root = &config.private_root;
     private::prepare_root(root).map_err(RunError::setup(format!("prepare {root:?} for private directories")))?;
 
+    supervise_with(config, nofile, guardian, lock.number(), Begin::Fresh)
+}
+
+/// Goes on in the place of another program: in its process, with what it left in `state` and `descriptors`. `refused`: why the program
+/// that was to take the place has given it back.
+pub(crate) fn again(
+    state: State,
+    mut descriptors: Descriptors,
+    refused: Option<Refusal>,
+) -> Result<ExitCode, RunError> {
+    // What exec has reset. A signal that the guardian's end has sent meanwhile is blocked, and will be heard.
+    prctl::set_dumpable(false).map_err(RunError::setup("forbid core dumps and debugging"))?;
+    prctl::set_child_subreaper(true).map_err(RunError::setup("become a subreaper"))?;
+    prctl::set_pdeathsig(Signal::SIGTERM).map_err(RunError::setup("follow the guardian"))?;
+    let guardian = unistd::Pid::from_raw(state.guardian);
+    if unistd::getppid() != guardian {
+        kill(unistd::getpid(), Signal::SIGTERM).map_err(RunError::setup("follow the guardian"))?;
+    }
+    let claimed = descriptors.claim(state.lock).map_err(RunError::setup("take the lock"))?;
+    let lock = Lock::again(claimed);
+    let (config, nofile, number) = (state.config.clone(), state.nofile, lock.number());
+    supervise_with(config, nofile, guardian, number, Begin::Again { state: Box::new(state), descriptors, refused })?;
+    drop(lock);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a supervisor begins with.
+enum Begin {
+    Fresh,
+    Again { state: Box<State>, descriptors: Descriptors, refused: Option<Refusal> },
+}
+
+fn supervise_with(
+    config: SupervisorConfig,
+    nofile: (u64, u64),
+    guardian: unistd::Pid,
+    lock: RawFd,
+    begin: Begin,
+) -> Result<(), RunError> {
     // Before the runtime, whose reaper would take the children of this.
     let facts = lectern_confinement::look(Some(NOBODY));
     let program = File::open("/proc/self/exe").map_err(RunError::setup("open this program's own file"))?;
@@ -165,40 +218,76 @@ fn supervise(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
+        // So that the thread that may become another program can hold them back.
+        .on_thread_start(|| {
+            let _ = upgrade::kept_signals().thread_block();
+        })
         .build()
         .map_err(RunError::setup("start the runtime"))?;
-    let done = runtime.block_on(serve(config, nofile, facts, program));
+    let done = runtime.block_on(serve(config, nofile, facts, program, guardian, lock, begin));
     // A thread that hangs on a file does not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
 }
 
-async fn serve(config: SupervisorConfig, nofile: (u64, u64), facts: Facts, program: File) -> Result<(), RunError> {
+async fn serve(
+    config: SupervisorConfig,
+    nofile: (u64, u64),
+    facts: Facts,
+    program: File,
+    guardian: unistd::Pid,
+    lock: RawFd,
+    begin: Begin,
+) -> Result<(), RunError> {
     let own = Account { uid: unistd::geteuid().as_raw(), gid: unistd::getegid().as_raw() };
     let (socket, limit) = (config.socket.clone(), config.shutdown_limit);
     let handler = |kind| signal(kind).map_err(RunError::setup("handle signals"));
     let mut terminate = handler(SignalKind::terminate())?;
     // Handled and not ignored: what is ignored stays so in every worker.
     let (mut hangup, mut interrupt) = (handler(SignalKind::hangup())?, handler(SignalKind::interrupt())?);
-    let registry = Arc::new(Registry::new(config, own, nofile, facts, program));
-    let swept = registry.groups.sweep();
-    if swept > 0 {
-        tracing::info!(swept, "control groups of dead workers were removed");
-    }
-    reaper::start(registry.clone()).map_err(RunError::setup("handle SIGCHLD"))?;
-    let listener = listen::bind(&socket).map_err(RunError::setup(format!("listen on {socket:?}")))?;
-    tracing::info!(socket = %socket.display(), uid = own.uid, "supervisor ready");
-
+    let (asks, mut upgrades) = mpsc::channel(1);
+    let mut registry = Registry::new(config, own, nofile, facts, program, asks);
     let (shutdown, stop) = (CancellationToken::new(), CancellationToken::new());
+    let (registry, listener) = match begin {
+        Begin::Fresh => {
+            let registry = Arc::new(registry);
+            let swept = registry.groups.sweep();
+            if swept > 0 {
+                tracing::info!(swept, "control groups of dead workers were removed");
+            }
+            reaper::start(registry.clone()).map_err(RunError::setup("handle SIGCHLD"))?;
+            let listener = listen::bind(&socket).map_err(RunError::setup(format!("listen on {socket:?}")))?;
+            tracing::info!(socket = %socket.display(), uid = own.uid, "supervisor ready");
+            (registry, listener)
+        }
+        Begin::Again { state, mut descriptors, refused } => {
+            registry.started_at = state.started_at;
+            let registry = Arc::new(registry);
+            let listener = inherit(&registry, *state, &mut descriptors, refused, &shutdown)
+                .map_err(RunError::setup("go on with what the program before this one left"))?;
+            // Not before each child has somebody who waits for its end.
+            reaper::start(registry.clone()).map_err(RunError::setup("handle SIGCHLD"))?;
+            SigSet::empty().thread_set_mask().map_err(RunError::setup("unblock signals"))?;
+            (registry, listener)
+        }
+    };
+    let place = Place { guardian, listener: listener.as_raw_fd(), lock };
     let accepting = tokio::spawn(listen::accept(listener, registry.clone(), shutdown.clone(), stop.clone()));
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             () = shutdown.cancelled() => break,
+            Some(Upgrade { program, refused }) = upgrades.recv() => {
+                let Some(refusal) = upgrade::attempt(&registry, &place, &program, &mut terminate).await else { break };
+                tracing::warn!(reason = refusal.message, "the supervisor stays the program that it is");
+                let _ = refused.send(refusal);
+            }
             _ = hangup.recv() => {}
             _ = interrupt.recv() => {}
         }
     }
+    // Nobody replaces what is ending.
+    upgrades.close();
     // No new clients; those there see the workers end, and that all is done by the end of their connection.
     stop.cancel();
     let _ = accepting.await;
@@ -212,4 +301,51 @@ async fn serve(config: SupervisorConfig, nofile: (u64, u64), facts: Facts, progr
     registry.groups.sweep();
     tracing::info!("supervisor ended");
     Ok(())
+}
+
+/// Makes again what the program before this one had at rest; the socket for clients.
+fn inherit(
+    registry: &Arc<Registry>,
+    state: State,
+    descriptors: &mut Descriptors,
+    refused: Option<Refusal>,
+    shutdown: &CancellationToken,
+) -> io::Result<UnixListener> {
+    registry.inherit(&state);
+    let (workers, connections) = (state.workers.len(), state.connections.len());
+    let me = unistd::getpid().as_raw();
+    for mut rest in state.workers {
+        let mut parts = None;
+        if let Some(process) = &mut rest.process {
+            let seen = procs::read(process.pid).map(|seen| (seen.parent, seen.started));
+            if process.reaped.is_none() && !process.is(seen, me) {
+                tracing::error!(job = %rest.spec.job, process.pid, "the process is not the worker's; it counts as killed");
+                process.reaped = Some(ExitStatus::Signal(Signal::SIGKILL as i32));
+            }
+            let warden = Warden::again(process.warden.clone(), |number| descriptors.claim(number))?;
+            let capture = match process.capture.take() {
+                None => Capture::ended(),
+                Some(capture) => {
+                    let mut stream = |number: Option<RawFd>| number.map(|number| descriptors.claim(number)).transpose();
+                    let (stdout, stderr) = (stream(capture.stdout)?, stream(capture.stderr)?);
+                    let log = LogFile::again(capture.log.clone(), descriptors.claim(capture.log.file)?)?;
+                    Capture::start(stdout, stderr, log, registry.freeze.watch())?
+                }
+            };
+            parts = Some((process.pid, capture, warden, process.group.take()));
+        }
+        registry.again(rest, |reaped| {
+            parts.map(|(pid, capture, warden, group)| Process { pid, reaped, capture, warden, group })
+        });
+    }
+    for rest in state.connections {
+        let stream = std::os::unix::net::UnixStream::from(descriptors.claim(rest.socket)?);
+        stream.set_nonblocking(true)?;
+        let stream = UnixStream::from_std(stream)?;
+        tokio::spawn(connection::again(stream, rest, refused.clone(), registry.clone(), shutdown.clone()));
+    }
+    let listener = std::os::unix::net::UnixListener::from(descriptors.claim(state.listener)?);
+    listener.set_nonblocking(true)?;
+    tracing::info!(workers, connections, program = identity(), "the supervisor goes on with this program");
+    UnixListener::from_std(listener)
 }

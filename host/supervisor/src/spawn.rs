@@ -111,7 +111,7 @@ pub(crate) async fn spawn(registry: &Registry, spec: &LaunchSpec) -> Result<Proc
     let mut reaped = registry.spawned(&spec.job, pid);
     let (stdout, stderr) = (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
     let capture = match (stdout, stderr) {
-        (Some(stdout), Some(stderr)) => Capture::start(stdout, stderr, log),
+        (Some(stdout), Some(stderr)) => Capture::start(Some(stdout), Some(stderr), log, registry.freeze.watch()),
         _ => Err(io::Error::other("no pipes")),
     };
     let capture = match capture {

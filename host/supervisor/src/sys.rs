@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -117,6 +118,38 @@ fn close_on_exec_from(first: libc::c_uint) {
         // SAFETY: setting a flag on a number that may not be open fails with EBADF, which is fine.
         unsafe { libc::fcntl(fd as libc::c_int, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
+}
+
+/// Has exec close these descriptors or, with `keep`, not.
+#[allow(unsafe_code)]
+pub(crate) fn keep_over_exec(descriptors: &[RawFd], keep: bool) -> io::Result<()> {
+    let flags = if keep { 0 } else { libc::FD_CLOEXEC };
+    for descriptor in descriptors {
+        // SAFETY: a flag of a descriptor is set, nothing else.
+        if unsafe { libc::fcntl(*descriptor, libc::F_SETFD, flags) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Whether a descriptor of that number is open.
+#[allow(unsafe_code)]
+pub(crate) fn is_open(descriptor: RawFd) -> bool {
+    // SAFETY: F_GETFD only asks.
+    descriptor >= 3 && unsafe { libc::fcntl(descriptor, libc::F_GETFD) } >= 0
+}
+
+/// Takes a descriptor that this process was started with, by its number; it is not inherited any further. To be called
+/// before anything is opened, and once for each number: it must not be anybody else's.
+#[allow(unsafe_code)]
+pub(crate) fn claim(descriptor: RawFd) -> io::Result<OwnedFd> {
+    if !is_open(descriptor) {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    keep_over_exec(&[descriptor], false)?;
+    // SAFETY: it is open, and whoever started this program gave it to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 /// Kills every process of `account`, all at once: what a process that forks without end cannot outrun.

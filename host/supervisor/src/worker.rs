@@ -14,12 +14,15 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::excess::Excess;
+use crate::freeze::{Busy, frost, thaw};
 use crate::log::read_tail;
 use crate::private;
 use crate::probe;
+use crate::procs;
 use crate::protocol::{Exited, LAST_LINES, LAST_LINES_BYTES, LogLine, WorkerState};
 use crate::registry::{Reaped, Registry};
 use crate::spawn::{self, Process, SpawnError};
+use crate::state::{ProcessRest, WorkerRest};
 use crate::sweep::sweep;
 
 /// How long the last word from inside may take; it has been said by then.
@@ -40,30 +43,32 @@ const READ_LOG: Duration = Duration::from_secs(5);
 /// How long removing a private directory may take before the worker is reported as ended anyway.
 const REMOVE: Duration = Duration::from_secs(30);
 
-/// Carries one worker from start to end. `stops` are requests to end it, with their grace.
-pub(crate) async fn run(registry: Arc<Registry>, spec: LaunchSpec, mut stops: mpsc::Receiver<Option<Duration>>) {
+/// Requests to end a worker, with their grace.
+pub(crate) type Stops = mpsc::Receiver<Option<Duration>>;
+
+/// Carries one worker from start to end. `busy` from before it is known that it is to start.
+pub(crate) async fn run(registry: Arc<Registry>, spec: LaunchSpec, stops: Stops, busy: Busy) {
     let origin = Instant::now();
-    // The back-off decides nothing here: a job is one run, and the server launches the next under another name.
-    let limits = Limits { init_timeout: spec.init_timeout, backoff: Backoff::default() };
-    let (mut state, mut actions) = Worker::launch(Moment::default(), &limits);
-    let mut run = Run { registry, spec, process: None, reaped: None, failure: None, origin, grace_until: None };
-    loop {
-        let mut follows = None;
-        for action in actions {
-            follows = follows.or(run.perform(action, state).await);
-        }
-        if !state.is_running() {
-            return;
-        }
-        let event = match follows {
-            Some(event) => event,
-            None => run.next(state, &mut stops).await,
-        };
-        if let Worker::Draining { kill_at, .. } = state {
-            run.grace_until = kill_at.map(|at| origin + at.0);
-        }
-        (state, actions) = state.step(event, Moment(origin.elapsed()), &limits);
-    }
+    let (state, actions) = Worker::launch(Moment::default(), &limits(&spec));
+    let run = Run { registry, spec, process: None, reaped: None, failure: None, origin, grace_until: None };
+    run.carry(state, actions, stops, busy).await;
+}
+
+/// Carries on with a worker that another program in this process carried until now.
+pub(crate) async fn again(registry: Arc<Registry>, rest: WorkerRest, process: Option<Process>, stops: Stops) {
+    let now = Instant::now();
+    // The pause was the supervisor's: it takes nothing of what a worker may take.
+    let origin = now.checked_sub(rest.age).unwrap_or(now);
+    let reaped = rest.process.as_ref().and_then(|process| process.reaped).map(|status| (status, now));
+    let grace_until = rest.grace_until.map(|until| origin + until);
+    let busy = registry.freeze.busy();
+    let run = Run { registry, spec: rest.spec, process, reaped, failure: None, origin, grace_until };
+    run.carry(rest.state, Vec::new(), stops, busy).await;
+}
+
+/// The back-off decides nothing here: a job is one run, and the server launches the next under another name.
+fn limits(spec: &LaunchSpec) -> Limits {
+    Limits { init_timeout: spec.init_timeout, backoff: Backoff::default() }
 }
 
 struct Run {
@@ -78,6 +83,31 @@ struct Run {
 }
 
 impl Run {
+    /// Does what is to be done, and waits for what happens next, until the end.
+    async fn carry(mut self, mut state: Worker, mut actions: Vec<Action>, mut stops: Stops, busy: Busy) {
+        let limits = limits(&self.spec);
+        let mut busy = Some(busy);
+        loop {
+            let performing = busy.take().unwrap_or_else(|| self.registry.freeze.busy());
+            let mut follows = None;
+            for action in actions {
+                follows = follows.or(self.perform(action, state).await);
+            }
+            if !state.is_running() {
+                return;
+            }
+            drop(performing);
+            let event = match follows {
+                Some(event) => event,
+                None => self.next(state, &mut stops).await,
+            };
+            if let Worker::Draining { kill_at, .. } = state {
+                self.grace_until = kill_at.map(|at| self.origin + at.0);
+            }
+            (state, actions) = state.step(event, Moment(self.origin.elapsed()), &limits);
+        }
+    }
+
     /// Does one thing; the event that comes of it at once, if any.
     async fn perform(&mut self, action: Action, state: Worker) -> Option<Event> {
         let job = &self.spec.job;
@@ -87,6 +117,8 @@ impl Run {
                     let waited_ms = self.origin.elapsed().as_millis() as u64;
                     tracing::info!(%job, content.id = %self.spec.content, pid = process.pid, waited_ms, "worker started");
                     self.process = Some(process);
+                    // Needed no more, and it may hold secrets.
+                    self.spec.env = Vec::new();
                 }
                 Err(error) => {
                     tracing::warn!(%job, content.id = %self.spec.content, error = chain(&error), "worker not started");
@@ -118,11 +150,46 @@ impl Run {
     }
 
     /// Waits for what happens next. The end comes before anything else: after it the process's number is not ours.
-    async fn next(&mut self, state: Worker, stops: &mut mpsc::Receiver<Option<Duration>>) -> Event {
+    async fn next(&mut self, state: Worker, stops: &mut Stops) -> Event {
+        let mut freeze = self.registry.freeze.watch();
+        loop {
+            tokio::select! {
+                biased;
+                event = self.happens(state, stops) => return event,
+                () = frost(&mut freeze) => {}
+            }
+            tokio::select! {
+                rest = self.rest(state) => self.registry.freeze.rest_worker(&self.spec.job, rest).await,
+                () = thaw(&mut freeze) => {}
+            }
+        }
+    }
+
+    /// How it stands, once its output is at rest.
+    async fn rest(&self, state: Worker) -> WorkerRest {
+        let process = match &self.process {
+            None => None,
+            Some(process) => Some(ProcessRest {
+                pid: process.pid,
+                started: procs::read(process.pid).map(|seen| seen.started),
+                reaped: self.reaped.map(|(status, _)| status),
+                capture: process.capture.rest().await,
+                warden: process.warden.rest(),
+                group: process.group.clone(),
+            }),
+        };
+        let grace_until = self.grace_until.map(|until| until.saturating_duration_since(self.origin));
+        WorkerRest { spec: self.spec.clone(), state, age: self.origin.elapsed(), grace_until, process }
+    }
+
+    async fn happens(&mut self, state: Worker, stops: &mut Stops) -> Event {
         let uid = self.spec.account.unwrap_or(self.registry.own).uid;
         let starting = matches!(state, Worker::Starting { .. });
         let (grace, longest) = (self.spec.stop_grace, self.registry.longest_grace());
         let due = state.wake_at().map(|at| self.origin + at.0);
+        if self.reaped.is_some() {
+            return Event::Ended;
+        }
         let ended = async {
             match &mut self.process {
                 Some(process) => (&mut process.reaped).await.ok(),

@@ -12,7 +12,10 @@ fn main() -> ExitCode {
     if let Some(code) = lectern_confinement::init::run_if_asked() {
         return code;
     }
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    if let Some(code) = lectern_supervisor::run_if_asked(log) {
+        return code;
+    }
+    log();
     match start(std::env::args().skip(1).collect()) {
         Ok(code) => code,
         Err(error) => {
@@ -20,6 +23,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn log() {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
 }
 
 fn start(args: Vec<String>) -> Result<ExitCode, Box<dyn Error>> {

@@ -41,9 +41,15 @@ pub(super) async fn connect_or_spawn(socket: &Path, program: &Program) -> Result
     match Client::connect(socket).await {
         Err(ClientError::NotRunning { .. }) => {}
         Err(ClientError::Refused { code: ErrorCode::Version, message }) => {
-            // Left by a server before an upgrade. Its workers end with it and are started again on demand.
-            tracing::warn!(message, "ending a supervisor of another version");
-            Client::shutdown_any(socket, START).await?;
+            // Left by a server before an upgrade.
+            match Client::upgrade(socket, &program.path).await {
+                Ok(_) => return Client::connect(socket).await,
+                Err(error) => {
+                    // Its workers end with it and are started again on demand.
+                    tracing::warn!(message, %error, "ending a supervisor of another version");
+                    Client::shutdown_any(socket, START).await?;
+                }
+            }
         }
         done => return done,
     }

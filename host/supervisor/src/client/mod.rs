@@ -29,11 +29,15 @@ pub use launch::Program;
 
 use crate::connection::write_line;
 use crate::protocol::{
-    Command, Event, Greeting, Line, MAX_LINE_BYTES, Refusal, Request, Started, VERSION, WorkerState, WorkerStatus,
+    Command, ErrorCode, Event, Greeting, Line, MAX_LINE_BYTES, OLDEST, Refusal, Request, Started, VERSION, WorkerState,
+    WorkerStatus,
 };
 
 /// How long the supervisor may take to answer. It decides at once; only starting a process may hold it for a moment.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long the supervisor may take to be replaced: it waits for a quiet moment, and bounds each step by itself.
+const UPGRADE: Duration = Duration::from_secs(60);
 
 /// Requests of one client that may wait for their answers.
 const MAX_PENDING: usize = 1024;
@@ -81,7 +85,14 @@ impl Client {
     /// [`crate::protocol::ErrorCode::Version`] when it speaks another version: see [`Client::shutdown_any`].
     pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
         let (wire, events, tasks) = open(socket).await?;
-        let greeting: Greeting = wire.request(Command::Hello { version: VERSION }).await?;
+        let hello = wire.request(Command::Hello { version: VERSION, oldest: Some(OLDEST) }).await;
+        let greeting: Greeting = match hello {
+            // It knows one version only, and not that there is more to say.
+            Err(ClientError::Refused { code: ErrorCode::Version, .. }) => {
+                wire.request(Command::Hello { version: OLDEST, oldest: None }).await?
+            }
+            done => done?,
+        };
         let _: Value = wire.request(Command::Watch).await?;
         Ok(Self { inner: Arc::new(Inner { socket: socket.to_owned(), greeting, wire, events, _tasks: tasks }) })
     }
@@ -91,6 +102,14 @@ impl Client {
     pub async fn shutdown_any(socket: &Path, limit: Duration) -> Result<(), ClientError> {
         let (wire, _events, _tasks) = open(socket).await?;
         wire.shutdown(limit).await
+    }
+
+    /// Has `program` take the place of the supervisor on `socket`, which keeps its process, its workers and its clients: who
+    /// it is afterwards. [`ErrorCode::Busy`] means that another moment may do, [`ErrorCode::NotUpgraded`] that it will not;
+    /// [`ErrorCode::UnknownCommand`] is said by one that is older than this.
+    pub async fn upgrade(socket: &Path, program: &Path) -> Result<Greeting, ClientError> {
+        let (wire, _events, _tasks) = open(socket).await?;
+        wire.request_within(Command::Upgrade { program: program.to_owned() }, UPGRADE).await
     }
 
     /// Connects, or starts a supervisor that outlives this process when none answers, and waits until it does: mostly
@@ -239,6 +258,10 @@ impl Wire {
     }
 
     async fn request<T: DeserializeOwned>(&self, command: Command) -> Result<T, ClientError> {
+        self.request_within(command, ANSWER).await
+    }
+
+    async fn request_within<T: DeserializeOwned>(&self, command: Command, limit: Duration) -> Result<T, ClientError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let line = serde_json::to_string(&Request { id, command }).map_err(ClientError::Protocol)?;
         if line.len() > MAX_LINE_BYTES {
@@ -251,8 +274,8 @@ impl Wire {
             self.lines.send(line).await.map_err(|_| ClientError::Gone)?;
             answered.await.map_err(|_| ClientError::Gone)
         };
-        let answer = tokio::time::timeout(ANSWER, exchange).await;
-        let answer = answer.map_err(|_| ClientError::Timeout { what: "wait for an answer", limit: ANSWER })??;
+        let answer = tokio::time::timeout(limit, exchange).await;
+        let answer = answer.map_err(|_| ClientError::Timeout { what: "wait for an answer", limit })??;
         let value = answer.map_err(|refusal| ClientError::Refused { code: refusal.code, message: refusal.message })?;
         serde_json::from_value(value).map_err(ClientError::Protocol)
     }

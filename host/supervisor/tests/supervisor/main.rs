@@ -12,4 +12,5 @@ mod logs;
 mod spawning;
 mod stopping;
 mod support;
+mod upgrade;
 mod wire;

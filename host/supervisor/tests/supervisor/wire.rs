@@ -9,19 +9,23 @@ use tokio::net::UnixStream;
 
 use crate::support::*;
 
-struct Raw(BufReader<UnixStream>);
+pub struct Raw(BufReader<UnixStream>);
 
 impl Raw {
-    async fn connect(host: &Host) -> Self {
+    pub async fn connect(host: &Host) -> Self {
         Self(BufReader::new(UnixStream::connect(&host.socket).await.unwrap()))
     }
 
-    async fn send(&mut self, line: &str) -> Value {
-        self.0.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    pub async fn write(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    pub async fn send(&mut self, line: &str) -> Value {
+        self.write(&format!("{line}\n")).await;
         self.read().await
     }
 
-    async fn read(&mut self) -> Value {
+    pub async fn read(&mut self) -> Value {
         let mut line = String::new();
         tokio::time::timeout(LONG, self.0.read_line(&mut line)).await.unwrap().unwrap();
         serde_json::from_str(&line).unwrap()
@@ -37,9 +41,14 @@ async fn wrong_requests_are_answered_and_the_connection_lives() {
     assert_eq!(raw.send(r#"{"id":2,"do":"ping"}"#).await, json!({"id": 2, "ok": {}}));
     let answer = raw.send(r#"{"id":3,"do":"hello","version":99}"#).await;
     assert_eq!((code(&answer), &answer["id"]), ("version".to_owned(), &json!(3)));
-    assert!(answer["error"]["message"].as_str().unwrap().contains("speaks version 2, not 99"));
-    let answer = raw.send(r#"{"id":4,"do":"hello","version":2,"from the future":true}"#).await;
-    assert_eq!(answer["ok"]["version"], 2);
+    assert!(answer["error"]["message"].as_str().unwrap().contains("speaks versions 2 to 3, not 99"));
+    let answer = raw.send(r#"{"id":4,"do":"hello","version":99,"oldest":50}"#).await;
+    assert!(answer["error"]["message"].as_str().unwrap().contains("not 50 to 99"));
+    // One from the future that still speaks ours, and one from before programs were named.
+    let answer = raw.send(r#"{"id":4,"do":"hello","version":99,"oldest":3,"from the future":true}"#).await;
+    assert_eq!((&answer["ok"]["version"], answer["ok"]["program"].is_string()), (&json!(3), true));
+    let answer = raw.send(r#"{"id":4,"do":"hello","version":2}"#).await;
+    assert_eq!((&answer["ok"]["version"], answer["ok"].get("program")), (&json!(2), None));
     assert_eq!(code(&raw.send("nonsense").await), "bad_request");
     let answer = raw.send(r#"{"id":5,"do":"dance"}"#).await;
     assert_eq!(code(&answer), "unknown_command");

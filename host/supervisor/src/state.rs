@@ -1,0 +1,258 @@
+//! What a supervisor knows, as one value: written by a program that is replaced, read by the one that takes its place.
+//!
+//! The process stays the same: its number, its children, its locks and its open descriptors, which stand here by number.
+//! What is said to and by the first processes inside the workers' walls belongs to the version, too: those processes go on
+//! with the program that they were started from.
+
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use lectern_confinement::Rest;
+use lectern_confinement::cgroup::Group;
+use lectern_domain::JobKey;
+use lectern_domain::launch::LaunchSpec;
+use lectern_domain::worker::{ExitStatus, Worker};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::config::SupervisorConfig;
+use crate::log::LogRest;
+use crate::protocol::WorkerStatus;
+
+/// The version written here. Raised when an older program would misunderstand it; new optional fields are not.
+pub(crate) const VERSION: u32 = 1;
+
+/// The oldest version that is read here.
+pub(crate) const OLDEST: u32 = 1;
+
+/// Most bytes of it: a thousand ended workers with their last lines take 20 MiB, as many that run with the unfinished lines
+/// of their logs some more.
+pub(crate) const MAX_BYTES: u64 = 256 << 20;
+
+/// Why a state is not taken over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    #[error("the state of the supervisor has no version")]
+    NoVersion(#[source] serde_json::Error),
+    #[error(
+        "the state of the supervisor has version {version}, and this program reads {}",
+        if OLDEST == VERSION { VERSION.to_string() } else { format!("{OLDEST} to {VERSION}") }
+    )]
+    Version { version: u32 },
+    #[error("the state of the supervisor, version {version}")]
+    Unreadable {
+        version: u32,
+        #[source]
+        cause: serde_json::Error,
+    },
+}
+
+/// Everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) version: u32,
+    pub(crate) config: SupervisorConfig,
+    /// The process that this one is the child of.
+    pub(crate) guardian: i32,
+    /// The descriptor limits from before this process raised them.
+    pub(crate) nofile: (u64, u64),
+    #[serde(with = "time::serde::rfc3339")]
+    pub(crate) started_at: OffsetDateTime,
+    /// The socket that clients connect to.
+    pub(crate) listener: RawFd,
+    pub(crate) lock: RawFd,
+    pub(crate) revision: u64,
+    /// All that run or are remembered.
+    pub(crate) jobs: Vec<WorkerStatus>,
+    /// Those that have ended, the oldest first.
+    pub(crate) ended: Vec<JobKey>,
+    pub(crate) workers: Vec<WorkerRest>,
+    pub(crate) connections: Vec<ConnectionRest>,
+}
+
+/// A worker at rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WorkerRest {
+    /// Without its environment, which only its start needs: it may hold secrets.
+    pub(crate) spec: LaunchSpec,
+    pub(crate) state: Worker,
+    /// How long ago the clock of `state` began.
+    pub(crate) age: Duration,
+    /// On the same clock: until when what it left running may end by itself.
+    pub(crate) grace_until: Option<Duration>,
+    pub(crate) process: Option<ProcessRest>,
+}
+
+/// The process of a worker at rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProcessRest {
+    pub(crate) pid: i32,
+    /// When it started, in clock ticks since boot; `None` when it had ended.
+    pub(crate) started: Option<u64>,
+    /// How it ended, when it has been reaped.
+    pub(crate) reaped: Option<ExitStatus>,
+    /// Its output, as long as it is open.
+    pub(crate) capture: Option<CaptureRest>,
+    pub(crate) warden: Rest,
+    pub(crate) group: Option<Group>,
+}
+
+/// A worker's output at rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CaptureRest {
+    pub(crate) stdout: Option<RawFd>,
+    pub(crate) stderr: Option<RawFd>,
+    pub(crate) log: LogRest,
+}
+
+/// A client's connection at rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConnectionRest {
+    pub(crate) socket: RawFd,
+    /// What was read and not answered yet.
+    pub(crate) unread: Vec<u8>,
+    /// The version that was agreed on, once it was.
+    pub(crate) version: Option<u32>,
+    /// Whether it is told every change.
+    pub(crate) watches: bool,
+    /// The number of its request to replace the program, if that is what it waits for.
+    pub(crate) upgrade: Option<u64>,
+}
+
+impl State {
+    /// Reads a state of any version that is known here.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, StateError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let Versioned { version } = serde_json::from_slice(bytes).map_err(StateError::NoVersion)?;
+        if !(OLDEST..=VERSION).contains(&version) {
+            return Err(StateError::Version { version });
+        }
+        serde_json::from_slice(bytes).map_err(|cause| StateError::Unreadable { version, cause })
+    }
+
+    /// The descriptors that are to stay open.
+    pub(crate) fn descriptors(&self) -> Vec<RawFd> {
+        let mut all = vec![self.listener, self.lock];
+        all.extend(self.connections.iter().map(|connection| connection.socket));
+        for process in self.workers.iter().filter_map(|worker| worker.process.as_ref()) {
+            all.extend(process.warden.descriptors());
+            if let Some(capture) = &process.capture {
+                all.extend(capture.stdout.into_iter().chain(capture.stderr));
+                all.push(capture.log.file);
+            }
+        }
+        all
+    }
+}
+
+impl ProcessRest {
+    /// Whether `seen`, what runs under the number now (its parent, and when it started), is the process of the record. A number
+    /// alone names nothing: the kernel gives it out again.
+    pub(crate) fn is(&self, seen: Option<(i32, u64)>, me: i32) -> bool {
+        seen.is_some_and(|(parent, started)| parent == me && self.started.is_none_or(|then| then == started))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use std::error::Error as _;
+
+    use lectern_domain::worker::Moment;
+
+    use super::*;
+    use crate::spec::tests::spec;
+
+    pub(crate) fn state() -> State {
+        let capture = CaptureRest {
+            stdout: Some(11),
+            stderr: None,
+            log: LogRest {
+                path: "/var/log/a".into(),
+                file: 12,
+                limit: 1 << 20,
+                head_end: 7,
+                partial: [vec![1, 255], vec![]],
+                lost_bytes: 0,
+            },
+        };
+        let process = ProcessRest {
+            pid: 77,
+            started: Some(1234),
+            reaped: Some(ExitStatus::Signal(9)),
+            capture: Some(capture),
+            warden: Rest { control: 13, heard: b"{".to_vec(), ended: None, uplink: None },
+            group: None,
+        };
+        let worker = WorkerRest {
+            spec: spec(),
+            state: Worker::Ready { since: Moment(Duration::from_millis(1500)), crashes: 0 },
+            age: Duration::from_secs(100),
+            grace_until: None,
+            process: Some(process),
+        };
+        let connection = ConnectionRest {
+            socket: 14,
+            unread: b"{\"id\"".to_vec(),
+            version: Some(3),
+            watches: true,
+            upgrade: Some(4),
+        };
+        State {
+            version: VERSION,
+            config: SupervisorConfig::new("/run/l/s.sock"),
+            guardian: 70,
+            nofile: (1024, 4096),
+            started_at: OffsetDateTime::UNIX_EPOCH,
+            listener: 9,
+            lock: 10,
+            revision: 12,
+            jobs: Vec::new(),
+            ended: Vec::new(),
+            workers: vec![worker],
+            connections: vec![connection],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let written = serde_json::to_vec(&state()).unwrap();
+        assert_eq!(State::read(&written).unwrap(), state());
+        assert_eq!(state().descriptors(), [9, 10, 14, 13, 11, 12]);
+    }
+
+    #[test]
+    fn another_version_is_named_and_not_guessed_at() {
+        for version in [0, VERSION + 1, u32::MAX] {
+            let text = format!(r#"{{"version":{version},"from":"another time"}}"#);
+            let error = State::read(text.as_bytes()).unwrap_err();
+            assert!(matches!(&error, StateError::Version { version: named } if *named == version), "{error}");
+            assert!(error.to_string().contains(&format!("version {version}")), "{error}");
+        }
+        let error = State::read(format!(r#"{{"version":{VERSION}}}"#).as_bytes()).unwrap_err();
+        assert!(error.source().unwrap().to_string().contains("config"), "{error}");
+        assert!(matches!(State::read(b"{}"), Err(StateError::NoVersion(_))));
+        assert!(matches!(State::read(b""), Err(StateError::NoVersion(_))));
+    }
+
+    #[test]
+    fn a_field_of_a_later_program_is_passed_over() {
+        let mut value = serde_json::to_value(state()).unwrap();
+        value["zygotes"] = serde_json::json!([1, 2]);
+        assert_eq!(State::read(value.to_string().as_bytes()).unwrap(), state());
+    }
+
+    #[test]
+    fn a_number_names_a_process_only_with_its_start() {
+        let process = state().workers.remove(0).process.unwrap();
+        let check = |seen, same| assert_eq!(process.is(seen, 50), same, "{seen:?}");
+        check(Some((50, 1234)), true);
+        check(Some((50, 1235)), false);
+        check(Some((1, 1234)), false);
+        check(None, false);
+    }
+}
