@@ -112,6 +112,9 @@ async fn serve(
     let _ = writeln!(std::io::stdout(), "ready");
     tracing::info!(address = %address, "ready");
     begun.succeed(&parts, tasks, stop).await?;
+    // Not before this server is sure to stay.
+    let (renewing, ending) = (Arc::clone(&parts), stop.clone());
+    tasks.spawn(async move { renewing.renew_supervisor(&ending).await });
 
     let mut handed = None;
     let served = tokio::select! {

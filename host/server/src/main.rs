@@ -35,6 +35,8 @@ mod view;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    // Started again inside a worker's walls, it is something else.
-    lectern_confinement::init::run_if_asked().unwrap_or_else(cli::run)
+    // Started again inside a worker's walls, or in the place of a supervisor, it is something else.
+    lectern_confinement::init::run_if_asked()
+        .or_else(|| lectern_supervisor::run_if_asked(logging::start_of_supervisor))
+        .unwrap_or_else(cli::run)
 }

@@ -10,6 +10,7 @@ mod key;
 mod migrate;
 mod plugin;
 mod serve;
+mod supervisor;
 mod user;
 
 use std::path::PathBuf;
@@ -34,6 +35,9 @@ enum Verb {
     /// Run the supervisor of content processes; `serve` starts it when none runs.
     #[command(hide = true)]
     Supervise(SuperviseArgs),
+    /// Show the supervisor of content processes, or have another program take its place.
+    #[command(subcommand)]
+    Supervisor(supervisor::SupervisorVerb),
     /// Compile a plugin from standard input to standard output; `serve` does it in a process of its own.
     #[command(hide = true)]
     CompileComponent {
@@ -157,6 +161,7 @@ pub(crate) fn run() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Serve(args) => return serve::run(&args),
         Verb::Supervise(args) => supervise(&args),
+        Verb::Supervisor(verb) => supervisor::run(&verb),
         Verb::CompileComponent { class } => return compile_component(&class),
         Verb::Check(args) => return check::run(&args),
         Verb::Doctor(args) => return doctor::run(&args),
@@ -188,6 +193,7 @@ fn compile_component(class: &str) -> ExitCode {
 
 /// Runs the supervisor: a process of its own, without a runtime when it starts, because it forks.
 fn supervise(args: &SuperviseArgs) -> anyhow::Result<()> {
+    crate::logging::start_of_supervisor();
     let mut config = lectern_supervisor::SupervisorConfig::new(&args.socket);
     config.max_workers = args.max_workers;
     let status = lectern_supervisor::run(config)?;

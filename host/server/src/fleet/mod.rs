@@ -7,6 +7,7 @@ mod launcher;
 mod machine;
 mod memory;
 mod metrics;
+mod renewal;
 mod turns;
 mod workers;
 

@@ -242,6 +242,14 @@ impl Parts {
         self.fleet.leave().await;
     }
 
+    /// Has a supervisor of another build become the program that this server is.
+    pub(super) async fn renew_supervisor(&self, stop: &CancellationToken) {
+        tokio::select! {
+            () = self.fleet.renew_supervisor() => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
     /// The server before this one has ended: workers that it was using may end.
     pub(super) fn alone(&self) {
         self.fleet.alone();
