@@ -1,7 +1,7 @@
 //! One client's connection: requests in, answers and events out.
 
 use std::io::{self, Cursor};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +10,16 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Chain};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::sync::CancellationToken;
 
 use crate::freeze::frost;
 use crate::identity::identity;
+use crate::passing::{self, Incoming};
 use crate::protocol::{
-    Command, ErrorCode, Event, Greeting, Line, MAX_LINE_BYTES, OLDEST, Refusal, Request, VERSION, agree,
+    Command, ErrorCode, Event, Greeting, Kept, Line, MAX_LINE_BYTES, OLDEST, Refusal, Request, VERSION, agree,
 };
 use crate::registry::{Registry, Upgrade};
 use crate::state::ConnectionRest;
@@ -34,6 +35,8 @@ const OUTBOX: usize = 64;
 
 enum Out {
     Line(Line),
+    /// With descriptors.
+    With(Line, Vec<OwnedFd>),
     Events(broadcast::Receiver<Arc<str>>),
     /// Answered when all before it is written.
     Flushed(oneshot::Sender<()>),
@@ -50,7 +53,7 @@ struct Talk {
 }
 
 /// What a connection is read from: what was read before this program took the place of another, and then the socket.
-type Incoming = FramedRead<Chain<Cursor<Vec<u8>>, OwnedReadHalf>, LinesCodec>;
+type Lines = FramedRead<Chain<Cursor<Vec<u8>>, Incoming>, LinesCodec>;
 
 /// Serves one client until it leaves. `shutdown` is cancelled when it asks for the end of the supervisor.
 pub(crate) async fn serve(stream: UnixStream, registry: Arc<Registry>, shutdown: CancellationToken) {
@@ -94,9 +97,10 @@ async fn converse(
     let _open = registry.freeze.open();
     let socket = stream.as_raw_fd();
     let (reader, writer) = stream.into_split();
-    let reader = Cursor::new(unread).chain(reader);
-    let mut lines: Incoming = FramedRead::new(reader, LinesCodec::new_with_max_length(MAX_LINE_BYTES));
+    let reader = Cursor::new(unread).chain(Incoming::new(reader));
+    let mut lines: Lines = FramedRead::new(reader, LinesCodec::new_with_max_length(MAX_LINE_BYTES));
     let mut freeze = registry.freeze.watch();
+    let held = registry.clone();
     let answer = async move {
         loop {
             let line = tokio::select! {
@@ -127,8 +131,10 @@ async fn converse(
                 }
                 line = next_line(&mut lines, talk.version.is_some()), if talk.upgrade.is_none() => line,
             };
+            // What comes with a line that does not speak of it is closed.
+            let arrived = lines.get_mut().get_mut().1.take();
             let reply = match line {
-                Some(Ok(line)) => handle(&line, &mut talk, &registry, &shutdown),
+                Some(Ok(line)) => handle(&line, &mut talk, &registry, &shutdown, (socket, arrived)),
                 Some(Err(LinesCodecError::MaxLineLengthExceeded)) => {
                     let text = format!("a line may have {MAX_LINE_BYTES} bytes");
                     let refusal = Refusal::new(ErrorCode::LineTooLong, text);
@@ -137,7 +143,7 @@ async fn converse(
                 Some(Err(LinesCodecError::Io(_))) | None => return,
             };
             if let Some(line) = reply.line
-                && out.send(Out::Line(line)).await.is_err()
+                && out.send(Out::With(line, reply.descriptors)).await.is_err()
             {
                 return;
             }
@@ -153,10 +159,11 @@ async fn converse(
     };
     // Either end of the connection ends it: nobody answers a client that does not read.
     tokio::join!(answer, write_out(writer, outbox));
+    held.held.left(socket);
 }
 
 /// The next line; `None` at the end, or when nobody says hello in time. May be dropped.
-async fn next_line(lines: &mut Incoming, greeted: bool) -> Option<Result<String, LinesCodecError>> {
+async fn next_line(lines: &mut Lines, greeted: bool) -> Option<Result<String, LinesCodecError>> {
     if greeted {
         return lines.next().await;
     }
@@ -164,7 +171,7 @@ async fn next_line(lines: &mut Incoming, greeted: bool) -> Option<Result<String,
 }
 
 /// What was read and is in no line yet.
-fn unread_of(lines: &Incoming) -> Vec<u8> {
+fn unread_of(lines: &Lines) -> Vec<u8> {
     let (before, _) = lines.get_ref().get_ref();
     let mut unread = lines.read_buffer().to_vec();
     unread.extend_from_slice(before.get_ref().get(before.position() as usize..).unwrap_or_default());
@@ -186,6 +193,8 @@ async fn refused(upgrade: &mut Option<(u64, oneshot::Receiver<Refusal>)>) -> Opt
 struct Reply {
     /// `None`: the answer comes later.
     line: Option<Line>,
+    /// Sent with the line.
+    descriptors: Vec<OwnedFd>,
     /// Sent after the line.
     events: Option<broadcast::Receiver<Arc<str>>>,
     /// Whether the connection ends with it.
@@ -194,20 +203,32 @@ struct Reply {
 
 impl Reply {
     fn refused(id: Option<u64>, error: Refusal) -> Self {
-        Self { line: Some(Line { id, error: Some(error), ..Line::default() }), events: None, last: false }
+        let line = Some(Line { id, error: Some(error), ..Line::default() });
+        Self { line, descriptors: Vec::new(), events: None, last: false }
     }
 }
 
-fn handle(line: &str, talk: &mut Talk, registry: &Arc<Registry>, shutdown: &CancellationToken) -> Reply {
+/// `arrived`: this connection, and the descriptors that came with the line.
+fn handle(
+    line: &str,
+    talk: &mut Talk,
+    registry: &Arc<Registry>,
+    shutdown: &CancellationToken,
+    (socket, arrived): (RawFd, Vec<OwnedFd>),
+) -> Reply {
     let Request { id, command } = match Request::parse(line) {
         Ok(request) => request,
         Err((id, refusal)) => return Reply::refused(id, refusal),
     };
-    let mut events = None;
+    let (mut events, mut descriptors) = (None, Vec::new());
     let result = match command {
         Command::Hello { version, oldest } => match agree(oldest.unwrap_or(version), version) {
             Some(agreed) => {
                 talk.version = Some(agreed);
+                if agreed < 3 && registry.held.is_orphaned() {
+                    // A server that does not know of them has bound sockets of its own, and clients would be spread over both.
+                    registry.held.release();
+                }
                 to_value(greeting(registry, agreed))
             }
             None => {
@@ -226,7 +247,7 @@ fn handle(line: &str, talk: &mut Talk, registry: &Arc<Registry>, shutdown: &Canc
             match registry.upgrades.try_send(Upgrade { program, refused }) {
                 Ok(()) => {
                     talk.upgrade = Some((id, waits));
-                    return Reply { line: None, events: None, last: false };
+                    return Reply { line: None, descriptors, events: None, last: false };
                 }
                 Err(_) => Err(Refusal::new(ErrorCode::Busy, "the supervisor is being replaced already, or is ending")),
             }
@@ -236,13 +257,28 @@ fn handle(line: &str, talk: &mut Talk, registry: &Arc<Registry>, shutdown: &Canc
         Command::Stop { job, grace } => registry.stop(&job, grace).and_then(to_value),
         Command::List => to_value(registry.list()),
         Command::Status { job } => registry.status(&job).and_then(to_value),
+        Command::Keep => {
+            registry.held.keep(arrived, socket);
+            Ok(json!({}))
+        }
+        Command::Kept => match registry.held.copies() {
+            Ok(copies) => {
+                descriptors = copies;
+                to_value(Kept { sockets: descriptors.len() })
+            }
+            Err(error) => Err(Refusal::new(ErrorCode::Other, format!("copy the listening sockets: {error}"))),
+        },
+        Command::Release => {
+            registry.held.release();
+            Ok(json!({}))
+        }
         Command::Watch => {
             talk.watches = true;
             events = Some(registry.watch());
             Ok(json!({}))
         }
     };
-    Reply { line: Some(answer(id, result)), events, last: false }
+    Reply { line: Some(answer(id, result)), descriptors, events, last: false }
 }
 
 fn answer(id: u64, result: Result<Value, Refusal>) -> Line {
@@ -266,9 +302,14 @@ fn to_value(answer: impl Serialize) -> Result<Value, Refusal> {
 async fn write_out(mut writer: OwnedWriteHalf, mut outbox: mpsc::Receiver<Out>) {
     let mut events: Option<broadcast::Receiver<Arc<str>>> = None;
     loop {
+        let mut with = Vec::new();
         let line: Arc<str> = tokio::select! {
             out = outbox.recv() => match out {
                 Some(Out::Line(line)) => to_line(&line),
+                Some(Out::With(line, descriptors)) => {
+                    with = descriptors;
+                    to_line(&line)
+                }
                 Some(Out::Events(receiver)) => {
                     events = Some(receiver);
                     continue;
@@ -284,10 +325,22 @@ async fn write_out(mut writer: OwnedWriteHalf, mut outbox: mpsc::Receiver<Out>) 
                 Err(missed) => to_line(&Line { event: Some(Event::Lagged { missed }), ..Line::default() }),
             },
         };
-        if write_line(&mut writer, &line).await.is_err() {
+        let written = if with.is_empty() {
+            write_line(&mut writer, &line).await
+        } else {
+            write_with(&mut writer, &line, &with).await
+        };
+        if written.is_err() {
             return;
         }
     }
+}
+
+/// Writes one line with descriptors within [`WRITE`].
+pub(crate) async fn write_with(writer: &mut OwnedWriteHalf, line: &str, descriptors: &[OwnedFd]) -> io::Result<()> {
+    let sent = tokio::time::timeout(WRITE, passing::send(writer.as_ref(), line.as_bytes(), descriptors));
+    let sent = sent.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    write_line(writer, line.get(sent..).unwrap_or_default()).await
 }
 
 /// The next event, or how many were missed.

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 
 /// The newest version spoken here. Raised when a change would be misunderstood by the other side; new optional fields are not.
 ///
-/// 3: `upgrade`, and the answer to `hello` says which program runs.
+/// 3: `upgrade`, `keep`, `kept`, `release`, and the answer to `hello` says which program runs.
 pub const VERSION: u32 = 3;
 
 /// The oldest version spoken here.
@@ -64,12 +64,18 @@ pub(crate) enum Command {
     Shutdown,
     /// Has another program take the supervisor's place, with all that it has; answered by that program's [`Greeting`].
     Upgrade { program: PathBuf },
+    /// Keeps the listening sockets that come with the line, while this connection is open and a while longer; answered by `{}`.
+    Keep,
+    /// Answered by a [`Kept`], with copies of the sockets that are kept.
+    Kept,
+    /// Lets the sockets go; answered by `{}`.
+    Release,
 }
 
 impl Command {
     /// The `do` of each.
-    pub(crate) const NAMES: [&str; 9] =
-        ["hello", "ping", "start", "stop", "list", "status", "watch", "shutdown", "upgrade"];
+    pub(crate) const NAMES: [&str; 12] =
+        ["hello", "ping", "start", "stop", "list", "status", "watch", "shutdown", "upgrade", "keep", "kept", "release"];
 }
 
 /// The answer to `hello`.
@@ -85,6 +91,13 @@ pub struct Greeting {
     /// Which program it is, as [`crate::identity()`] says of its own; `None` before version 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
+}
+
+/// The answer to `kept`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// How many sockets come with it.
+    pub(crate) sockets: usize,
 }
 
 /// The answer to `start`.
@@ -322,6 +335,9 @@ mod tests {
             (Command::Status { job }, "status"),
             (Command::Watch, "watch"),
             (Command::Shutdown, "shutdown"),
+            (Command::Keep, "keep"),
+            (Command::Kept, "kept"),
+            (Command::Release, "release"),
         ] {
             assert!(Command::NAMES.contains(&name));
             let line = serde_json::to_string(&Request { id: 3, command }).unwrap();

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::SupervisorConfig;
 use crate::freeze::Freeze;
+use crate::held::Held;
 use crate::protocol::{ErrorCode, Event, Line, Refusal, Started, WorkerState, WorkerStatus};
 use crate::spawn::Process;
 use crate::spec;
@@ -62,6 +63,8 @@ pub(crate) struct Registry {
     pub(crate) started_at: OffsetDateTime,
     pub(crate) lookout: Lookout,
     pub(crate) freeze: Arc<Freeze>,
+    /// The server's listening sockets.
+    pub(crate) held: Held,
     /// Where requests to replace this program go.
     pub(crate) upgrades: mpsc::Sender<Upgrade>,
     /// The tasks that own the workers.
@@ -98,6 +101,7 @@ impl Registry {
     ) -> Self {
         Self {
             freeze: Arc::default(),
+            held: Held::default(),
             upgrades,
             facts,
             program,

@@ -282,12 +282,14 @@ async fn serve(
                 tracing::warn!(reason = refusal.message, "the supervisor stays the program that it is");
                 let _ = refused.send(refusal);
             }
+            () = registry.held.expire() => {}
             _ = hangup.recv() => {}
             _ = interrupt.recv() => {}
         }
     }
     // Nobody replaces what is ending.
     upgrades.close();
+    registry.held.release();
     // No new clients; those there see the workers end, and that all is done by the end of their connection.
     stop.cancel();
     let _ = accepting.await;
@@ -338,6 +340,10 @@ fn inherit(
             parts.map(|(pid, capture, warden, group)| Process { pid, reaped, capture, warden, group })
         });
     }
+    let held: io::Result<Vec<_>> = state.held.0.iter().map(|number| descriptors.claim(*number)).collect();
+    // The numbers stay the same, the giver's connection's, too.
+    let giver = state.held.1.filter(|giver| state.connections.iter().any(|rest| rest.socket == *giver));
+    registry.held.again(held?, giver);
     for rest in state.connections {
         let stream = std::os::unix::net::UnixStream::from(descriptors.claim(rest.socket)?);
         stream.set_nonblocking(true)?;

@@ -68,6 +68,9 @@ pub(crate) struct State {
     pub(crate) ended: Vec<JobKey>,
     pub(crate) workers: Vec<WorkerRest>,
     pub(crate) connections: Vec<ConnectionRest>,
+    /// The server's listening sockets, and whose connection they came on.
+    #[serde(default)]
+    pub(crate) held: (Vec<RawFd>, Option<RawFd>),
 }
 
 /// A worker at rest.
@@ -136,6 +139,7 @@ impl State {
     /// The descriptors that are to stay open.
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         let mut all = vec![self.listener, self.lock];
+        all.extend(&self.held.0);
         all.extend(self.connections.iter().map(|connection| connection.socket));
         for process in self.workers.iter().filter_map(|worker| worker.process.as_ref()) {
             all.extend(process.warden.descriptors());
@@ -215,6 +219,7 @@ pub(crate) mod tests {
             ended: Vec::new(),
             workers: vec![worker],
             connections: vec![connection],
+            held: (vec![20, 21], Some(14)),
         }
     }
 
@@ -222,7 +227,7 @@ pub(crate) mod tests {
     fn what_is_written_is_read() {
         let written = serde_json::to_vec(&state()).unwrap();
         assert_eq!(State::read(&written).unwrap(), state());
-        assert_eq!(state().descriptors(), [9, 10, 14, 13, 11, 12]);
+        assert_eq!(state().descriptors(), [9, 10, 20, 21, 14, 13, 11, 12]);
     }
 
     #[test]

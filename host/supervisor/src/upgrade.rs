@@ -138,10 +138,11 @@ fn state(registry: &Registry, place: &Place, whole: bool) -> State {
         ended: Vec::new(),
         workers: Vec::new(),
         connections: Vec::new(),
+        held: (Vec::new(), None),
     };
     if whole {
         let resting = registry.freeze.resting();
-        (state.jobs, state.ended) = (jobs, ended);
+        (state.jobs, state.ended, state.held) = (jobs, ended, registry.held.rest());
         state.workers = resting.workers.values().cloned().collect();
         state.connections = resting.connections.values().cloned().collect();
         for process in state.workers.iter_mut().filter_map(|worker| worker.process.as_mut()) {

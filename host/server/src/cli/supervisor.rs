@@ -79,7 +79,10 @@ async fn upgrade(args: &UpgradeArgs) -> anyhow::Result<()> {
     };
     let socket = socket(&args.config)?;
     let now = Client::upgrade(&socket, &program).await.with_context(|| {
-        format!("the supervisor stays the program that it is, and its workers run on; {} was to replace it", program.display())
+        format!(
+            "the supervisor stays the program that it is, and its workers run on; {} was to replace it",
+            program.display()
+        )
     })?;
     if args.json {
         say!("{:#}", serde_json::to_value(&now)?);

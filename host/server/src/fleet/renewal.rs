@@ -34,7 +34,11 @@ impl Fleet {
         for _ in 0..TRIES {
             match Client::upgrade(&settings.supervisor_socket, &settings.supervisor.path).await {
                 Ok(now) => {
-                    tracing::info!(pid = now.pid, program = now.program, "the supervisor goes on with this server's program");
+                    tracing::info!(
+                        pid = now.pid,
+                        program = now.program,
+                        "the supervisor goes on with this server's program"
+                    );
                     return;
                 }
                 Err(ClientError::Refused { code: ErrorCode::Busy, message }) => {
@@ -50,6 +54,8 @@ impl Fleet {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        tracing::warn!("the supervisor was busy all the time and stays the program that it is: `lectern supervisor upgrade` tries again");
+        tracing::warn!(
+            "the supervisor was busy all the time and stays the program that it is: `lectern supervisor upgrade` tries again"
+        );
     }
 }

@@ -3,6 +3,7 @@
 mod error;
 mod events;
 mod launch;
+mod sockets;
 
 use std::collections::HashMap;
 use std::io;
@@ -26,6 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub use error::ClientError;
 pub use events::Events;
 pub use launch::Program;
+pub use sockets::{Keeping, kept_sockets, release_sockets};
 
 use crate::connection::write_line;
 use crate::protocol::{
@@ -227,7 +229,7 @@ impl Client {
 type Opened = (Wire, broadcast::WeakSender<Event>, [AbortOnDropHandle<()>; 2]);
 
 /// Connects, and checks who listens; nothing is said yet.
-async fn open(socket: &Path) -> Result<Opened, ClientError> {
+async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
     let stream = match tokio::time::timeout(ANSWER, UnixStream::connect(socket)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(cause)) => return Err(ClientError::connect(socket, cause)),
@@ -238,7 +240,12 @@ async fn open(socket: &Path) -> Result<Opened, ClientError> {
     if peer != 0 && peer != own {
         return Err(ClientError::Untrusted { socket: socket.to_owned(), uid: peer });
     }
-    let (reader, writer) = stream.into_split();
+    Ok(stream)
+}
+
+/// The same, with tasks that read and write.
+async fn open(socket: &Path) -> Result<Opened, ClientError> {
+    let (reader, writer) = connect(socket).await?.into_split();
     let shared = Arc::new(Shared { pending: Mutex::new(Some(HashMap::new())), closed: CancellationToken::new() });
     let (events, _) = broadcast::channel(EVENT_BACKLOG);
     let weak = events.downgrade();

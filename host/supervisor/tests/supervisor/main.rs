@@ -7,6 +7,7 @@
 mod attacks;
 mod confinement;
 mod deaths;
+mod keeping;
 mod life;
 mod logs;
 mod spawning;
