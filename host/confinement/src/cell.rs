@@ -105,9 +105,28 @@ impl Cell {
             landlock: plan.landlock.clone(),
             seccomp: in_place,
             tasks: plan.tasks,
+            passed: Vec::new(),
+            forks: false,
             launch,
         };
         Ok(Self { command, control, info, order, plan, words, given })
+    }
+
+    /// Has the program inside keep a descriptor, whose number it finds in the variable `name`.
+    pub fn pass(&mut self, name: &str, descriptor: OwnedFd) {
+        let number = descriptor.as_raw_fd();
+        sys::keep_open(&mut self.command, vec![number]);
+        self.given.push(descriptor);
+        self.order.passed.push((name.to_owned(), number));
+    }
+
+    /// Says that the program is a zygote: what it forks is told of by [`crate::Words`], and may outlive it. Where control
+    /// groups hold each worker to its own number of tasks, the namespace is not held to that of one.
+    pub fn forks(&mut self) {
+        self.order.forks = true;
+        if self.plan.limits.tasks.is_some() {
+            self.order.tasks = None;
+        }
     }
 }
 

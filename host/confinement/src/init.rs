@@ -4,7 +4,7 @@
 //! namespace, it cannot be killed from inside, and with its end everything inside ends.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -21,8 +21,9 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
 
-use crate::order::{Ended, MAX_LINE_BYTES, Order, Report, TERM};
+use crate::order::{Ended, MAX_LINE_BYTES, Order, Report, Word};
 use crate::seccomp;
+use crate::strays::Strays;
 use crate::sys;
 use crate::{landlock_rules, routes};
 
@@ -94,7 +95,8 @@ fn run(control: UnixStream) -> io::Result<ExitCode> {
         }
     };
     say(&control, &Report::Started)?;
-    let ended = wait(&control, reader, &children, child, alone)?;
+    let strays = (order.forks && alone).then(|| Strays::new(child));
+    let ended = wait(&control, reader, &children, child, alone, strays)?;
     Ok(ExitCode::from(match ended {
         Ended::Code(code) => u8::try_from(code).unwrap_or(255),
         Ended::Signal(signal) => u8::try_from(128 + signal).unwrap_or(255),
@@ -158,9 +160,19 @@ fn start(order: &Order, alone: bool) -> Result<Pid, Failed> {
         command.process_group(0);
     }
     sys::fresh(&mut command, alone);
+    // Closed here once the program has them.
+    let passed: Vec<_> = launch_passed(order)?;
+    sys::keep_open(&mut command, passed.iter().map(AsRawFd::as_raw_fd).collect());
+    command.envs(order.passed.iter().map(|(name, number)| (name, number.to_string())));
     let failed = |cause| Failed { step: format!("run {:?} in {:?}", launch.argv[0], launch.directory), cause };
     let child = command.spawn().map_err(failed)?;
     Ok(Pid::from_raw(child.id().cast_signed()))
+}
+
+/// The descriptors that the program keeps.
+fn launch_passed(order: &Order) -> Result<Vec<OwnedFd>, Failed> {
+    let take = |(name, number): &(String, i32)| sys::take(*number).map_err(Failed::at(format!("hand over {name}")));
+    order.passed.iter().map(take).collect()
 }
 
 /// Reaps until the program has ended, and after a request to end until nothing is left.
@@ -170,32 +182,43 @@ fn wait(
     children: &SignalFd,
     child: Pid,
     alone: bool,
+    mut strays: Option<Strays>,
 ) -> io::Result<Ended> {
     let (mut asked, mut ended) = (false, None);
     loop {
+        // Workers that a zygote forked go on without it.
+        let done = strays.as_ref().map_or(!asked || !alone || !has_children(), Strays::are_all_gone);
         if let Some(ended) = ended
-            && (!asked || !alone || !has_children())
+            && done
         {
             return Ok(ended);
         }
         let mut wanted =
             [PollFd::new(children.as_fd(), PollFlags::POLLIN), PollFd::new(control.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut wanted, PollTimeout::NONE) {
+        let wait = strays.as_mut().map_or(PollTimeout::NONE, Strays::look_again);
+        match poll(&mut wanted, wait) {
             Err(Errno::EINTR) => continue,
             done => drop(done?),
         }
-        let told = wanted[1].any().unwrap_or(false);
+        let mut told = wanted[1].any().unwrap_or(false);
         let mut stop = false;
         while let Some(signal) = children.read_signal()? {
             stop |= signal.ssi_signo == Signal::SIGTERM as u32;
         }
-        if told {
+        // All that has come: what waits in the reader makes no noise.
+        while told || !reader.buffer().is_empty() {
+            told = false;
             let mut line = String::new();
             if (&mut reader).take(MAX_LINE_BYTES).read_line(&mut line)? == 0 {
                 // Whoever watched is gone, and with it the reason to run.
                 return Ok(Ended::Signal(Signal::SIGKILL as i32));
             }
-            stop |= line.trim_end() == TERM;
+            match (serde_json::from_str(&line)?, &mut strays) {
+                (Word::Term, _) => stop = true,
+                (Word::Keep { pid }, Some(strays)) => strays.keep(pid),
+                (Word::Sweep { pid, homes }, Some(strays)) => strays.sweep(pid, homes),
+                (Word::Keep { .. } | Word::Sweep { .. }, None) => {}
+            }
         }
         if stop && !asked {
             asked = true;
@@ -208,10 +231,17 @@ fn wait(
             if pid == child.as_raw() {
                 ended = Some(status);
                 say(control, &Report::Ended(status))?;
-                if asked && alone {
+                if let Some(strays) = &mut strays {
+                    strays.zygote_ended();
+                } else if asked && alone {
                     // What it left may end in order, too.
                     let _ = kill(Pid::from_raw(-1), Signal::SIGTERM);
                 }
+            }
+        }
+        if let Some(strays) = &mut strays {
+            while let Some(clean) = strays.look() {
+                say(control, &Report::Swept { clean })?;
             }
         }
     }

@@ -42,6 +42,10 @@ pub(crate) struct Order {
     pub(crate) seccomp: Option<Profile>,
     /// Most tasks in this user namespace.
     pub(crate) tasks: Option<u32>,
+    /// Descriptors that the program keeps, each with the variable that names it.
+    pub(crate) passed: Vec<(String, i32)>,
+    /// Whether the program is a zygote: workers that it forks may outlive it, and are told of one by one.
+    pub(crate) forks: bool,
     pub(crate) launch: Launch,
 }
 
@@ -57,6 +61,8 @@ pub(crate) enum Report {
     Failed { step: String, cause: String, not_found: bool },
     /// It has ended.
     Ended(Ended),
+    /// What a forked worker left is gone, unless it is not `clean`.
+    Swept { clean: bool },
 }
 
 /// How a program ended.
@@ -69,8 +75,18 @@ pub enum Ended {
     Signal(i32),
 }
 
-/// Sent to have the program asked to end.
-pub(crate) const TERM: &str = "term";
+/// What is told inside after the order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub(crate) enum Word {
+    /// Have the program asked to end.
+    Term,
+    /// This process, by its number inside, keeps a forked worker: it may be there without its zygote.
+    Keep { pid: i32 },
+    /// It does not any more, and ended or is to end: kill what is nobody's, remove these directories. Answered by
+    /// [`Report::Swept`].
+    Sweep { pid: i32, homes: Vec<PathBuf> },
+}
 
 /// Most bytes of a line: the kernel takes at most 2 MiB of arguments and environment, JSON may double that.
 pub(crate) const MAX_LINE_BYTES: u64 = 8 << 20;

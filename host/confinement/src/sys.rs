@@ -164,3 +164,22 @@ pub(crate) fn reap() -> io::Result<Option<(libc::pid_t, ExitStatus)>> {
         }
     }
 }
+
+/// Removes what is left of System V's shared memory, queues and semaphores in this process's namespace.
+#[allow(unsafe_code)]
+pub(crate) fn remove_ipc() {
+    let ids = |file: &str| -> Vec<libc::c_int> {
+        let text = std::fs::read_to_string(format!("/proc/sysvipc/{file}")).unwrap_or_default();
+        // A line of headings; then key and id begin each line (proc_sysvipc(5)).
+        text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)?.parse().ok()).collect()
+    };
+    // SAFETY: IPC_RMID takes a number and no structure; what does not belong to this account stays.
+    unsafe {
+        ids("shm").into_iter().for_each(|id| drop_result(libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut())));
+        ids("msg").into_iter().for_each(|id| drop_result(libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut())));
+        ids("sem").into_iter().for_each(|id| drop_result(libc::semctl(id, 0, libc::IPC_RMID)));
+    }
+}
+
+/// What cannot be removed now is with the end of the namespace.
+fn drop_result(_: libc::c_int) {}

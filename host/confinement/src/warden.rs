@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Cursor};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::Cell;
 use crate::cgroup::Group;
-use crate::order::{Ended, MAX_LINE_BYTES, Report, TERM};
+use crate::order::{Ended, MAX_LINE_BYTES, Report, Word};
 use crate::uplink::Uplink;
 
 /// Why a process did not come to work.
@@ -68,11 +69,13 @@ impl EnterError {
 /// Most bytes of what was said that are repeated.
 const MOST_WORDS: usize = 2048;
 
+/// What was heard before this program took the place of another, and then the socket.
+type Heard = BufReader<Chain<Cursor<Vec<u8>>, OwnedReadHalf>>;
+
 /// Watches one process. Dropping it ends the process inside, and its way out of the namespace.
 #[derive(Debug)]
 pub struct Warden {
-    /// What was heard before this program was replaced, and then the socket.
-    reader: BufReader<Chain<Cursor<Vec<u8>>, OwnedReadHalf>>,
+    reader: Heard,
     writer: OwnedWriteHalf,
     ended: Option<Ended>,
     uplink: Option<Uplink>,
@@ -154,7 +157,9 @@ impl Warden {
         match told {
             Report::Started => Ok(warden),
             Report::Failed { step, cause, not_found } => Err(EnterError::Inside { step, cause, not_found }),
-            Report::Here | Report::Ended(_) => Err(talk()(io::Error::other("it says what makes no sense here"))),
+            Report::Here | Report::Ended(_) | Report::Swept { .. } => {
+                Err(talk()(io::Error::other("it says what makes no sense here")))
+            }
         }
     }
 
@@ -175,14 +180,17 @@ impl Warden {
     }
 
     async fn hear(&mut self) -> io::Result<Option<Report>> {
-        let mut line = String::new();
-        let read = (&mut self.reader).take(MAX_LINE_BYTES).read_line(&mut line).await?;
-        if read == 0 { Ok(None) } else { Ok(Some(serde_json::from_str(&line)?)) }
+        hear(&mut self.reader).await
     }
 
     /// Has the program asked to end.
     pub async fn terminate(&mut self) -> io::Result<()> {
-        self.writer.write_all(format!("{TERM}\n").as_bytes()).await
+        tell(&mut self.writer, &Word::Term).await
+    }
+
+    /// Parts the conversation with the first process of a zygote's cell.
+    pub fn split(self) -> (Words, Reports) {
+        (Words { writer: self.writer, _uplink: self.uplink }, Reports { reader: self.reader })
     }
 
     /// How it stands, for another program in the place of this one. Nothing else may be under way.
@@ -222,6 +230,65 @@ impl Warden {
         }
         self.ended
     }
+}
+
+/// What is told to the first process of a zygote's cell. Dropping it takes the cell's way out of the namespace, and ends the
+/// cell once [`Reports`] are dropped, too.
+#[derive(Debug)]
+pub struct Words {
+    writer: OwnedWriteHalf,
+    _uplink: Option<Uplink>,
+}
+
+impl Words {
+    /// The process with the number `pid` inside keeps a worker.
+    pub async fn keep(&mut self, pid: i32) -> io::Result<()> {
+        tell(&mut self.writer, &Word::Keep { pid }).await
+    }
+
+    /// The process with the number `pid` inside keeps none any more: what is nobody's is to be killed, and these directories
+    /// removed. Answered by [`News::Swept`], in the order of the calls.
+    pub async fn sweep(&mut self, pid: i32, homes: Vec<PathBuf>) -> io::Result<()> {
+        tell(&mut self.writer, &Word::Sweep { pid, homes }).await
+    }
+}
+
+/// What is heard from the first process of a zygote's cell.
+#[derive(Debug)]
+pub struct Reports {
+    reader: Heard,
+}
+
+/// Something that is heard from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// The zygote has ended.
+    Ended(Ended),
+    /// Nothing of the worker is left; `false`: something is.
+    Swept(bool),
+}
+
+impl Reports {
+    /// The next; `None` when there will be none. Must not be dropped before it has answered.
+    pub async fn next(&mut self) -> Option<News> {
+        match hear(&mut self.reader).await {
+            Ok(Some(Report::Ended(ended))) => Some(News::Ended(ended)),
+            Ok(Some(Report::Swept { clean })) => Some(News::Swept(clean)),
+            Ok(Some(_) | None) | Err(_) => None,
+        }
+    }
+}
+
+async fn tell(writer: &mut OwnedWriteHalf, word: &Word) -> io::Result<()> {
+    let mut line = serde_json::to_vec(word)?;
+    line.push(b'\n');
+    writer.write_all(&line).await
+}
+
+async fn hear(reader: &mut Heard) -> io::Result<Option<Report>> {
+    let mut line = String::new();
+    let read = reader.take(MAX_LINE_BYTES).read_line(&mut line).await?;
+    if read == 0 { Ok(None) } else { Ok(Some(serde_json::from_str(&line)?)) }
 }
 
 fn converse(control: std::os::unix::net::UnixStream) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
