@@ -101,6 +101,40 @@ pub struct LaunchSpec {
     pub stop_grace: Duration,
     /// How it is kept in.
     pub walls: Walls,
+    /// Whether the program says that it listens, by a byte to the descriptor in `LECTERN_READY_FD`; else it is asked.
+    #[serde(default)]
+    pub notifies: bool,
+    /// The pre-forked interpreter that the worker may come from, if its program can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zygote: Option<Zygote>,
+}
+
+/// An interpreter that has imported what workers of one version of a content item need, and forks them.
+///
+/// It is kept in like its workers and is given nothing of the publisher's but the packages of the environment. A worker that
+/// comes from it gets `argv`, `env` and `directory` of its own launch; where these name its socket or its home, those inside the
+/// zygote's cell take their place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zygote {
+    /// Names it: workers with the same one may come from the same. At most 64 letters, digits and hyphens.
+    pub name: ZygoteName,
+    /// Its program and arguments.
+    pub argv: Vec<String>,
+    /// Its environment: no value of a publisher's.
+    pub env: Vec<(String, String)>,
+    /// How long it may take until it can fork. The worker is started without it then.
+    pub init_timeout: Duration,
+}
+
+/// Names a zygote by the hash of what determines it. Safe as a file name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ZygoteName(pub String);
+
+impl fmt::Display for ZygoteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// The home directory of the worker whose private directory is `private`; its temporary files are there, too.
@@ -142,9 +176,28 @@ pub fn is_reserved_variable(name: &str) -> bool {
     RESERVED.contains(&name) || name.starts_with("LECTERN_")
 }
 
+/// Whether a variable is read when an interpreter or the C library begins: one that was begun without it cannot take it up.
+pub fn is_read_at_the_start(name: &str) -> bool {
+    const FAMILIES: &[&str] =
+        &["PYTHON", "R_", "LD_", "LC_", "MALLOC_", "GLIBC_", "OMP_", "OPENBLAS_", "MKL_", "OPENSSL_"];
+    const SINGLE: &[&str] = &["LANG", "LANGUAGE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+    // Set for every worker, and read when it is asked for.
+    name != "R_CONFIG_ACTIVE" && (SINGLE.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_of_the_start_are_told_apart() {
+        for name in ["PYTHONHASHSEED", "R_LIBS", "LD_PRELOAD", "LC_ALL", "LANG", "OMP_NUM_THREADS"] {
+            assert!(is_read_at_the_start(name), "{name}");
+        }
+        for name in ["DATABASE_URL", "R_CONFIG_ACTIVE", "TZ", "RETRIES", "LANGSMITH_KEY"] {
+            assert!(!is_read_at_the_start(name), "{name}");
+        }
+    }
 
     #[test]
     fn printing_a_specification_hides_the_publishers_secrets() {
@@ -163,6 +216,8 @@ mod tests {
             init_timeout: Duration::from_secs(1),
             stop_grace: Duration::from_secs(1),
             walls: Walls::default(),
+            notifies: false,
+            zygote: None,
         };
         let shown = format!("{spec:?}");
         assert!(shown.contains("TOKEN") && !shown.contains("hunter2"), "{shown}");

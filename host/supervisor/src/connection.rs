@@ -272,6 +272,8 @@ fn handle(
             registry.held.release();
             Ok(json!({}))
         }
+        Command::Zygotes => to_value(registry.zygotes.list()),
+        Command::EndZygote { name } => to_value(registry.zygotes.end(&name)),
         Command::Watch => {
             talk.watches = true;
             events = Some(registry.watch());

@@ -44,12 +44,13 @@ mod sweep;
 mod sys;
 mod upgrade;
 mod worker;
+mod zygote;
 
 pub use client::{Client, ClientError, Events, Keeping, Program, kept_sockets, release_sockets};
 pub use config::SupervisorConfig;
 pub use identity::identity;
 pub use log::read_tail;
-pub use protocol::{Event, Exited, LogLine, Source, Started, WorkerState, WorkerStatus};
+pub use protocol::{Event, Exited, LogLine, Source, Started, WorkerState, WorkerStatus, ZygoteStatus};
 pub use reach::{Obstacle, obstacle};
 pub use resume::run_if_asked;
 pub use run::{RunError, run};

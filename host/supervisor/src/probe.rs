@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
+use tokio::net::unix::pipe::Receiver;
 
 /// The first pause between two attempts; each is half as long again as the one before, up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -15,11 +16,21 @@ const LAST_PAUSE: Duration = Duration::from_millis(25);
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(1);
 
-/// Returns when a process of `uid` accepts a connection on `socket`. May be dropped.
+/// Returns when a process of `uid` accepts a connection on `socket`. May be dropped. With `ready` it is asked when the worker
+/// has said there that it listens, or closed it; which is noted, so that nobody waits for it twice.
 ///
 /// The uid is checked because the worker owns the directory: it could put a link there to a socket of somebody else's,
 /// and have requests carried into it with the server's rights.
-pub(crate) async fn accepting(socket: &Path, uid: u32) {
+pub(crate) async fn accepting(socket: &Path, uid: u32, ready: &mut Option<Receiver>) {
+    if let Some(told) = ready {
+        while told.readable().await.is_ok() {
+            match told.try_read(&mut [0_u8; 1]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
+        *ready = None;
+    }
     let mut pause = FIRST_PAUSE;
     let mut warned = false;
     loop {

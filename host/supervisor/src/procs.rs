@@ -80,6 +80,13 @@ pub(crate) fn read(pid: i32) -> Option<Process> {
     parse(&String::from_utf8_lossy(&stat), uid)
 }
 
+/// The number that a process has in its innermost namespace (proc_pid_status(5), `NSpid`).
+pub(crate) fn number_inside(pid: i32) -> Option<i32> {
+    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().next_back()?.parse().ok()
+}
+
 fn parse(stat: &str, uid: u32) -> Option<Process> {
     let pid = stat.split(' ').next()?.parse().ok()?;
     // The name stands in parentheses and may hold more of them, and spaces.

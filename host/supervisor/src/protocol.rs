@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lectern_domain::launch::{Account, LaunchSpec};
+use lectern_domain::launch::{Account, LaunchSpec, ZygoteName};
 use lectern_domain::worker::{Ending, ExitStatus};
 use lectern_domain::{BundleId, ContentGuid, JobKey};
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,10 @@ pub(crate) enum Command {
     List,
     /// Answered by [`WorkerStatus`].
     Status { job: JobKey },
+    /// All zygotes that run; answered by a list of [`ZygoteStatus`].
+    Zygotes,
+    /// Has a zygote fork no more, and end with its last worker; answered by how many of that name there were.
+    EndZygote { name: ZygoteName },
     /// Sends events on this connection from now on; answered by `{}`.
     Watch,
     /// Ends all workers, then the supervisor; answered by `{}` at once, done when the connection closes.
@@ -74,8 +78,22 @@ pub(crate) enum Command {
 
 impl Command {
     /// The `do` of each.
-    pub(crate) const NAMES: [&str; 12] =
-        ["hello", "ping", "start", "stop", "list", "status", "watch", "shutdown", "upgrade", "keep", "kept", "release"];
+    pub(crate) const NAMES: [&str; 14] = [
+        "hello",
+        "ping",
+        "start",
+        "stop",
+        "list",
+        "status",
+        "zygotes",
+        "end_zygote",
+        "watch",
+        "shutdown",
+        "upgrade",
+        "keep",
+        "kept",
+        "release",
+    ];
 }
 
 /// The answer to `hello`.
@@ -133,6 +151,33 @@ pub struct WorkerStatus {
     pub revision: u64,
     /// Where it stands.
     pub state: WorkerState,
+    /// The zygote that it came from, if it came from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zygote: Option<ZygoteName>,
+}
+
+/// How a zygote stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZygoteStatus {
+    /// Names it.
+    pub name: ZygoteName,
+    /// Whose content its workers serve.
+    pub content: ContentGuid,
+    /// Which version of it.
+    pub bundle: BundleId,
+    /// The interpreter's process id.
+    pub pid: u32,
+    /// When it could fork.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+    /// Workers that came from it and are there.
+    pub workers: usize,
+    /// Workers that came from it, those that are gone included.
+    pub forks: u64,
+    /// How long none has been there.
+    pub idle: Duration,
+    /// Whether it forks no more.
+    pub retiring: bool,
 }
 
 /// Where a worker stands, as reported.

@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use lectern_confinement::Facts;
 use lectern_confinement::cgroup::Place;
 use lectern_domain::JobKey;
-use lectern_domain::launch::{Account, LaunchSpec};
+use lectern_domain::launch::{Account, LaunchSpec, ZygoteName};
 use lectern_domain::worker::ExitStatus;
 use time::OffsetDateTime;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -25,6 +25,7 @@ use crate::spec;
 use crate::state::{State, WorkerRest};
 use crate::sweep::Lookout;
 use crate::worker;
+use crate::zygote::Zygotes;
 
 /// Most ended workers remembered, so that a server that was away learns how they ended; at 16 KiB of log lines each.
 const MAX_ENDED: usize = 1000;
@@ -67,6 +68,7 @@ pub(crate) struct Registry {
     pub(crate) held: Held,
     /// Where requests to replace this program go.
     pub(crate) upgrades: mpsc::Sender<Upgrade>,
+    pub(crate) zygotes: Zygotes,
     /// The tasks that own the workers.
     pub(crate) tasks: TaskTracker,
     events: broadcast::Sender<Arc<str>>,
@@ -78,8 +80,8 @@ struct Inner {
     jobs: HashMap<JobKey, Job>,
     /// Ended ones, oldest first.
     ended: VecDeque<JobKey>,
-    /// Workers whose process runs.
-    leaders: HashMap<i32, (JobKey, oneshot::Sender<Reaped>)>,
+    /// The outermost processes of cells that run.
+    leaders: HashMap<i32, oneshot::Sender<Reaped>>,
     revision: u64,
     /// How long workers may take to end, once the supervisor is ending.
     grace_limit: Option<Duration>,
@@ -111,6 +113,7 @@ impl Registry {
             nofile,
             started_at: OffsetDateTime::now_utc(),
             lookout: Lookout::default(),
+            zygotes: Zygotes::default(),
             tasks: TaskTracker::new(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             inner: Mutex::default(),
@@ -152,6 +155,7 @@ impl Registry {
             started_at: OffsetDateTime::now_utc(),
             revision: inner.revision,
             state: WorkerState::Starting,
+            zygote: None,
         };
         let (stop, stops) = mpsc::channel(STOP_BACKLOG);
         inner.jobs.insert(spec.job.clone(), Job { status: status.clone(), stop });
@@ -182,7 +186,7 @@ impl Registry {
         let (stop, stops) = mpsc::channel(STOP_BACKLOG);
         let mut inner = self.lock();
         if let Some(process) = rest.process.as_ref().filter(|process| process.reaped.is_none()) {
-            inner.leaders.insert(process.pid, (rest.spec.job.clone(), ended));
+            inner.leaders.insert(process.pid, ended);
         }
         if let Some(job) = inner.jobs.get_mut(&rest.spec.job) {
             job.stop = stop;
@@ -216,6 +220,7 @@ impl Registry {
             let _ = job.stop.try_send(None);
         }
         drop(inner);
+        self.zygotes.close();
         self.tasks.close();
         tracing::info!(limit_s = limit.as_secs(), "all workers were told to end");
     }
@@ -239,10 +244,25 @@ impl Registry {
     /// Notes the process of a worker. Must follow the spawn without an await: a child that ends at once must find its
     /// worker here when it is reaped.
     pub(crate) fn spawned(&self, job: &JobKey, pid: i32) -> oneshot::Receiver<Reaped> {
-        let (ended, reaped) = oneshot::channel();
-        self.lock().leaders.insert(pid, (job.clone(), ended));
+        let reaped = self.lead(pid);
         self.change(job, |status| status.pid = Some(pid.unsigned_abs()));
         reaped
+    }
+
+    /// Notes the outermost process of a cell, as [`Registry::spawned`] does.
+    pub(crate) fn lead(&self, pid: i32) -> oneshot::Receiver<Reaped> {
+        let (ended, reaped) = oneshot::channel();
+        self.lock().leaders.insert(pid, ended);
+        reaped
+    }
+
+    /// Notes the process of a worker that came from a zygote, and where that has it listen.
+    pub(crate) fn forked(&self, job: &JobKey, pid: i32, socket: &Path, zygote: &ZygoteName) {
+        self.change(job, |status| {
+            status.pid = Some(pid.unsigned_abs());
+            status.socket = socket.to_owned();
+            status.zygote = Some(zygote.clone());
+        });
     }
 
     /// Notes that the process of a worker is gone before its program ran.
@@ -255,7 +275,7 @@ impl Registry {
         self.freeze.reaped(pid, status);
         let leader = self.lock().leaders.remove(&pid);
         match leader {
-            Some((_, ended)) => {
+            Some(ended) => {
                 // Its task waits for this as long as it lives.
                 let _ = ended.send((status, Instant::now()));
             }
@@ -317,7 +337,8 @@ impl Registry {
         let account = inner.jobs.get(job)?.status.account?;
         let shared =
             |status: &WorkerStatus| status.job != *job && status.account.is_some_and(|other| other.uid == account.uid);
-        (account.uid != self.own.uid && !inner.running().any(shared)).then_some(account)
+        let alone = account.uid != self.own.uid && !inner.running().any(shared);
+        (alone && !self.zygotes.have_account(account.uid)).then_some(account)
     }
 }
 

@@ -35,7 +35,7 @@ use crate::protocol::Refusal;
 use crate::reaper;
 use crate::registry::{Registry, Upgrade};
 use crate::resume::Descriptors;
-use crate::spawn::Process;
+use crate::spawn::{Hold, Process};
 use crate::spec::SOCKET_PATH_BYTES;
 use crate::state::State;
 use crate::sys::{self, Forked};
@@ -336,8 +336,12 @@ fn inherit(
             };
             parts = Some((process.pid, capture, warden, process.group.take()));
         }
+        let socket = rest.spec.socket.clone();
         registry.again(rest, |reaped| {
-            parts.map(|(pid, capture, warden, group)| Process { pid, reaped, capture, warden, group })
+            parts.map(|(pid, capture, warden, group)| {
+                let hold = Hold::Cell(warden);
+                Process { pid, reaped, capture, hold, group, socket, ready: None }
+            })
         });
     }
     let held: io::Result<Vec<_>> = state.held.0.iter().map(|number| descriptors.claim(*number)).collect();

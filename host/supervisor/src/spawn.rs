@@ -13,6 +13,7 @@ use lectern_confinement::{Cell, EnterError, Launch, Limits, Missing, Subject, Wa
 use lectern_domain::launch::{LaunchSpec, home};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use tokio::net::unix::pipe::Receiver;
 use tokio::sync::oneshot;
 
 use crate::capture::Capture;
@@ -21,9 +22,10 @@ use crate::private;
 use crate::reach;
 use crate::registry::{Reaped, Registry};
 use crate::sys;
+use crate::zygote::Fork;
 
 /// How long a process that did not begin may take to be gone once it is killed, and its output to end.
-const GONE: Duration = Duration::from_secs(2);
+pub(crate) const GONE: Duration = Duration::from_secs(2);
 
 /// Why a worker has no process.
 #[derive(Debug, thiserror::Error)]
@@ -70,17 +72,29 @@ pub(crate) enum SpawnError {
 pub(crate) struct Process {
     /// The outermost: with its end, everything inside ends.
     pub(crate) pid: i32,
-    /// Answered when it has been reaped.
+    /// Answered when it has ended, and was reaped.
     pub(crate) reaped: oneshot::Receiver<Reaped>,
     pub(crate) capture: Capture,
-    pub(crate) warden: Warden,
+    pub(crate) hold: Hold,
     pub(crate) group: Option<Group>,
+    /// Where it is to listen.
+    pub(crate) socket: PathBuf,
+    /// On which it says that it does.
+    pub(crate) ready: Option<Receiver>,
+}
+
+/// What a worker's process is held by.
+pub(crate) enum Hold {
+    /// A cell of its own.
+    Cell(Warden),
+    /// A zygote's cell.
+    Fork(Box<Fork>),
 }
 
 /// What a process needs on disk and in the kernel before it is started.
-struct Ground {
-    log: LogFile,
-    group: Option<Group>,
+pub(crate) struct Ground {
+    pub(crate) log: LogFile,
+    pub(crate) group: Option<Group>,
 }
 
 /// Makes the private directory, the log and the control group, then starts the process behind its walls.
@@ -91,7 +105,7 @@ pub(crate) async fn spawn(registry: &Registry, spec: &LaunchSpec) -> Result<Proc
     let subject =
         Subject { account: spec.account, directory: &spec.directory, home: Some(&home), sockets: spec.socket.parent() };
     let plan = plan(subject, &spec.walls, &registry.facts)?;
-    let Ground { log, group } = lay_ground(registry, spec, plan.limits()).await?;
+    let Ground { log, group } = lay_ground(registry, spec, plan.limits(), spec.job.to_string()).await?;
     let launch = Launch {
         argv: spec.argv.clone(),
         env: spec.env.clone(),
@@ -105,6 +119,10 @@ pub(crate) async fn spawn(registry: &Registry, spec: &LaunchSpec) -> Result<Proc
     let isolate = |command: &mut Command| sys::isolate(command, &spec.private, registry.nofile);
     let mut cell =
         Cell::new(plan, launch, registry.program.as_fd(), &mark, isolate).map_err(|cause| exec_error(spec, cause))?;
+    let ready = match spec.notifies {
+        true => Some(readiness(&mut cell).map_err(|cause| exec_error(spec, cause))?),
+        false => None,
+    };
     let started = cell.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = started.map_err(|cause| exec_error(spec, cause))?;
     let pid = child.id().cast_signed();
@@ -123,7 +141,10 @@ pub(crate) async fn spawn(registry: &Registry, spec: &LaunchSpec) -> Result<Proc
         }
     };
     match Warden::enter(cell, child.id(), group.as_ref(), spec.init_timeout).await {
-        Ok(warden) => Ok(Process { pid, reaped, capture, warden, group }),
+        Ok(warden) => {
+            let (hold, socket) = (Hold::Cell(warden), spec.socket.clone());
+            Ok(Process { pid, reaped, capture, hold, group, socket, ready })
+        }
         Err(error) => {
             // It may have ended by itself, and then its number is not ours any more.
             if reaped.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty) {
@@ -143,11 +164,17 @@ pub(crate) async fn spawn(registry: &Registry, spec: &LaunchSpec) -> Result<Proc
 }
 
 /// On a blocking thread: the disk may hang, and what a dead worker left in the directory may be large.
-async fn lay_ground(registry: &Registry, spec: &LaunchSpec, limits: Limits) -> Result<Ground, SpawnError> {
+/// `name` is the control group's.
+pub(crate) async fn lay_ground(
+    registry: &Registry,
+    spec: &LaunchSpec,
+    limits: Limits,
+    name: String,
+) -> Result<Ground, SpawnError> {
     let (path, account) = (spec.private.clone(), spec.account);
     let inner = [Some(home(&spec.private)), spec.socket.parent().map(Path::to_owned)];
     let (log, log_limit) = (spec.log.clone(), spec.log_limit_bytes);
-    let (place, name) = (registry.groups.clone(), spec.job.to_string());
+    let place = registry.groups.clone();
     let ways = [PathBuf::from(&spec.argv[0]), spec.directory.clone()];
     let late = spec.private.clone();
     let refused = exec_error(spec, io::Error::from(io::ErrorKind::PermissionDenied));
@@ -170,8 +197,36 @@ async fn lay_ground(registry: &Registry, spec: &LaunchSpec, limits: Limits) -> R
     }
 }
 
+/// A log and a control group alone: for a worker whose directories are inside a zygote's cell.
+pub(crate) async fn log_and_group(
+    registry: &Registry,
+    spec: &LaunchSpec,
+    limits: Limits,
+) -> Result<Ground, SpawnError> {
+    let (place, name) = (registry.groups.clone(), spec.job.to_string());
+    let (log, log_limit) = (spec.log.clone(), spec.log_limit_bytes);
+    let ground = tokio::task::spawn_blocking(move || {
+        let log = open_log(&log, log_limit).map_err(|cause| SpawnError::Log { path: log, cause })?;
+        let group = Group::make(&place, &name, limits).map_err(|cause| SpawnError::Group { limits, cause })?;
+        Ok(Ground { log, group })
+    });
+    let late = |cause| SpawnError::Log { path: spec.log.clone(), cause };
+    match tokio::time::timeout(spec.init_timeout, ground).await {
+        Ok(Ok(made)) => made,
+        Ok(Err(error)) => Err(late(io::Error::other(error))),
+        Err(_) => Err(late(io::Error::from(io::ErrorKind::TimedOut))),
+    }
+}
+
+/// The end of a pipe on which the program says that it listens.
+fn readiness(cell: &mut Cell) -> io::Result<Receiver> {
+    let (ready, tell) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    cell.pass("LECTERN_READY_FD", tell);
+    Receiver::from_owned_fd(ready)
+}
+
 /// What failed inside, as it would have failed outside.
-fn inside_error(spec: &LaunchSpec, error: EnterError) -> SpawnError {
+pub(crate) fn inside_error(spec: &LaunchSpec, error: EnterError) -> SpawnError {
     match error {
         EnterError::Inside { step, cause, not_found } => {
             let kind = if not_found { io::ErrorKind::NotFound } else { io::ErrorKind::Other };
@@ -188,7 +243,7 @@ fn open_log(path: &Path, limit_bytes: u64) -> io::Result<LogFile> {
     LogFile::open(path, limit_bytes)
 }
 
-fn exec_error(spec: &LaunchSpec, cause: io::Error) -> SpawnError {
+pub(crate) fn exec_error(spec: &LaunchSpec, cause: io::Error) -> SpawnError {
     let ways = [Path::new(&spec.argv[0]), &spec.directory, &spec.private];
     let obstacle = match (cause.kind(), spec.account) {
         (io::ErrorKind::PermissionDenied, Some(account)) => {

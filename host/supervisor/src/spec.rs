@@ -117,6 +117,8 @@ pub(crate) mod tests {
             init_timeout: Duration::from_secs(10),
             stop_grace: Duration::from_secs(5),
             walls: Walls::default(),
+            notifies: false,
+            zygote: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -10,9 +10,11 @@ use std::process::{Command, ExitStatus};
 
 use lectern_domain::launch::Account;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::{self, AccessFlags, Pid};
 
 /// Where a [`fork`] returned.
@@ -181,6 +183,55 @@ pub(crate) fn kill_account(account: Account) -> io::Result<()> {
         Err(error) => Err(error),
         Ok(_) => Err(io::Error::other("the strike did not stop before exec")),
     }
+}
+
+/// A handle of a process; unlike its number it never names another one.
+#[allow(unsafe_code)]
+pub(crate) fn process_handle(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two numbers and answers a descriptor, closed on exec, or fails.
+    let handle = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    match RawFd::try_from(handle) {
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(handle) if handle >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(handle) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Kills the process of a handle; that it has ended is fine.
+#[allow(unsafe_code)]
+pub(crate) fn kill_process(handle: BorrowedFd<'_>) -> io::Result<()> {
+    let nothing: *const libc::c_void = std::ptr::null();
+    // SAFETY: without a structure the signal comes as from kill(2); the descriptor is open for as long as it is borrowed.
+    let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, handle.as_raw_fd(), libc::SIGKILL, nothing, 0) };
+    match (done, io::Error::last_os_error()) {
+        (0, _) => Ok(()),
+        (_, error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        (_, error) => Err(error),
+    }
+}
+
+/// Whether the process of a handle has ended.
+pub(crate) fn has_ended(handle: BorrowedFd<'_>) -> bool {
+    let mut wanted = [PollFd::new(handle, PollFlags::POLLIN)];
+    // A handle can be read when its process has ended (pidfd_open(2)).
+    matches!(poll(&mut wanted, PollTimeout::ZERO), Ok(1))
+}
+
+/// Takes what came on a socket that asks for the peer's number: the first byte, none at its end, and who sent it, as numbered
+/// here by the kernel. Descriptors that came with it are closed.
+pub(crate) fn receive_word(socket: RawFd) -> io::Result<(Option<u8>, Option<i32>)> {
+    let (mut word, mut space) = ([0_u8; 1], nix::cmsg_space!(nix::sys::socket::UnixCredentials));
+    let mut buffers = [io::IoSliceMut::new(&mut word)];
+    let message = recvmsg::<()>(socket, &mut buffers, Some(&mut space), MsgFlags::MSG_DONTWAIT)?;
+    let mut sender = None;
+    // Too many of them leave no room: then nobody is known to have sent it.
+    for part in message.cmsgs().into_iter().flatten() {
+        if let ControlMessageOwned::ScmCredentials(credentials) = part {
+            sender = Some(credentials.pid());
+        }
+    }
+    let length = message.bytes;
+    Ok((word.first().copied().filter(|_| length > 0), sender))
 }
 
 #[cfg(test)]

@@ -21,9 +21,10 @@ use crate::probe;
 use crate::procs;
 use crate::protocol::{Exited, LAST_LINES, LAST_LINES_BYTES, LogLine, WorkerState};
 use crate::registry::{Reaped, Registry};
-use crate::spawn::{self, Process, SpawnError};
+use crate::spawn::{self, Hold, Process, SpawnError};
 use crate::state::{ProcessRest, WorkerRest};
 use crate::sweep::sweep;
+use crate::zygote;
 
 /// How long the last word from inside may take; it has been said by then.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -112,10 +113,13 @@ impl Run {
     async fn perform(&mut self, action: Action, state: Worker) -> Option<Event> {
         let job = &self.spec.job;
         match action {
-            Action::Spawn => match spawn::spawn(&self.registry, &self.spec).await {
+            Action::Spawn => match self.spawn().await {
                 Ok(process) => {
+                    self.spec.socket.clone_from(&process.socket);
+                    let job = &self.spec.job;
                     let waited_ms = self.origin.elapsed().as_millis() as u64;
-                    tracing::info!(%job, content.id = %self.spec.content, pid = process.pid, waited_ms, "worker started");
+                    let forked = matches!(process.hold, Hold::Fork(_));
+                    tracing::info!(%job, content.id = %self.spec.content, pid = process.pid, forked, waited_ms, "worker started");
                     self.process = Some(process);
                     // Needed no more, and it may hold secrets.
                     self.spec.env = Vec::new();
@@ -149,6 +153,19 @@ impl Run {
         None
     }
 
+    /// From its zygote if it has one and that works; else as a program of its own.
+    async fn spawn(&self) -> Result<Process, SpawnError> {
+        if let Some(wanted) = &self.spec.zygote {
+            match zygote::spawn(&self.registry, &self.spec).await {
+                Ok(process) => return Ok(process),
+                Err(error) => {
+                    tracing::warn!(job = %self.spec.job, zygote = %wanted.name, error = chain(&error), "a worker starts without its zygote");
+                }
+            }
+        }
+        spawn::spawn(&self.registry, &self.spec).await
+    }
+
     /// Waits for what happens next. The end comes before anything else: after it the process's number is not ours.
     async fn next(&mut self, state: Worker, stops: &mut Stops) -> Event {
         let mut freeze = self.registry.freeze.watch();
@@ -159,14 +176,14 @@ impl Run {
                 () = frost(&mut freeze) => {}
             }
             tokio::select! {
-                rest = self.rest(state) => self.registry.freeze.rest_worker(&self.spec.job, rest).await,
+                Some(rest) = self.rest(state) => self.registry.freeze.rest_worker(&self.spec.job, rest).await,
                 () = thaw(&mut freeze) => {}
             }
         }
     }
 
-    /// How it stands, once its output is at rest.
-    async fn rest(&self, state: Worker) -> WorkerRest {
+    /// How it stands, once its output is at rest; `None`: it cannot be handed over.
+    async fn rest(&self, state: Worker) -> Option<WorkerRest> {
         let process = match &self.process {
             None => None,
             Some(process) => Some(ProcessRest {
@@ -174,12 +191,15 @@ impl Run {
                 started: procs::read(process.pid).map(|seen| seen.started),
                 reaped: self.reaped.map(|(status, _)| status),
                 capture: process.capture.rest().await,
-                warden: process.warden.rest(),
+                warden: match &process.hold {
+                    Hold::Cell(warden) => warden.rest(),
+                    Hold::Fork(_) => return None,
+                },
                 group: process.group.clone(),
             }),
         };
         let grace_until = self.grace_until.map(|until| until.saturating_duration_since(self.origin));
-        WorkerRest { spec: self.spec.clone(), state, age: self.origin.elapsed(), grace_until, process }
+        Some(WorkerRest { spec: self.spec.clone(), state, age: self.origin.elapsed(), grace_until, process })
     }
 
     async fn happens(&mut self, state: Worker, stops: &mut Stops) -> Event {
@@ -190,9 +210,13 @@ impl Run {
         if self.reaped.is_some() {
             return Event::Ended;
         }
+        let (reaped, ready) = match &mut self.process {
+            Some(process) => (Some(&mut process.reaped), &mut process.ready),
+            None => (None, &mut None),
+        };
         let ended = async {
-            match &mut self.process {
-                Some(process) => (&mut process.reaped).await.ok(),
+            match reaped {
+                Some(reaped) => reaped.await.ok(),
                 None => std::future::pending().await,
             }
         };
@@ -203,7 +227,7 @@ impl Run {
                 Event::Ended
             }
             Some(asked) = stops.recv() => Event::Stop { grace: asked.unwrap_or(grace).min(longest) },
-            () = probe::accepting(&self.spec.socket, uid), if starting => Event::Accepting,
+            () = probe::accepting(&self.spec.socket, uid, ready), if starting => Event::Accepting,
             () = until(due), if due.is_some() => Event::Tick,
         }
     }
@@ -212,9 +236,14 @@ impl Run {
     async fn terminate(&mut self) {
         if let Some(process) = &mut self.process
             && self.reaped.is_none()
-            && let Err(error) = process.warden.terminate().await
         {
-            tracing::debug!(job = %self.spec.job, pid = process.pid, %error, "cannot tell a worker to end");
+            let told = match &mut process.hold {
+                Hold::Cell(warden) => warden.terminate().await,
+                Hold::Fork(fork) => fork.terminate().await,
+            };
+            if let Err(error) = told {
+                tracing::debug!(job = %self.spec.job, pid = process.pid, %error, "cannot tell a worker to end");
+            }
         }
     }
 
@@ -222,9 +251,14 @@ impl Run {
     fn kill(&self) {
         if let Some(process) = &self.process
             && self.reaped.is_none()
-            && let Err(error) = killpg(Pid::from_raw(process.pid), Signal::SIGKILL)
         {
-            tracing::error!(job = %self.spec.job, pid = process.pid, %error, "cannot kill a worker");
+            let killed = match &process.hold {
+                Hold::Cell(_) => killpg(Pid::from_raw(process.pid), Signal::SIGKILL).map_err(std::io::Error::from),
+                Hold::Fork(fork) => fork.kill(),
+            };
+            if let Err(error) = killed {
+                tracing::error!(job = %self.spec.job, pid = process.pid, %error, "cannot kill a worker");
+            }
         }
     }
 
@@ -232,20 +266,25 @@ impl Run {
     async fn clean(&mut self, state: Worker) -> Exited {
         let spec = &self.spec;
         let mut excess = Excess::default();
-        if let Some(Process { pid, capture, mut warden, group, .. }) = self.process.take() {
-            // What was said inside is exact; the outermost process only passes on a number.
-            if let Ok(Some(ended)) = tokio::time::timeout(LAST_WORD, warden.ended()).await
-                && let Some((status, _)) = &mut self.reaped
-            {
-                *status = match ended {
-                    Ended::Code(code) => ExitStatus::Code(code),
-                    Ended::Signal(signal) => ExitStatus::Signal(signal),
-                };
+        if let Some(Process { pid, capture, hold, group, .. }) = self.process.take() {
+            match hold {
+                Hold::Cell(mut warden) => {
+                    // What was said inside is exact; the outermost process only passes on a number.
+                    if let Ok(Some(ended)) = tokio::time::timeout(LAST_WORD, warden.ended()).await
+                        && let Some((status, _)) = &mut self.reaped
+                    {
+                        *status = match ended {
+                            Ended::Code(code) => ExitStatus::Code(code),
+                            Ended::Signal(signal) => ExitStatus::Signal(signal),
+                        };
+                    }
+                    // With it goes the way out of the namespace.
+                    drop(warden);
+                    let ended = self.reaped.map_or_else(Instant::now, |(_, at)| at);
+                    sweep(&self.registry, spec, pid, ended, self.grace_until).await;
+                }
+                Hold::Fork(fork) => fork.clear().await,
             }
-            // With it goes the way out of the namespace.
-            drop(warden);
-            let ended = self.reaped.map_or_else(Instant::now, |(_, at)| at);
-            sweep(&self.registry, spec, pid, ended, self.grace_until).await;
             capture.finish(LAST_OUTPUT).await;
             if let Some(group) = group {
                 excess = Excess::of(&group, &spec.walls);

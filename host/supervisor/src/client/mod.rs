@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lectern_domain::JobKey;
-use lectern_domain::launch::LaunchSpec;
+use lectern_domain::launch::{LaunchSpec, ZygoteName};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
@@ -32,7 +32,7 @@ pub use sockets::{Keeping, kept_sockets, release_sockets};
 use crate::connection::write_line;
 use crate::protocol::{
     Command, ErrorCode, Event, Greeting, Line, MAX_LINE_BYTES, OLDEST, Refusal, Request, Started, VERSION, WorkerState,
-    WorkerStatus,
+    WorkerStatus, ZygoteStatus,
 };
 
 /// How long the supervisor may take to answer. It decides at once; only starting a process may hold it for a moment.
@@ -155,6 +155,16 @@ impl Client {
     /// All workers that run or are remembered, oldest first.
     pub async fn list(&self) -> Result<Vec<WorkerStatus>, ClientError> {
         self.inner.wire.request(Command::List).await
+    }
+
+    /// All zygotes that run, oldest first.
+    pub async fn zygotes(&self) -> Result<Vec<ZygoteStatus>, ClientError> {
+        self.inner.wire.request(Command::Zygotes).await
+    }
+
+    /// Has a zygote fork no more; its cell ends with its last worker, at once when it has none. How many of that name ran.
+    pub async fn end_zygote(&self, name: &ZygoteName) -> Result<usize, ClientError> {
+        self.inner.wire.request(Command::EndZygote { name: name.clone() }).await
     }
 
     /// Changes from now on. Subscribe first, then [`Client::list`]; of two statuses of a job the one with the higher

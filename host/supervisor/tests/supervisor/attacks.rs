@@ -57,7 +57,7 @@ def foreign():
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try: line = open(f"/proc/{pid}/cmdline").read().replace("\0", " ")
         except OSError: continue
-        if "worker-init" not in line and "app.py" not in line: seen.append(line)
+        if "worker-init" not in line and "app.py" not in line and "lectern_zygote" not in line: seen.append(line)
     return f"{len(seen)} foreign processes"
 def own_loopback():
     with socket.socket() as l:
@@ -68,6 +68,8 @@ def caps():
     return [l.split()[1] for l in open("/proc/self/status") if l.startswith("CapEff")][0]
 def filter_mode():
     return [l.split()[1] for l in open("/proc/self/status") if l.startswith("Seccomp:")][0]
+
+def write_memory(pid): open(f"/proc/{pid}/mem", "r+b").close(); return "done"
 
 E = os.environ
 attempt("read the data directory", lambda: read(E["SECRET"]))
@@ -88,6 +90,13 @@ attempt("signal the supervisor", lambda: os.kill(int(E["SUPERVISOR_PID"]), 9))
 attempt("signal another worker", lambda: os.kill(int(E["OTHER_PID"]), 9))
 attempt("read another worker's environment", lambda: read(f"/proc/{E['OTHER_PID']}/environ"))
 attempt("end the first process inside", lambda: (os.kill(1, 9), time.sleep(0.1)) and "sent, nothing happened")
+if E.get("ZYGOTE_PID"):
+    keeper = os.getppid()
+    zygote = int(open(f"/proc/{keeper}/stat").read().rsplit(") ")[-1].split()[1])
+    attempt("write the zygote's memory", lambda: write_memory(zygote))
+    attempt("write its keeper's memory", lambda: write_memory(keeper))
+    attempt("read the zygote's descriptors", lambda: " ".join(os.listdir(f"/proc/{zygote}/fd")))
+    attempt("have sockets of the zygote's", lambda: " ".join(l for l in (os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")) if l.startswith("socket:")) or "none")
 attempt("mount", lambda: call("mount", b"none", b"/tmp", b"tmpfs", 0, None))
 attempt("pivot_root", lambda: syscall(155, b"/", b"/tmp"))
 attempt("ptrace", lambda: call("ptrace", 16, 1, 0, 0))
@@ -132,7 +141,7 @@ serve(s)
 "#;
 
 /// Runs the attacks and returns their outcomes; prints them as a table.
-async fn attack(host: &Host, title: &str) -> Vec<(String, String)> {
+async fn attack(host: &Host, title: &str, from_zygote: bool) -> Vec<(String, String)> {
     let client = host.connect().await;
     let dir = host.dir.path();
     for name in ["data", "environment"] {
@@ -142,6 +151,7 @@ async fn attack(host: &Host, title: &str) -> Vec<(String, String)> {
     // Readable for everybody: it is the walls that hide it, not its mode.
     fs::write(dir.join("data/secret.key"), "secret").unwrap();
     fs::set_permissions(dir.join("data/secret.key"), PermissionsExt::from_mode(0o644)).unwrap();
+    let _ = fs::remove_file(dir.join("data/database.sock"));
     let database = UnixListener::bind(dir.join("data/database.sock")).unwrap();
     fs::set_permissions(dir.join("data/database.sock"), PermissionsExt::from_mode(0o777)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -151,12 +161,13 @@ async fn attack(host: &Host, title: &str) -> Vec<(String, String)> {
 
     let other = host.python(SERVES);
     let other_pid = ready(&client, &other).await.pid.unwrap();
-    let mut spec = host.python(ATTACKS);
+    let mut spec = if from_zygote { host.forked(ATTACKS) } else { host.python(ATTACKS) };
+    let shown = std::mem::take(&mut spec.walls.read_only);
     spec.walls = Walls {
         memory_bytes: Some(400 << 20),
         private_bytes: 32 << 20,
         tasks: 64,
-        read_only: vec![dir.join("environment"), tool.clone()],
+        read_only: [vec![dir.join("environment"), tool.clone()], shown].concat(),
         ..Walls::default()
     };
     let daemon = uuid::Uuid::new_v4().to_string();
@@ -172,9 +183,11 @@ async fn attack(host: &Host, title: &str) -> Vec<(String, String)> {
         ("PORT", listener.local_addr().unwrap().port().to_string()),
         ("SETUID", path_text(&tool)),
         ("DAEMON", daemon.clone()),
+        ("ZYGOTE_PID", if from_zygote { "yes".to_owned() } else { String::new() }),
     ];
     spec.env.extend(more.map(|(name, value)| (name.to_owned(), value)));
-    ready(&client, &spec).await;
+    let status = ready(&client, &spec).await;
+    assert_eq!(status.zygote.is_some(), from_zygote);
     wait_until("all attacks", || log_text(&spec).iter().any(|line| line == "ready")).await;
     wait_until("the daemon", || !with_argument(&daemon).is_empty()).await;
     let lines = log_text(&spec);
@@ -185,10 +198,11 @@ async fn attack(host: &Host, title: &str) -> Vec<(String, String)> {
     let mut outcomes = outcomes;
     let left = if with_argument(&daemon).is_empty() { "gone with the worker" } else { "still there" };
     outcomes.push(("leave a daemon behind".to_owned(), left.to_owned()));
-    println!("\n{title}");
+    println!("\n{title}{}", if from_zygote { ", forked" } else { "" });
     outcomes.iter().for_each(|(name, outcome)| println!("  {name:45}  {outcome}"));
     assert!(is_alive(other_pid.cast_signed()), "another worker lives on");
-    client.shutdown(LONG).await.unwrap();
+    client.stop(&other.job, None).await.unwrap();
+    exited(&client, &other).await;
     drop((database, listener));
     outcomes
 }
@@ -200,7 +214,7 @@ fn has_counted_tasks() -> bool {
     (numbers.next().unwrap(), numbers.next().unwrap()) >= (5, 14)
 }
 
-fn check(outcomes: &[(String, String)], root: bool) {
+fn check(outcomes: &[(String, String)], root: bool, from_zygote: bool) {
     let denied = ["EPERM", "EACCES", "EROFS"];
     let absent = ["ENOENT", "ENOTDIR"];
     let unreachable = ["ECONNREFUSED", "EACCES", "ENETUNREACH", "EHOSTUNREACH", "EPERM"];
@@ -274,6 +288,12 @@ fn check(outcomes: &[(String, String)], root: bool) {
             outcome("make a file beside the socket")
         );
     }
+    if from_zygote {
+        assert!(["EACCES", "EPERM"].contains(&outcome("write the zygote's memory").as_str()));
+        assert!(["EACCES", "EPERM"].contains(&outcome("write its keeper's memory").as_str()));
+        assert!(["EACCES", "EPERM"].contains(&outcome("read the zygote's descriptors").as_str()));
+        assert_eq!(outcome("have sockets of the zygote's"), "none");
+    }
     if root || has_counted_tasks() {
         let forks = outcome("fork 10,000 times").strip_prefix("EAGAIN after ").unwrap_or("no limit");
         assert!(forks.parse::<u32>().is_ok_and(|forks| forks < 64), "{forks}");
@@ -288,7 +308,13 @@ async fn nothing_comes_of_attacks_with_root() {
     }
     let (host, client) = Host::empty_in("/run").with_supervisor(&[]).await;
     drop(client);
-    check(&attack(&host, "attacks from a Python application, supervisor as root").await, true);
+    for from_zygote in [false, true] {
+        check(
+            &attack(&host, "attacks from a Python application, supervisor as root", from_zygote).await,
+            true,
+            from_zygote,
+        );
+    }
 }
 
 #[tokio::test]
@@ -314,7 +340,10 @@ async fn nothing_comes_of_attacks_where_only_root_makes_namespaces() {
     let message = exited(&client, &spec).await.message;
     assert!(message.contains("user-namespace") && message.contains("max_user_namespaces"), "{message}");
     drop(client);
-    check(&attack(&host, "attacks from a Python application, namespaces made by root").await, true);
+    for from_zygote in [false, true] {
+        let title = "attacks from a Python application, namespaces made by root";
+        check(&attack(&host, title, from_zygote).await, true, from_zygote);
+    }
 }
 
 #[tokio::test]
@@ -340,7 +369,10 @@ async fn nothing_comes_of_attacks_without_root() {
     }
     let (host, client) = Host::start().await;
     drop(client);
-    check(&attack(&host, "attacks from a Python application, supervisor as an ordinary account").await, false);
+    for from_zygote in [false, true] {
+        let title = "attacks from a Python application, supervisor as an ordinary account";
+        check(&attack(&host, title, from_zygote).await, false, from_zygote);
+    }
 }
 
 #[tokio::test]

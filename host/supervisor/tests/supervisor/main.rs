@@ -15,3 +15,4 @@ mod stopping;
 mod support;
 mod upgrade;
 mod wire;
+mod zygotes;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use lectern_domain::confinement::Walls;
-use lectern_domain::launch::{Account, LaunchSpec, home};
+use lectern_domain::launch::{Account, LaunchSpec, Zygote, ZygoteName, home};
 use lectern_domain::{BundleId, ContentGuid, JobKey};
 use lectern_supervisor::{Client, Exited, LogLine, WorkerState, WorkerStatus, read_tail};
 use nix::sys::signal::{Signal, kill};
@@ -135,7 +135,60 @@ impl Host {
             init_timeout: LONG,
             stop_grace: Duration::from_secs(20),
             walls: Walls::default(),
+            notifies: false,
+            zygote: None,
         }
+    }
+
+    /// The same from a zygote of its own, whose name is the worker's.
+    pub fn forked(&self, code: &str) -> LaunchSpec {
+        let directory = self.dir.path().join("launchers");
+        if !directory.exists() {
+            fs::create_dir_all(&directory).unwrap();
+            fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
+            let program = b"import runpy, sys\nPRELOAD = ['json']\ndef main(): runpy.run_path(sys.argv[-1], run_name='__main__')\n";
+            let own: &[(&str, &[u8])] = &[("lectern_test.py", program)];
+            for (name, bytes) in lectern_zygote::FILES.iter().chain(own) {
+                fs::write(directory.join(name), bytes).unwrap();
+                fs::set_permissions(directory.join(name), Permissions::from_mode(0o644)).unwrap();
+            }
+        }
+        let mut spec = self.python(code);
+        spec.walls.read_only.push(directory.clone());
+        let program = path_text(&directory.join("lectern_zygote.py"));
+        spec.zygote = Some(Zygote {
+            name: ZygoteName(spec.job.to_string()),
+            argv: vec!["/usr/bin/python3".to_owned(), "-u".to_owned(), program, "lectern_test".to_owned()],
+            env: vec![("HOME".to_owned(), path_text(&home(&spec.private)))],
+            init_timeout: LONG,
+        });
+        spec
+    }
+
+    /// One more worker of the version that `spec` is of.
+    pub fn another(&self, spec: &LaunchSpec) -> LaunchSpec {
+        let name = Uuid::new_v4().simple().to_string();
+        let private = self.dir.path().join("run/w").join(&name[..8]);
+        let socket = private.join("s/s");
+        let moved = |text: &str| text.replace(&path_text(&spec.private), &path_text(&private));
+        let mut other = spec.clone();
+        other.job = name.parse().unwrap();
+        other.env = spec.env.iter().map(|(name, value)| (name.clone(), moved(value))).collect();
+        other.log = spec.log.with_file_name(format!("{name}.log"));
+        if let Some(zygote) = &mut other.zygote {
+            zygote.env = zygote.env.iter().map(|(name, value)| (name.clone(), moved(value))).collect();
+        }
+        LaunchSpec { private, socket, ..other }
+    }
+
+    /// The same, running `code` instead.
+    pub fn another_with(&self, spec: &LaunchSpec, code: &str) -> LaunchSpec {
+        let mut other = self.another(spec);
+        let program = spec.directory.join(format!("{}.py", other.job));
+        fs::write(&program, format!("{PREAMBLE}\n{code}\n")).unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o644)).unwrap();
+        other.argv[2] = path_text(&program);
+        other
     }
 
     /// What runs that names this host's directory in its arguments or environment, without supervisors.

@@ -1,0 +1,223 @@
+//! One worker that comes from a zygote: its order, its control group, its end.
+
+use std::io::{self, IoSlice, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lectern_confinement::cgroup::Group;
+use lectern_domain::launch::{LaunchSpec, home};
+use lectern_domain::worker::ExitStatus;
+use nix::fcntl::OFlag;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::sockopt::PassCred;
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe::Receiver;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{ForkError, Use, Zygote};
+use crate::capture::Capture;
+use crate::procs;
+use crate::registry::{Reaped, Registry};
+use crate::spawn::{self, Hold, Process};
+use crate::sys;
+
+/// How long a zygote may take to fork: milliseconds, more where the machine is busy or swaps.
+const FORK: Duration = Duration::from_secs(5);
+
+/// The pauses between looks at a keeper that has closed its end: it is gone within microseconds.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_millis(50);
+
+/// A worker in a zygote's cell.
+pub(crate) struct Fork {
+    /// Dropped last: with the last worker, a zygote that forks no more ends.
+    place: Use,
+    keeper: OwnedFd,
+    /// The keeper's number inside.
+    inside: i32,
+    orders: OwnedWriteHalf,
+    socket: PathBuf,
+    home: PathBuf,
+}
+
+impl Fork {
+    /// Has the worker asked to end.
+    pub(crate) async fn terminate(&mut self) -> io::Result<()> {
+        self.orders.write_all(b"T").await
+    }
+
+    /// Ends the keeper; what the worker left comes to the first process inside, which [`Fork::clear`] asks to kill it.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        sys::kill_process(self.keeper.as_fd())
+    }
+
+    /// Leaves nothing of the worker.
+    pub(crate) async fn clear(self) {
+        self.place.0.sweep(self.inside, self.home).await;
+        // A name only; its directory lets the worker make nothing but sockets.
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+/// Text that names the place `old` names `new` instead.
+pub(super) fn exchange(text: &str, old: &Path, new: &Path) -> String {
+    if Path::new(text) == old { new.to_string_lossy().into_owned() } else { text.to_owned() }
+}
+
+/// Has `zygote` fork the worker of `spec`.
+pub(super) async fn fork(
+    registry: &Arc<Registry>,
+    spec: &LaunchSpec,
+    zygote: &Arc<Zygote>,
+) -> Result<Process, ForkError> {
+    let Some((place, number)) = Use::of(zygote) else { return Err(ForkError::NotNow("it is ending".to_owned())) };
+    let socket = zygote.private.join("s").join(number.to_string());
+    let own_home = home(&zygote.private).join(number.to_string());
+    let ground = spawn::log_and_group(registry, spec, zygote.limits).await?;
+    let pipe = || nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(ForkError::at("make a pipe"));
+    let ((stdout, out), (stderr, err), (ready, tell)) = (pipe()?, pipe()?, pipe()?);
+    let (status, theirs) = StdUnixStream::pair().map_err(ForkError::at("make a socket pair"))?;
+    setsockopt(&status, PassCred, &true).map_err(ForkError::at("ask for the peer's number"))?;
+    let orders = orders(spec, &socket, &own_home).map_err(ForkError::at("write its orders"))?;
+    let given = [orders.as_raw_fd(), out.as_raw_fd(), err.as_raw_fd(), theirs.as_raw_fd(), tell.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&given)];
+    sendmsg::<()>(zygote.control.as_raw_fd(), &[IoSlice::new(b"F")], &rights, MsgFlags::MSG_NOSIGNAL, None)
+        .map_err(ForkError::at("tell it to fork"))?;
+    drop((orders, out, err, theirs, tell));
+    let begun = tokio::time::timeout(FORK, begin(status, zygote, ground.group.as_ref())).await;
+    let begun =
+        begun.unwrap_or_else(|_| Err(ForkError::at("wait for its child")(io::Error::from(io::ErrorKind::TimedOut))));
+    let begun = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            discard(ground.group).await;
+            return Err(error);
+        }
+    };
+    let Begun { pid, inside, keeper, reports, mut orders } = begun;
+    let capture = Capture::start(Some(stdout), Some(stderr), ground.log, registry.freeze.watch());
+    let ready = if spec.notifies { Receiver::from_owned_fd(ready).map(Some) } else { Ok(None) };
+    let watched = keeper.try_clone();
+    let prepared = match (capture, ready, watched) {
+        (Ok(capture), Ok(ready), Ok(watched)) => Ok((capture, ready, watched)),
+        (Err(cause), ..) | (_, Err(cause), _) | (.., Err(cause)) => Err(cause),
+    };
+    let prepared = match prepared {
+        // The worker begins only now.
+        Ok(prepared) => orders.write_all(b"G").await.map(|()| prepared),
+        Err(cause) => Err(cause),
+    };
+    let fork = Fork { place, keeper, inside, orders, socket: socket.clone(), home: own_home };
+    let (capture, ready, watched) = match prepared {
+        Ok(prepared) => prepared,
+        Err(cause) => {
+            let _ = fork.kill();
+            fork.clear().await;
+            discard(ground.group).await;
+            return Err(ForkError::at("let its child begin")(cause));
+        }
+    };
+    registry.forked(&spec.job, pid, &socket, &zygote.name);
+    let (ended, reaped) = oneshot::channel();
+    registry.tasks.spawn(watch(reports, watched, ended));
+    Ok(Process { pid, reaped, capture, hold: Hold::Fork(Box::new(fork)), group: ground.group, socket, ready })
+}
+
+async fn discard(group: Option<Group>) {
+    if let Some(group) = group {
+        let _ = group.remove().await;
+    }
+}
+
+/// A keeper that waits for its worker to be let go on.
+struct Begun {
+    pid: i32,
+    inside: i32,
+    keeper: OwnedFd,
+    reports: OwnedReadHalf,
+    orders: OwnedWriteHalf,
+}
+
+/// Finds the process that the zygote has forked, and puts it where it belongs.
+async fn begin(status: StdUnixStream, zygote: &Zygote, group: Option<&Group>) -> Result<Begun, ForkError> {
+    let at = || ForkError::at("wait for its child");
+    status.set_nonblocking(true).map_err(at())?;
+    let status = UnixStream::from_std(status).map_err(at())?;
+    let hear = status.async_io(Interest::READABLE, || sys::receive_word(status.as_raw_fd()));
+    let (Some(b'H'), Some(pid)) = hear.await.map_err(at())? else {
+        return Err(at()(io::Error::other("it does not fork, or its child does not speak as one")));
+    };
+    let keeper = sys::process_handle(pid).map_err(at())?;
+    // Asked after the handle was made: it then names this process, and not one that got the number of one that ended.
+    let is_child = procs::read(pid).is_some_and(|process| process.parent == zygote.pid && !process.zombie);
+    let inside = procs::number_inside(pid).filter(|_| is_child);
+    let inside = inside.ok_or_else(|| at()(io::Error::other("who speaks is not the zygote's child")))?;
+    let placed = match group {
+        Some(group) => group.add(pid.unsigned_abs()),
+        None => Ok(()),
+    };
+    let placed = match placed {
+        Ok(()) => match &mut *zygote.words.lock().await {
+            Some(words) => words.keep(inside).await,
+            None => Err(io::Error::other("its cell is gone")),
+        },
+        Err(error) => Err(error),
+    };
+    if let Err(cause) = placed {
+        let _ = sys::kill_process(keeper.as_fd());
+        return Err(ForkError::at("put its child into a control group")(cause));
+    }
+    let (reports, orders) = status.into_split();
+    Ok(Begun { pid, inside, keeper, reports, orders })
+}
+
+/// Notes how the worker ended and answers when its keeper has ended, too.
+async fn watch(mut reports: OwnedReadHalf, keeper: OwnedFd, ended: oneshot::Sender<Reaped>) {
+    // One report; a keeper that was killed, or whose worker fooled it, says nothing of use.
+    let mut report = [0_u8; 5];
+    let mut status = ExitStatus::Signal(nix::libc::SIGKILL);
+    if reports.read_exact(&mut report).await.is_ok() {
+        let number = i32::from_ne_bytes([report[1], report[2], report[3], report[4]]);
+        match report[0] {
+            b'C' => status = ExitStatus::Code(number & 0xff),
+            b'S' => status = ExitStatus::Signal(number & 0x7f),
+            _ => {}
+        }
+    }
+    while matches!(reports.read(&mut report).await, Ok(1..)) {}
+    // It closed its end, as the kernel does a moment before what is below it goes to the first process inside.
+    let mut pause = FIRST_PAUSE;
+    while !sys::has_ended(keeper.as_fd()) {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LAST_PAUSE);
+    }
+    // Its task waits for this as long as it lives.
+    let _ = ended.send((status, Instant::now()));
+}
+
+/// The orders of a worker, as a file in memory: `lectern-zygote` has their form.
+fn orders(spec: &LaunchSpec, socket: &Path, own_home: &Path) -> io::Result<OwnedFd> {
+    let old_home = home(&spec.private);
+    let moved = |text: &str| exchange(&exchange(text, &spec.socket, socket), &old_home, own_home);
+    let mut bytes = Vec::new();
+    let mut add = |text: &str| {
+        bytes.extend(text.as_bytes());
+        bytes.push(0);
+    };
+    add(&spec.directory.to_string_lossy());
+    add(&own_home.to_string_lossy());
+    add(&spec.argv.len().to_string());
+    spec.argv.iter().for_each(|argument| add(&moved(argument)));
+    spec.env.iter().for_each(|(name, value)| add(&format!("{name}={}", moved(value))));
+    let mut file = std::fs::File::from(memfd_create(c"lectern-orders", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(&bytes)?;
+    io::Seek::rewind(&mut file)?;
+    Ok(file.into())
+}
