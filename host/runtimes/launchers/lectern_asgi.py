@@ -13,6 +13,29 @@ import socket
 import sys
 from urllib.parse import unquote
 
+# What a zygote imports before it forks: this program's own, and what applications are made with. Some import more when they
+# serve their first request than when they are imported, which is named here as well.
+PRELOAD = (
+    "lectern_entrypoint",
+    "uvicorn",
+    "uvicorn.loops.auto",
+    "uvicorn.protocols.http.auto",
+    "uvicorn.protocols.websockets.auto",
+    "uvicorn.lifespan.on",
+    "anyio",
+    "anyio._backends._asyncio",
+    "starlette.applications",
+    "starlette.middleware.cors",
+    "starlette.staticfiles",
+    "starlette.templating",
+    "pydantic",
+    "pydantic.main",
+    "fastapi",
+    "fastapi.responses",
+    "fastapi.middleware.cors",
+    "quart",
+)
+
 
 def forwarded_first(value):
     """The first of a comma-separated list: the client itself."""
@@ -94,7 +117,15 @@ def main():
     listener.bind(path)
     os.umask(before)
 
-    server = uvicorn.Server(config)
+    class Server(uvicorn.Server):
+        """Says when it listens."""
+
+        async def startup(self, *arguments, **named):
+            await super().startup(*arguments, **named)
+            if self.started:
+                lectern_entrypoint.listening()
+
+    server = Server(config)
     server.run(sockets=[listener])
     if not server.started:
         sys.exit(3)

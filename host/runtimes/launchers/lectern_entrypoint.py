@@ -1,14 +1,18 @@
 """Finds the application that an entry point names.
 
-Shared by the ASGI and the WSGI launcher. A failure is told to the publisher, who reads it in the job's log: the
+Shared by the ASGI and the WSGI launcher, which also say by it that the application listens. A failure is told to the publisher, who reads it in the job's log: the
 traceback of their own code, without this module's frames, and exit status 1.
 """
 
+import contextlib
 import importlib
 import inspect
 import os
 import sys
+import time
 import traceback
+
+_ready = None
 
 # What a module without a named object is searched for, in this order; the last two are called.
 DEFAULT_OBJECTS = ("app", "application", "create_app", "make_app")
@@ -20,6 +24,22 @@ def use_bundle():
     sys.path[:] = [place for place in sys.path if place != ours]
     sys.path.insert(0, os.getcwd())
     sys.argv = sys.argv[:1]
+    time.tzset()
+    global _ready
+    number = os.environ.pop("LECTERN_READY_FD", None)
+    if number is not None:
+        _ready = int(number)
+        os.set_inheritable(_ready, False)
+
+
+def listening():
+    """Says that the application accepts connections, for whoever waits to send the first."""
+    global _ready
+    if _ready is not None:
+        with contextlib.suppress(OSError):
+            os.write(_ready, b"R")
+        os.close(_ready)
+        _ready = None
 
 
 def load(entrypoint):

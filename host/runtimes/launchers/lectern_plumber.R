@@ -6,7 +6,8 @@
 # to httpuv::runServer, and that one function is replaced by one that listens on the socket. All else that Plumber does
 # when it runs (documentation pages, hooks, options, working directory) stays its own.
 local({
-  arguments <- commandArgs(trailingOnly = TRUE)
+  # A zygote has them as an option.
+  arguments <- getOption("lectern.arguments", commandArgs(trailingOnly = TRUE))
   path <- arguments[[1]]
   file <- arguments[[2]]
 
@@ -41,6 +42,16 @@ local({
     server <- httpuv::startPipeServer(path, strtoi("177", 8L), bridged)
     on.exit(httpuv::stopServer(server))
     listened <<- TRUE
+    ready <- Sys.getenv("LECTERN_READY_FD")
+    if (nzchar(ready)) {
+      # For whoever waits to send the first request.
+      Sys.unsetenv("LECTERN_READY_FD")
+      try({
+        told <- file(file.path("/proc/self/fd", ready), "wb", raw = TRUE)
+        writeBin(charToRaw("R"), told)
+        close(told)
+      }, silent = TRUE)
+    }
     message("Plumber serves ", file)
     httpuv::service(0)
   }

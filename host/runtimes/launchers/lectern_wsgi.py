@@ -11,6 +11,21 @@ import signal
 import sys
 from urllib.parse import unquote_to_bytes
 
+# What a zygote imports before it forks: this program's own, and what applications are made with.
+PRELOAD = (
+    "lectern_entrypoint",
+    "waitress",
+    "waitress.adjustments",
+    "werkzeug",
+    "werkzeug.serving",
+    "flask",
+    "flask.json.provider",
+    "flask.templating",
+    "jinja2",
+    "bottle",
+    "falcon",
+)
+
 
 def bridged(app):
     """WSGI middleware: mount, client and scheme of each request as the bridge says."""
@@ -60,6 +75,8 @@ def main():
     server = waitress.create_server(app, **{name: value for name, value in wanted.items() if name in known})
     signal.signal(signal.SIGTERM, stop)
     print(f"Waitress serves {entrypoint} with {threads} threads", file=sys.stderr, flush=True)
+    # It has bound and listens since it was made.
+    lectern_entrypoint.listening()
     server.run()
 
 

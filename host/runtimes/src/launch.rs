@@ -17,6 +17,7 @@ use lectern_domain::{BundleId, ContentGuid, JobKey};
 use crate::interpreters;
 use crate::launchers::Launchers;
 use crate::python::PythonEnvironments;
+use crate::zygote;
 
 /// How long an idle connection to a Python worker stays open, in seconds. The bridge must let go of its idle connections
 /// sooner, or it will send a request into one that is just being closed.
@@ -60,6 +61,8 @@ pub struct LaunchContext<'a> {
     pub stop_grace: Duration,
     /// How it is kept in; what its program needs to read is added.
     pub walls: &'a Walls,
+    /// Whether it may come from a zygote.
+    pub zygotes: bool,
 }
 
 /// A prepared bundle cannot be started here.
@@ -145,6 +148,7 @@ pub fn launch(
             std::iter::once(r).chain(options.map(str::to_owned)).collect()
         }
     };
+    let zygote = (context.zygotes).then(|| zygote::zygote(&prepared.program, context, launchers, &walls, &env, &argv)).flatten();
     for (name, value) in context.variables.iter().filter(|(name, _)| !is_reserved_variable(name)) {
         set(&mut env, name, value.as_str());
     }
@@ -163,6 +167,8 @@ pub fn launch(
         init_timeout: context.init_timeout,
         stop_grace: context.stop_grace,
         walls,
+        notifies: zygote::notifies(&prepared.program),
+        zygote,
     })
 }
 
@@ -197,6 +203,6 @@ fn set(env: &mut BTreeMap<String, String>, name: &str, value: impl Into<String>)
 }
 
 /// A path as an argument. The data directory's path is checked to be UTF-8 by the configuration; names below are ours.
-fn text(path: &Path) -> String {
+pub(crate) fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }

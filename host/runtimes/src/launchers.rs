@@ -12,6 +12,12 @@ const FILES: &[(&str, &str)] = &[
     ("lectern_wsgi.py", include_str!("../launchers/lectern_wsgi.py")),
 ];
 
+/// All files, with what zygotes need.
+fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
+    let own = FILES.iter().map(|(name, text)| (*name, text.as_bytes()));
+    own.chain(lectern_zygote::FILES.iter().copied())
+}
+
 /// The launchers on disk.
 #[derive(Debug, Clone)]
 pub struct Launchers {
@@ -23,17 +29,17 @@ impl Launchers {
     /// them and running workers keep theirs. Done already: nothing is written.
     pub fn install(directory: &Path) -> io::Result<Self> {
         let mut hash = blake3::Hasher::new();
-        for (name, text) in FILES {
-            hash.update(name.as_bytes()).update(&[0]).update(text.as_bytes()).update(&[0]);
+        for (name, bytes) in files() {
+            hash.update(name.as_bytes()).update(&[0]).update(bytes).update(&[0]);
         }
         let target = directory.join(&hash.finalize().to_hex()[..32]);
         if !target.is_dir() {
             fs::create_dir_all(directory)?;
             fs::set_permissions(directory, Permissions::from_mode(0o755))?;
             let staging = tempfile::Builder::new().prefix(".writing-").tempdir_in(directory)?;
-            for (name, text) in FILES {
+            for (name, bytes) in files() {
                 let path = staging.path().join(name);
-                fs::write(&path, text)?;
+                fs::write(&path, bytes)?;
                 fs::set_permissions(&path, Permissions::from_mode(0o644))?;
                 fs::File::open(&path)?.sync_all()?;
             }

@@ -15,6 +15,7 @@ pub mod r_library;
 pub mod reach;
 mod runtimes;
 mod seal;
+mod zygote;
 
 pub use fence::Fence;
 pub use interpreters::{Found, Language, Search};

@@ -13,6 +13,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(2);
 /// The longest pause. It is time that a visitor waits for nothing; an attempt costs a few microseconds.
 const LAST_PAUSE: Duration = Duration::from_millis(25);
 
+/// The pause between attempts where the worker is to say that it listens, and has not.
+const UNTOLD: Duration = Duration::from_millis(500);
+
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(1);
 
@@ -22,14 +25,13 @@ const ATTEMPT: Duration = Duration::from_secs(1);
 /// The uid is checked because the worker owns the directory: it could put a link there to a socket of somebody else's,
 /// and have requests carried into it with the server's rights.
 pub(crate) async fn accepting(socket: &Path, uid: u32, ready: &mut Option<Receiver>) {
-    if let Some(told) = ready {
-        while told.readable().await.is_ok() {
-            match told.try_read(&mut [0_u8; 1]) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(_) | Err(_) => break,
-            }
+    while let Some(pipe) = ready {
+        match tokio::time::timeout(UNTOLD, told(pipe)).await {
+            Ok(()) => *ready = None,
+            // A program that could not say it is found all the same.
+            Err(_) if is_there(socket, uid).await => return,
+            Err(_) => {}
         }
-        *ready = None;
     }
     let mut pause = FIRST_PAUSE;
     let mut warned = false;
@@ -45,6 +47,20 @@ pub(crate) async fn accepting(socket: &Path, uid: u32, ready: &mut Option<Receiv
         tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(LAST_PAUSE);
     }
+}
+
+/// Returns when something was said, or will not be.
+async fn told(pipe: &Receiver) {
+    while pipe.readable().await.is_ok() {
+        match pipe.try_read(&mut [0_u8; 1]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+async fn is_there(socket: &Path, uid: u32) -> bool {
+    matches!(tokio::time::timeout(ATTEMPT, attempt(socket)).await, Ok(Ok(peer)) if peer == uid)
 }
 
 async fn attempt(socket: &Path) -> io::Result<u32> {

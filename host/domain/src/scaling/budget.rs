@@ -1,5 +1,5 @@
 //! What the whole machine has room for: processes and memory. Where there is none, the worker that has been idle for longest
-//! makes room; where nobody is idle, the start waits.
+//! makes room, and before any worker a zygote that waits for its next; where nobody is idle, the start waits.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct Machine {
     pub ending: usize,
     /// Most at a time.
     pub most_processes: usize,
-    /// Memory of all of them, in bytes.
+    /// Memory of all of them and of zygotes, in bytes.
     pub memory: u64,
     /// Memory of those that are ending.
     pub ending_memory: u64,
@@ -37,6 +37,8 @@ pub struct Idle<W> {
     pub worker: W,
     /// How long it has had nothing to do.
     pub idle: Duration,
+    /// Whether it is a zygote without workers: it serves nobody, and its memory is all that it takes.
+    pub zygote: bool,
 }
 
 /// What there is too little of.
@@ -106,10 +108,15 @@ pub enum Grant<W> {
 /// Decides whether one more worker, expected to take `needed` bytes, may start. `idle`: workers of other pools that are above
 /// their pool's minimum and have nothing to do.
 pub fn grant<W>(machine: &Machine, needed: u64, idle: impl Iterator<Item = Idle<W>>) -> Grant<W> {
+    let mut zygotes = Vec::new();
+    let mut workers = Vec::new();
+    for one in idle.filter(|one| one.idle >= RECLAIM_AFTER) {
+        if one.zygote { zygotes.push(one) } else { workers.push(one) }
+    }
     let shortage = |processes: usize, memory: u64| {
         if processes >= machine.most_processes {
             Some(Shortage::Processes { running: machine.processes, most: machine.most_processes })
-        } else if processes > 0 && memory.saturating_add(needed) > machine.memory_budget {
+        } else if (processes > 0 || !zygotes.is_empty()) && memory.saturating_add(needed) > machine.memory_budget {
             // A single process larger than the budget runs alone: it would never run otherwise.
             let (used, budget) = (machine.memory, machine.memory_budget);
             Some(Shortage::Memory { used, budget, needed })
@@ -126,8 +133,12 @@ pub fn grant<W>(machine: &Machine, needed: u64, idle: impl Iterator<Item = Idle<
     if shortage(left, machine.memory.saturating_sub(machine.ending_memory).saturating_add(first)).is_none() {
         return Grant::Wait(short);
     }
-    let longest = idle.filter(|one| one.idle >= RECLAIM_AFTER).max_by_key(|one| one.idle);
-    longest.map_or(Grant::Wait(short), |one| Grant::Reclaim(one.worker, short))
+    if matches!(short, Shortage::Processes { .. }) {
+        zygotes.clear();
+    }
+    let longest = |all: Vec<Idle<W>>| all.into_iter().max_by_key(|one| one.idle);
+    let spare = longest(zygotes).or_else(|| longest(workers));
+    spare.map_or(Grant::Wait(short), |one| Grant::Reclaim(one.worker, short))
 }
 
 #[cfg(test)]
@@ -150,7 +161,7 @@ mod tests {
     }
 
     fn ask(machine: Machine, needed: u64, idle: &[(char, u64)]) -> (char, char) {
-        let idle = idle.iter().map(|(worker, secs)| Idle { worker: *worker, idle: Duration::from_secs(*secs) });
+        let idle = idle.iter().map(|(worker, secs)| Idle { worker: *worker, idle: Duration::from_secs(*secs), zygote: worker.is_uppercase() });
         match grant(&machine, needed * MIB, idle) {
             Grant::Start => ('s', '-'),
             Grant::Reclaim(worker, Shortage::Processes { .. }) => ('p', worker),
@@ -170,6 +181,10 @@ mod tests {
         assert_eq!(ask(machine(4, 1, 400), 100, &[('a', 9)]), ('p', '-'), "room is being made");
         assert_eq!(ask(machine(3, 0, 950), 100, &[('a', 9)]), ('m', 'a'));
         assert_eq!(ask(machine(3, 0, 950), 50, &[]), ('s', '-'));
+        assert_eq!(ask(machine(3, 0, 950), 100, &[('a', 90), ('Z', 3), ('Y', 7)]), ('m', 'Y'), "zygotes before workers");
+        assert_eq!(ask(machine(3, 0, 950), 100, &[('a', 90), ('Z', 1)]), ('m', 'a'), "it has just forked");
+        assert_eq!(ask(machine(4, 0, 400), 100, &[('a', 9), ('Z', 90)]), ('p', 'a'), "zygotes are no processes of content");
+        assert_eq!(ask(machine(0, 0, 950), 100, &[('Z', 90)]), ('m', 'Z'));
         assert_eq!(ask(machine(3, 1, 950), 100, &[('a', 9)]), ('m', '-'));
         let behind = |machine| Machine { before: 1, ..machine };
         assert_eq!(ask(behind(machine(2, 0, 200)), 100, &[]), ('s', '-'));
@@ -194,7 +209,7 @@ mod tests {
         ) {
             let machine = Machine { ending_memory: 0, ..machine(processes, ending.min(processes), memory) };
             let longest = idle.iter().copied().max();
-            let idle = idle.iter().map(|secs| Idle { worker: *secs, idle: Duration::from_secs(*secs) });
+            let idle = idle.iter().map(|secs| Idle { worker: *secs, idle: Duration::from_secs(*secs), zygote: false });
             match grant(&machine, needed * MIB, idle) {
                 Grant::Start => {
                     prop_assert!(processes < 4);

@@ -143,6 +143,7 @@ pub fn context<'a>(tree: &'a Path, private: &'a Path, socket: &'a Path, log: &'a
         init_timeout: Duration::from_secs(60),
         stop_grace: Duration::from_secs(10),
         walls: &WALLS,
+        zygotes: true,
     }
 }
 

@@ -130,6 +130,8 @@ pub(crate) struct Content {
     pub(crate) max_processes_total: usize,
     /// Most memory of all content processes together, in bytes.
     pub(crate) memory_budget: u64,
+    /// Most zygotes kept on this server; 0: none.
+    pub(crate) zygotes: usize,
     pub(crate) job_log_bytes: u64,
     /// Deployments run at a time on this server.
     pub(crate) concurrent_deploys: usize,

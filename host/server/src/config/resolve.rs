@@ -150,6 +150,8 @@ fn content(read: &mut Reader, cores: usize, memory: u64) -> Content {
         max_workers: usize::try_from(max_workers).unwrap_or(500),
         max_processes_total: usize::try_from(max_processes_total).unwrap_or(500),
         memory_budget: read.size("content.memory_budget_bytes", memory_budget, LEAST_BUDGET),
+        // Each holds 20 to 60 MiB, which the memory budget takes back when it is needed; the supervisor keeps at most 256.
+        zygotes: usize::try_from(read.number("content.zygotes", 50, 0, 250)).unwrap_or(50),
         job_log_bytes: read.size("content.job_log_bytes", 10 << 20, 64 << 10),
         concurrent_deploys: usize::try_from(read.number("content.concurrent_deploys", 4, 1, 64)).unwrap_or(4),
     }

@@ -25,6 +25,7 @@ use super::journal::{Journal, Note, exit_code};
 use super::keeper::Order;
 use super::machine::Machine;
 use super::turns::{Turn, Turns};
+use super::zygotes::Zygotes;
 use super::{Key, Launcher};
 use crate::view::View;
 
@@ -47,6 +48,8 @@ pub(crate) struct CrewSettings {
     /// Most processes of all content together, and most bytes of their memory.
     pub(crate) most_processes: usize,
     pub(crate) memory_budget: u64,
+    /// Most zygotes that are kept; 0: none.
+    pub(crate) most_zygotes: usize,
     /// Signs the cookies that name workers.
     pub(crate) cookie_key: [u8; 32],
     pub(crate) supervisor_socket: PathBuf,
@@ -67,6 +70,7 @@ pub(crate) struct Crew {
     client: ArcSwap<Client>,
     pub(super) pools: ArcSwap<HashMap<Key, Face>>,
     pub(super) machine: Machine,
+    pub(super) zygotes: Zygotes,
     /// What became of those who waited.
     pub(super) admissions: Arc<Admissions>,
     turns: Turns,
@@ -105,6 +109,7 @@ impl Crew {
             client: ArcSwap::from_pointee(client),
             pools: ArcSwap::default(),
             machine: Machine::new(settings.most_processes, settings.memory_budget),
+            zygotes: Zygotes::new(settings.most_zygotes),
             admissions: Arc::default(),
             leaving: Mutex::default(),
             turns: Turns::new(),
@@ -153,7 +158,7 @@ impl Crew {
 
     /// Hands a worker to the supervisor, when it is its turn. That it is ready or failed comes by event.
     pub(super) async fn launch(
-        &self,
+        self: &Arc<Self>,
         content: &Arc<ContentEntry>,
         bundle: &Arc<BundleEntry>,
         job: &JobKey,
@@ -164,7 +169,8 @@ impl Crew {
         // The newest variables and settings, not those of the moment the request came in.
         let view = self.view.current();
         let content = view.content.get(&content.guid).unwrap_or(content);
-        let spec = self.launcher.spec(content, bundle, job, init_timeout).await.map_err(unavailable)?;
+        let mut spec = self.launcher.spec(content, bundle, job, init_timeout).await.map_err(unavailable)?;
+        self.choose_zygote(&mut spec, job);
         // After what may have to be fetched and built first, which keeps nobody else from starting.
         let turn = self.turns.take(demanded).await;
         self.journal.note(Note::Created(NewJob {
@@ -187,6 +193,7 @@ impl Crew {
     /// Notes what the supervisor reports in the record of jobs.
     pub(super) fn record(&self, status: &WorkerStatus) {
         self.machine.seen(status);
+        self.zygotes.seen(status);
         let job = status.job.clone();
         match &status.state {
             WorkerState::Starting => {

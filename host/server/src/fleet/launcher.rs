@@ -37,6 +37,8 @@ pub(crate) struct Launcher {
     pub(crate) max_conns_per_process: u32,
     /// The walls around every worker, and the profiles of single items.
     pub(crate) sandbox: Sandbox,
+    /// Whether workers may come from zygotes.
+    pub(crate) zygotes: bool,
 }
 
 /// The protocol's word for what a job does.
@@ -98,6 +100,7 @@ impl Launcher {
             init_timeout,
             stop_grace: self.stop_grace,
             walls: &walls,
+            zygotes: self.zygotes,
         };
         match self.runtimes.inner.launch(&bundle.prepared, &context) {
             Err(error) if error.needs_preparing() => {

@@ -45,7 +45,15 @@ impl Machine {
 
     /// Asks for room for one more process of `key`, and takes it. `urgent`: somebody waits for it and there is no other; `idle`: workers
     /// of others that could make room.
-    pub(super) fn ask<W>(&self, key: Key, job: &JobKey, urgent: bool, idle: impl Iterator<Item = Idle<W>>) -> Grant<W> {
+    /// `zygotes` is what zygotes take, in bytes.
+    pub(super) fn ask<W>(
+        &self,
+        key: Key,
+        job: &JobKey,
+        urgent: bool,
+        zygotes: u64,
+        idle: impl Iterator<Item = Idle<W>>,
+    ) -> Grant<W> {
         let mut starved = self.starved.lock();
         let mut processes = self.processes.lock();
         // What others of the same version take, or of the same content, or anything.
@@ -61,7 +69,7 @@ impl Machine {
             processes: processes.len(),
             ending: ending().count(),
             most_processes: self.most_processes,
-            memory: processes.values().map(bytes).sum(),
+            memory: processes.values().map(bytes).sum::<u64>().saturating_add(zygotes),
             ending_memory: ending().map(bytes).sum(),
             memory_budget: self.memory_budget,
             before: if urgent { 0 } else { starved.iter().filter(|other| **other != key).count() },
@@ -169,7 +177,7 @@ mod tests {
         let machine = Machine::new(2, u64::MAX);
         let job = |n| JobKey::from_random([n; 16]);
         let ask = |n, job: &JobKey, urgent| {
-            matches!(machine.ask(key(n), job, urgent, std::iter::empty::<Idle<()>>()), Grant::Start)
+            matches!(machine.ask(key(n), job, urgent, 0, std::iter::empty::<Idle<()>>()), Grant::Start)
         };
         assert!(ask(1, &job(1), true) && ask(1, &job(2), false));
         assert!(!ask(1, &job(3), false) && !ask(2, &job(4), true), "full");

@@ -14,6 +14,11 @@ pub(super) fn of_trees(roots: &[u32]) -> Vec<u64> {
     roots.iter().map(|root| of_tree(*root, &children)).collect()
 }
 
+/// The memory of one process in bytes, without what it has started.
+pub(super) fn of_one(pid: u32) -> u64 {
+    of_process(pid).unwrap_or(0)
+}
+
 fn of_tree(root: u32, children: &HashMap<u32, Vec<u32>>) -> u64 {
     let (mut waiting, mut bytes, mut seen) = (vec![root], 0, 0);
     while let Some(pid) = waiting.pop() {

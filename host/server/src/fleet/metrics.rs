@@ -44,6 +44,8 @@ pub(super) fn text(crew: &Crew) -> String {
         let _ = writeln!(text, "lectern_content_held_back{{{}}} {held}", labels(key));
     }
 
+    zygotes(&mut text, crew);
+
     head(
         &mut text,
         "lectern_admission_wait_seconds",
@@ -71,6 +73,23 @@ pub(super) fn text(crew: &Crew) -> String {
         let _ = writeln!(text, "lectern_content_budget{{of=\"{what}\",is=\"most\"}} {most}");
     }
     text
+}
+
+fn zygotes(text: &mut String, crew: &Crew) {
+    let all = crew.zygotes.figures();
+    head(text, "lectern_content_zygotes", "gauge", "Interpreters that wait to fork workers of a version, by use");
+    for (key, _, used) in &all {
+        let state = if *used { "used" } else { "idle" };
+        let _ = writeln!(text, "lectern_content_zygotes{{{},state=\"{state}\"}} 1", labels(key));
+    }
+    head(text, "lectern_content_zygote_memory_bytes", "gauge", "Memory of the zygote of a version, its share of shared pages");
+    for (key, bytes, _) in &all {
+        let _ = writeln!(text, "lectern_content_zygote_memory_bytes{{{}}} {bytes}", labels(key));
+    }
+    head(text, "lectern_content_starts_total", "counter", "Workers that became ready, by where they came from");
+    for (from, count) in crew.zygotes.starts() {
+        let _ = writeln!(text, "lectern_content_starts_total{{from=\"{from}\"}} {count}");
+    }
 }
 
 fn head(text: &mut String, name: &str, kind: &str, help: &str) {

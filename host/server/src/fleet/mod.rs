@@ -10,6 +10,7 @@ mod metrics;
 mod renewal;
 mod turns;
 mod workers;
+mod zygotes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,8 +68,10 @@ impl Fleet {
         let running = self.crew.client().list().await.context("ask the supervisor what runs")?;
         let view = self.crew.view.current();
         let mut known_ones: HashMap<Key, Vec<Order>> = HashMap::new();
+        self.crew.look_at_zygotes().await;
         for status in &running {
             self.crew.machine.seen(status);
+            self.crew.zygotes.seen(status);
             if matches!(status.state, WorkerState::Exited(_) | WorkerState::Draining) {
                 continue;
             }
@@ -150,6 +153,7 @@ impl Fleet {
 
     async fn supervisor_lost(&self) {
         self.crew.machine.all_gone();
+        self.crew.zygotes.all_gone();
         self.tell_all(|_| true, || Order::Lost).await;
         while !self.crew.stopping.is_cancelled() {
             match self.crew.reconnect().await {
@@ -241,12 +245,21 @@ impl Fleet {
                 () = self.crew.stopping.cancelled() => return,
                 () = tokio::time::sleep(MEMORY_ROUND) => {}
             }
+            self.crew.look_at_zygotes().await;
             let (jobs, pids): (Vec<_>, Vec<_>) = self.crew.machine.pids().into_iter().unzip();
-            if jobs.is_empty() {
+            let zygotes = self.crew.zygotes.pids();
+            if jobs.is_empty() && zygotes.is_empty() {
                 continue;
             }
-            match tokio::task::spawn_blocking(move || memory::of_trees(&pids)).await {
-                Ok(found) => self.crew.machine.measured(jobs.into_iter().zip(found).collect()),
+            let measure = move || {
+                let zygotes = zygotes.into_iter().map(|(name, pid)| (name, memory::of_one(pid))).collect();
+                (memory::of_trees(&pids), zygotes)
+            };
+            match tokio::task::spawn_blocking(measure).await {
+                Ok((found, zygotes)) => {
+                    self.crew.machine.measured(jobs.into_iter().zip(found).collect());
+                    self.crew.zygotes.measured(zygotes);
+                }
                 Err(error) => tracing::error!(%error, "measure the memory of content processes"),
             }
         }
@@ -255,16 +268,21 @@ impl Fleet {
     /// Lets the workers of `content` go, all but those of `keep`; they finish their requests first.
     pub(crate) async fn retire(&self, content: ContentGuid, keep: Option<BundleId>) {
         self.tell_all(|key| key.0 == content && Some(key.1) != keep, || Order::Retire).await;
+        if let Some(keep) = keep {
+            self.crew.end_zygotes(|key| key.0 == content && key.1 != keep);
+        }
     }
 
     /// Lets the workers of one bundle go.
     pub(crate) async fn retire_bundle(&self, key: Key) {
         self.tell_all(|other| *other == key, || Order::Retire).await;
+        self.crew.end_zygotes(|other| *other == key);
     }
 
     /// Forgets the pools of content that is gone; their workers end.
     pub(crate) async fn forget(&self, content: ContentGuid) {
         self.tell_all(|key| key.0 == content, || Order::End).await;
+        self.crew.end_zygotes(|key| key.0 == content);
     }
 
     /// Another server before this one still has requests with the workers.

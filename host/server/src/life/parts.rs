@@ -375,6 +375,7 @@ async fn start_fleet(
         log_limit_bytes: config.content.job_log_bytes,
         max_conns_per_process: config.content.scheduler.max_conns_per_process,
         sandbox: config.sandbox.clone(),
+        zygotes: config.content.zygotes > 0,
     };
 
     let socket = paths.supervisor_socket();
@@ -396,6 +397,7 @@ async fn start_fleet(
         defaults: config.content.scheduler.clone(),
         most_processes: config.content.max_processes_total,
         memory_budget: config.content.memory_budget,
+        most_zygotes: config.content.zygotes,
         cookie_key: sealer.cookie_key(),
         supervisor_socket: socket,
         supervisor: program,

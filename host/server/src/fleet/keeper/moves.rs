@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use lectern_domain::JobKey;
 use lectern_domain::scaling::budget::{Grant, Idle};
 use lectern_edge::{StartFailure, Worker};
 use tokio::sync::mpsc;
 
 use super::super::new_job_key;
+use super::super::zygotes::Spare;
 use super::{Crew, Keeper, Key, Member, Order, State, Terms};
 
 impl Keeper {
@@ -26,9 +26,17 @@ impl Keeper {
             }
         };
         let urgent = demanded && self.members.is_empty();
-        match self.crew.machine.ask(self.key, &job, urgent, self.crew.idle(self.key)) {
+        let (crew, key) = (&self.crew, self.key);
+        let idle = crew.idle(key).chain(crew.zygotes.idle());
+        match crew.machine.ask(key, &job, urgent, crew.zygotes.bytes(), idle) {
             Grant::Start => {}
-            Grant::Reclaim((key, other), short) => {
+            Grant::Reclaim(Spare::Zygote(name), short) => {
+                tracing::info!(content.id = %key.0, zygote = %name, reason = %short, "a zygote ends to make room");
+                crew.end_zygote_later(name);
+                self.shortage = Some(short);
+                return false;
+            }
+            Grant::Reclaim(Spare::Worker(key, other), short) => {
                 tracing::info!(
                     content.id = %self.key.0, job.key = %other, reason = %short,
                     "an idle worker of content {} ends to make room", key.0
@@ -52,6 +60,7 @@ impl Keeper {
                 Ok(turn) => (Ok(()), Some(turn)),
                 Err(failure) => {
                     crew.machine.gone(&job);
+                    crew.zygotes.left(&job);
                     (Err(failure), None)
                 }
             };
@@ -116,7 +125,7 @@ impl Keeper {
 
 impl Crew {
     /// Workers of other pools that have nothing to do and are above their pool's minimum.
-    fn idle(&self, except: Key) -> impl Iterator<Item = Idle<(Key, JobKey)>> {
+    fn idle(&self, except: Key) -> impl Iterator<Item = Idle<Spare>> {
         let pools = self.pools.load();
         let mut idle = Vec::new();
         for (key, face) in pools.iter().filter(|(key, _)| **key != except) {
@@ -124,7 +133,8 @@ impl Crew {
                 continue;
             }
             for worker in face.pool.workers().iter().filter(|worker| worker.in_flight() == 0) {
-                idle.push(Idle { worker: (*key, worker.job().clone()), idle: worker.idle_for() });
+                let spare = Spare::Worker(*key, worker.job().clone());
+                idle.push(Idle { worker: spare, idle: worker.idle_for(), zygote: false });
             }
         }
         idle.into_iter()

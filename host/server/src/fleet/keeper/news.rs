@@ -50,7 +50,10 @@ impl Keeper {
     pub(super) fn changed(&mut self, status: &WorkerStatus) {
         let Some(index) = self.find(&status.job) else { return self.left(status) };
         match (&self.members[index].state, &status.state) {
-            (State::Launching { .. } | State::Starting { .. }, WorkerState::Ready) => self.ready(index, status),
+            (State::Launching { .. } | State::Starting { .. }, WorkerState::Ready) => {
+                self.crew.zygotes.count(status);
+                self.ready(index, status);
+            }
             (State::Launching { limit, .. } | State::Starting { limit, .. }, WorkerState::Exited(exited)) => {
                 let failure = match exited.ending {
                     Ending::NeverListened => StartFailure::NeverListened { job: status.job.clone(), limit: *limit },

@@ -1,0 +1,81 @@
+//! Which workers may come from a pre-forked interpreter, and how that one is started.
+
+use std::collections::BTreeMap;
+
+use lectern_domain::confinement::Walls;
+use lectern_domain::launch::{Program, Zygote, ZygoteName, is_read_at_the_start, is_reserved_variable};
+
+use crate::launch::{LaunchContext, text};
+use crate::launchers::Launchers;
+
+/// What R loads before it forks; what these depend on comes with them.
+const R_PACKAGES: [&str; 3] = ["plumber", "httpuv", "jsonlite"];
+
+/// Variables that name one run; the others are the same for all workers of a version.
+const OF_ONE_RUN: [&str; 3] = ["CONNECT_CONTENT_JOB_KEY", "HOME", "TMPDIR"];
+
+/// The launcher that a zygote loads for a program; `None` for one that must be started by itself.
+fn launcher(program: &Program) -> Option<&'static str> {
+    match program {
+        Program::PythonAsgi { .. } => Some("lectern_asgi"),
+        Program::PythonWsgi { .. } => Some("lectern_wsgi"),
+        Program::Plumber { .. } => Some("lectern_plumber.R"),
+        Program::Static { .. } => None,
+    }
+}
+
+/// Whether a program's launcher says that it listens.
+pub(crate) fn notifies(program: &Program) -> bool {
+    launcher(program).is_some()
+}
+
+/// The zygote of a worker that would be started with `argv`, `env` and the publisher's variables. `None` where the program has
+/// none, or where a variable of the publisher's is read when an interpreter begins.
+pub(crate) fn zygote(
+    program: &Program,
+    context: &LaunchContext<'_>,
+    launchers: &Launchers,
+    walls: &Walls,
+    env: &BTreeMap<String, String>,
+    argv: &[String],
+) -> Option<Zygote> {
+    let launcher = launcher(program)?;
+    let mut chosen = context.variables.iter().map(|(name, _)| name).filter(|name| !is_reserved_variable(name));
+    if chosen.any(|name| is_read_at_the_start(name)) {
+        return None;
+    }
+    let interpreter = argv.first()?.clone();
+    let argv = if let Program::Plumber { .. } = program {
+        let file = format!("--file={}", text(&launchers.path("lectern_zygote.R")));
+        let options = [&interpreter, "--no-echo", "--no-save", "--no-restore", &file, "--args", launcher];
+        options.into_iter().chain(R_PACKAGES).map(str::to_owned).collect()
+    } else {
+        vec![interpreter, text(&launchers.path("lectern_zygote.py")), launcher.to_owned()]
+    };
+    let mut env = env.clone();
+    env.remove("CONNECT_CONTENT_JOB_KEY");
+    Some(Zygote {
+        name: name(context, walls, &env, &argv),
+        argv,
+        env: env.into_iter().collect(),
+        // What is left is enough for a start without it.
+        init_timeout: context.init_timeout / 2,
+    })
+}
+
+/// Names a zygote by all that determines it: another walls, environment or launcher is another zygote.
+fn name(context: &LaunchContext<'_>, walls: &Walls, env: &BTreeMap<String, String>, argv: &[String]) -> ZygoteName {
+    let mut hash = blake3::Hasher::new();
+    let mut add = |part: &str| {
+        hash.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+    };
+    add(&format!("{} {} {:?} {}", context.content, context.bundle, context.account, text(context.tree)));
+    // Neither holds a secret, and their printed forms hold every field.
+    add(&format!("{walls:?}"));
+    for (name, value) in env.iter().filter(|(name, _)| !OF_ONE_RUN.contains(&name.as_str())) {
+        add(name);
+        add(value);
+    }
+    argv.iter().for_each(|argument| add(argument));
+    ZygoteName(hash.finalize().to_hex()[..32].to_owned())
+}
