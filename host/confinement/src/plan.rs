@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use lectern_domain::confinement::{ALWAYS_REFUSED, Layer, Network, Profile, Walls};
 use lectern_domain::launch::Account;
+use serde::{Deserialize, Serialize};
 
 use crate::bubblewrap::{Argument, arguments};
 use crate::facts::{Facts, Lacking};
@@ -52,7 +53,7 @@ pub struct Plan {
 }
 
 /// What control groups are to hold a process to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Most bytes of memory.
     pub memory_bytes: Option<u64>,

@@ -105,6 +105,13 @@ pub struct UplinkRest {
     pub handle: Option<RawFd>,
 }
 
+impl UplinkRest {
+    fn of(uplink: &Uplink) -> Self {
+        let (alive, handle) = uplink.descriptors();
+        Self { alive: alive.as_raw_fd(), pid: uplink.pid(), handle: handle.map(|handle| handle.as_raw_fd()) }
+    }
+}
+
 impl Rest {
     /// The descriptors that are to stay open.
     pub fn descriptors(&self) -> impl Iterator<Item = RawFd> + '_ {
@@ -190,7 +197,7 @@ impl Warden {
 
     /// Parts the conversation with the first process of a zygote's cell.
     pub fn split(self) -> (Words, Reports) {
-        (Words { writer: self.writer, _uplink: self.uplink }, Reports { reader: self.reader })
+        (Words { writer: self.writer, uplink: self.uplink }, Reports { reader: self.reader })
     }
 
     /// How it stands, for another program in the place of this one. Nothing else may be under way.
@@ -198,11 +205,8 @@ impl Warden {
         let (before, socket) = self.reader.get_ref().get_ref();
         let mut heard = self.reader.buffer().to_vec();
         heard.extend_from_slice(before.get_ref().get(before.position() as usize..).unwrap_or_default());
-        let uplink = self.uplink.as_ref().map(|uplink| {
-            let (alive, handle) = uplink.descriptors();
-            UplinkRest { alive: alive.as_raw_fd(), pid: uplink.pid(), handle: handle.map(|handle| handle.as_raw_fd()) }
-        });
         let control: &UnixStream = socket.as_ref();
+        let uplink = self.uplink.as_ref().map(UplinkRest::of);
         Rest { control: control.as_fd().as_raw_fd(), heard, ended: self.ended, uplink }
     }
 
@@ -237,7 +241,7 @@ impl Warden {
 #[derive(Debug)]
 pub struct Words {
     writer: OwnedWriteHalf,
-    _uplink: Option<Uplink>,
+    uplink: Option<Uplink>,
 }
 
 impl Words {
@@ -250,6 +254,16 @@ impl Words {
     /// removed. Answered by [`News::Swept`], in the order of the calls.
     pub async fn sweep(&mut self, pid: i32, homes: Vec<PathBuf>) -> io::Result<()> {
         tell(&mut self.writer, &Word::Sweep { pid, homes }).await
+    }
+}
+
+impl Words {
+    /// How the conversation stands, for another program in the place of this one, which makes a [`Warden`] of it and parts
+    /// it again. What is heard comes in whole lines, and is understood before anything else happens: nothing is half heard.
+    pub fn rest(&self) -> Rest {
+        let control: &UnixStream = self.writer.as_ref();
+        let uplink = self.uplink.as_ref().map(UplinkRest::of);
+        Rest { control: control.as_fd().as_raw_fd(), heard: Vec::new(), ended: None, uplink }
     }
 }
 

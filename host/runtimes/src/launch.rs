@@ -148,7 +148,8 @@ pub fn launch(
             std::iter::once(r).chain(options.map(str::to_owned)).collect()
         }
     };
-    let zygote = (context.zygotes).then(|| zygote::zygote(&prepared.program, context, launchers, &walls, &env, &argv)).flatten();
+    let zygote =
+        (context.zygotes).then(|| zygote::zygote(&prepared.program, context, launchers, &walls, &env, &argv)).flatten();
     for (name, value) in context.variables.iter().filter(|(name, _)| !is_reserved_variable(name)) {
         set(&mut env, name, value.as_str());
     }

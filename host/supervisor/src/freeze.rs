@@ -14,7 +14,7 @@ use lectern_domain::JobKey;
 use lectern_domain::worker::ExitStatus;
 use tokio::sync::{Notify, watch};
 
-use crate::state::{ConnectionRest, WorkerRest};
+use crate::state::{ConnectionRest, WorkerRest, ZygoteRest};
 
 /// Freezes, one at a time.
 pub(crate) struct Freeze {
@@ -32,6 +32,8 @@ pub(crate) struct Freeze {
 #[derive(Default)]
 pub(crate) struct Resting {
     pub(crate) workers: HashMap<JobKey, WorkerRest>,
+    /// By number.
+    pub(crate) zygotes: HashMap<u64, ZygoteRest>,
     pub(crate) connections: HashMap<RawFd, ConnectionRest>,
     /// Ends that came while their owners rest.
     pub(crate) reaped: HashMap<i32, ExitStatus>,
@@ -98,6 +100,15 @@ impl Freeze {
     }
 
     /// Rests until the freeze is over.
+    pub(crate) async fn rest_zygote(&self, rest: ZygoteRest) {
+        let number = rest.number;
+        self.resting().zygotes.insert(number, rest);
+        self.moved.notify_waiters();
+        thaw(&mut self.watch()).await;
+        self.resting().zygotes.remove(&number);
+    }
+
+    /// Rests until the freeze is over.
     pub(crate) async fn rest_connection(&self, rest: ConnectionRest) {
         let number = rest.socket;
         self.resting().connections.insert(number, rest);
@@ -147,12 +158,13 @@ pub(crate) async fn thaw(freeze: &mut watch::Receiver<bool>) {
 pub(crate) struct Frozen(Arc<Freeze>);
 
 impl Frozen {
-    /// Waits until all `workers` and all connections are at rest; false when they are not within `limit`.
-    pub(crate) async fn settle(&self, workers: impl Fn() -> usize, limit: Duration) -> bool {
+    /// Waits until all that there are of workers and zygotes, and all connections, are at rest; false when they are not within
+    /// `limit`.
+    pub(crate) async fn settle(&self, there: impl Fn() -> (usize, usize), limit: Duration) -> bool {
         let still = async {
             loop {
                 let moved = self.0.moved.notified();
-                if self.is_still(workers()) {
+                if self.is_still(there()) {
                     return;
                 }
                 moved.await;
@@ -162,9 +174,10 @@ impl Frozen {
     }
 
     /// Whether all are at rest now.
-    pub(crate) fn is_still(&self, workers: usize) -> bool {
+    pub(crate) fn is_still(&self, (workers, zygotes): (usize, usize)) -> bool {
         let resting = self.0.resting();
-        resting.workers.len() == workers && resting.connections.len() == self.0.connections.load(Relaxed)
+        (resting.workers.len(), resting.zygotes.len()) == (workers, zygotes)
+            && resting.connections.len() == self.0.connections.load(Relaxed)
     }
 }
 

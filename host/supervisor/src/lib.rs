@@ -24,6 +24,7 @@ mod freeze;
 mod guardian;
 mod held;
 mod identity;
+mod inherit;
 mod listen;
 mod lock;
 mod log;

@@ -176,23 +176,12 @@ impl Registry {
         }
     }
 
-    /// Carries on with a worker; its process is ours and known by `pid`, unless it has been reaped.
-    pub(crate) fn again(
-        self: &Arc<Self>,
-        rest: WorkerRest,
-        process: impl FnOnce(oneshot::Receiver<Reaped>) -> Option<Process>,
-    ) {
-        let (ended, reaped) = oneshot::channel();
+    /// Carries on with a worker.
+    pub(crate) fn again(self: &Arc<Self>, rest: WorkerRest, process: Option<Process>) {
         let (stop, stops) = mpsc::channel(STOP_BACKLOG);
-        let mut inner = self.lock();
-        if let Some(process) = rest.process.as_ref().filter(|process| process.reaped.is_none()) {
-            inner.leaders.insert(process.pid, ended);
-        }
-        if let Some(job) = inner.jobs.get_mut(&rest.spec.job) {
+        if let Some(job) = self.lock().jobs.get_mut(&rest.spec.job) {
             job.stop = stop;
         }
-        drop(inner);
-        let process = process(reaped);
         self.tasks.spawn(worker::again(self.clone(), rest, process, stops));
     }
 

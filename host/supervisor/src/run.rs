@@ -8,34 +8,27 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lectern_confinement::{Facts, Warden};
+use lectern_confinement::Facts;
 use lectern_domain::launch::Account;
-use lectern_domain::worker::ExitStatus;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd;
-use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::capture::Capture;
 use crate::config::SupervisorConfig;
-use crate::connection;
 use crate::guardian;
-use crate::identity::identity;
+use crate::inherit::inherit;
 use crate::listen;
 use crate::lock::Lock;
-use crate::log::LogFile;
 use crate::private;
-use crate::procs;
 use crate::protocol::Refusal;
 use crate::reaper;
 use crate::registry::{Registry, Upgrade};
 use crate::resume::Descriptors;
-use crate::spawn::{Hold, Process};
 use crate::spec::SOCKET_PATH_BYTES;
 use crate::state::State;
 use crate::sys::{self, Forked};
@@ -297,65 +290,14 @@ async fn serve(
         tracing::warn!(%error, socket = %socket.display(), "cannot remove the socket");
     }
     registry.stop_all(limit.saturating_sub(KILL_MARGIN));
-    if tokio::time::timeout(limit, registry.tasks.wait()).await.is_err() {
+    let all = async {
+        registry.tasks.wait().await;
+        registry.zygotes.tasks.wait().await;
+    };
+    if tokio::time::timeout(limit, all).await.is_err() {
         tracing::error!(left = registry.tasks.len(), "workers did not end in time; the guardian kills what is left");
     }
     registry.groups.sweep();
     tracing::info!("supervisor ended");
     Ok(())
-}
-
-/// Makes again what the program before this one had at rest; the socket for clients.
-fn inherit(
-    registry: &Arc<Registry>,
-    state: State,
-    descriptors: &mut Descriptors,
-    refused: Option<Refusal>,
-    shutdown: &CancellationToken,
-) -> io::Result<UnixListener> {
-    registry.inherit(&state);
-    let (workers, connections) = (state.workers.len(), state.connections.len());
-    let me = unistd::getpid().as_raw();
-    for mut rest in state.workers {
-        let mut parts = None;
-        if let Some(process) = &mut rest.process {
-            let seen = procs::read(process.pid).map(|seen| (seen.parent, seen.started));
-            if process.reaped.is_none() && !process.is(seen, me) {
-                tracing::error!(job = %rest.spec.job, process.pid, "the process is not the worker's; it counts as killed");
-                process.reaped = Some(ExitStatus::Signal(Signal::SIGKILL as i32));
-            }
-            let warden = Warden::again(process.warden.clone(), |number| descriptors.claim(number))?;
-            let capture = match process.capture.take() {
-                None => Capture::ended(),
-                Some(capture) => {
-                    let mut stream = |number: Option<RawFd>| number.map(|number| descriptors.claim(number)).transpose();
-                    let (stdout, stderr) = (stream(capture.stdout)?, stream(capture.stderr)?);
-                    let log = LogFile::again(capture.log.clone(), descriptors.claim(capture.log.file)?)?;
-                    Capture::start(stdout, stderr, log, registry.freeze.watch())?
-                }
-            };
-            parts = Some((process.pid, capture, warden, process.group.take()));
-        }
-        let socket = rest.spec.socket.clone();
-        registry.again(rest, |reaped| {
-            parts.map(|(pid, capture, warden, group)| {
-                let hold = Hold::Cell(warden);
-                Process { pid, reaped, capture, hold, group, socket, ready: None }
-            })
-        });
-    }
-    let held: io::Result<Vec<_>> = state.held.0.iter().map(|number| descriptors.claim(*number)).collect();
-    // The numbers stay the same, the giver's connection's, too.
-    let giver = state.held.1.filter(|giver| state.connections.iter().any(|rest| rest.socket == *giver));
-    registry.held.again(held?, giver);
-    for rest in state.connections {
-        let stream = std::os::unix::net::UnixStream::from(descriptors.claim(rest.socket)?);
-        stream.set_nonblocking(true)?;
-        let stream = UnixStream::from_std(stream)?;
-        tokio::spawn(connection::again(stream, rest, refused.clone(), registry.clone(), shutdown.clone()));
-    }
-    let listener = std::os::unix::net::UnixListener::from(descriptors.claim(state.listener)?);
-    listener.set_nonblocking(true)?;
-    tracing::info!(workers, connections, program = identity(), "the supervisor goes on with this program");
-    UnixListener::from_std(listener)
 }

@@ -5,13 +5,14 @@
 //! with the program that they were started from.
 
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use lectern_confinement::Rest;
 use lectern_confinement::cgroup::Group;
-use lectern_domain::JobKey;
-use lectern_domain::launch::LaunchSpec;
+use lectern_confinement::{Limits, Rest};
+use lectern_domain::launch::{Account, LaunchSpec, ZygoteName};
 use lectern_domain::worker::{ExitStatus, Worker};
+use lectern_domain::{BundleId, ContentGuid, JobKey};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -67,6 +68,10 @@ pub(crate) struct State {
     /// Those that have ended, the oldest first.
     pub(crate) ended: Vec<JobKey>,
     pub(crate) workers: Vec<WorkerRest>,
+    /// Those whose cell is there.
+    pub(crate) zygotes: Vec<ZygoteRest>,
+    /// The number of the one that was started last.
+    pub(crate) last_zygote: u64,
     pub(crate) connections: Vec<ConnectionRest>,
     /// The server's listening sockets, and whose connection they came on.
     #[serde(default)]
@@ -96,7 +101,63 @@ pub(crate) struct ProcessRest {
     pub(crate) reaped: Option<ExitStatus>,
     /// Its output, as long as it is open.
     pub(crate) capture: Option<CaptureRest>,
-    pub(crate) warden: Rest,
+    pub(crate) hold: HoldRest,
+    pub(crate) group: Option<Group>,
+    /// On which it says that it listens.
+    pub(crate) ready: Option<RawFd>,
+}
+
+/// What holds a worker at rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HoldRest {
+    Cell(Rest),
+    Fork(ForkRest),
+}
+
+/// A worker at rest in a zygote's cell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ForkRest {
+    /// The number of the zygote.
+    pub(crate) zygote: u64,
+    /// Names the process.
+    pub(crate) keeper: RawFd,
+    /// Its number inside.
+    pub(crate) inside: i32,
+    /// Where it is told to end, and says how the worker ended.
+    pub(crate) status: RawFd,
+    pub(crate) socket: PathBuf,
+    pub(crate) home: PathBuf,
+}
+
+/// A zygote at rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ZygoteRest {
+    pub(crate) number: u64,
+    pub(crate) name: ZygoteName,
+    pub(crate) content: ContentGuid,
+    pub(crate) bundle: BundleId,
+    pub(crate) account: Option<Account>,
+    pub(crate) private: PathBuf,
+    /// The outermost process of its cell.
+    pub(crate) leader: i32,
+    /// When that started, in clock ticks since boot; `None` when it had ended.
+    pub(crate) leader_started: Option<u64>,
+    /// Whether it has been reaped.
+    pub(crate) reaped: bool,
+    pub(crate) pid: i32,
+    #[serde(with = "time::serde::rfc3339")]
+    pub(crate) started_at: OffsetDateTime,
+    pub(crate) limits: Limits,
+    /// Where it is told to fork.
+    pub(crate) control: RawFd,
+    pub(crate) cell: Rest,
+    pub(crate) forks: u64,
+    /// How long ago it was used last.
+    pub(crate) idle: Duration,
+    /// Whether it forks no more.
+    pub(crate) retiring: bool,
+    pub(crate) capture: Option<CaptureRest>,
     pub(crate) group: Option<Group>,
 }
 
@@ -142,21 +203,45 @@ impl State {
         all.extend(&self.held.0);
         all.extend(self.connections.iter().map(|connection| connection.socket));
         for process in self.workers.iter().filter_map(|worker| worker.process.as_ref()) {
-            all.extend(process.warden.descriptors());
-            if let Some(capture) = &process.capture {
-                all.extend(capture.stdout.into_iter().chain(capture.stderr));
-                all.push(capture.log.file);
+            match &process.hold {
+                HoldRest::Cell(rest) => all.extend(rest.descriptors()),
+                HoldRest::Fork(fork) => all.extend([fork.keeper, fork.status]),
             }
+            all.extend(process.ready);
+            all.extend(process.capture.iter().flat_map(CaptureRest::descriptors));
+        }
+        for zygote in &self.zygotes {
+            all.push(zygote.control);
+            all.extend(zygote.cell.descriptors());
+            all.extend(zygote.capture.iter().flat_map(CaptureRest::descriptors));
         }
         all
     }
 }
 
+impl CaptureRest {
+    fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.stdout.into_iter().chain(self.stderr).chain([self.log.file])
+    }
+}
+
+/// Whether `seen` is the child of `me` that started at `started`, if that is known.
+fn is_child(seen: Option<(i32, u64)>, started: Option<u64>, me: i32) -> bool {
+    seen.is_some_and(|(parent, now)| parent == me && started.is_none_or(|then| then == now))
+}
+
+impl ZygoteRest {
+    /// As [`ProcessRest::is`], of the outermost process of its cell.
+    pub(crate) fn is(&self, seen: Option<(i32, u64)>, me: i32) -> bool {
+        is_child(seen, self.leader_started, me)
+    }
+}
+
 impl ProcessRest {
     /// Whether `seen`, what runs under the number now (its parent, and when it started), is the process of the record. A number
-    /// alone names nothing: the kernel gives it out again.
+    /// alone names nothing: the kernel gives it out again. A fork is named by a handle, and is no child of this process.
     pub(crate) fn is(&self, seen: Option<(i32, u64)>, me: i32) -> bool {
-        seen.is_some_and(|(parent, started)| parent == me && self.started.is_none_or(|then| then == started))
+        matches!(self.hold, HoldRest::Fork(_)) || is_child(seen, self.started, me)
     }
 }
 
@@ -189,7 +274,40 @@ pub(crate) mod tests {
             started: Some(1234),
             reaped: Some(ExitStatus::Signal(9)),
             capture: Some(capture),
-            warden: Rest { control: 13, heard: b"{".to_vec(), ended: None, uplink: None },
+            hold: HoldRest::Cell(Rest { control: 13, heard: b"{".to_vec(), ended: None, uplink: None }),
+            group: None,
+            ready: Some(15),
+        };
+        let mut fork = process.clone();
+        fork.capture = None;
+        fork.ready = None;
+        fork.hold = HoldRest::Fork(ForkRest {
+            zygote: 3,
+            keeper: 16,
+            inside: 5,
+            status: 17,
+            socket: "/w/z3/s/1".into(),
+            home: "/w/z3/home/1".into(),
+        });
+        let zygote = ZygoteRest {
+            number: 3,
+            name: ZygoteName("z".into()),
+            content: spec().content,
+            bundle: spec().bundle,
+            account: None,
+            private: "/w/z3".into(),
+            leader: 80,
+            leader_started: Some(1234),
+            reaped: false,
+            pid: 82,
+            started_at: OffsetDateTime::UNIX_EPOCH,
+            limits: Limits { memory_bytes: Some(1 << 30), cpu_millis: None, tasks: Some(9) },
+            control: 18,
+            cell: Rest { control: 19, heard: Vec::new(), ended: None, uplink: None },
+            forks: 1,
+            idle: Duration::from_secs(4),
+            retiring: false,
+            capture: None,
             group: None,
         };
         let worker = WorkerRest {
@@ -217,7 +335,9 @@ pub(crate) mod tests {
             revision: 12,
             jobs: Vec::new(),
             ended: Vec::new(),
-            workers: vec![worker],
+            workers: vec![worker.clone(), WorkerRest { process: Some(fork), ..worker }],
+            zygotes: vec![zygote],
+            last_zygote: 3,
             connections: vec![connection],
             held: (vec![20, 21], Some(14)),
         }
@@ -227,7 +347,7 @@ pub(crate) mod tests {
     fn what_is_written_is_read() {
         let written = serde_json::to_vec(&state()).unwrap();
         assert_eq!(State::read(&written).unwrap(), state());
-        assert_eq!(state().descriptors(), [9, 10, 20, 21, 14, 13, 11, 12]);
+        assert_eq!(state().descriptors(), [9, 10, 20, 21, 14, 13, 15, 11, 12, 16, 17, 18, 19]);
     }
 
     #[test]
@@ -247,7 +367,7 @@ pub(crate) mod tests {
     #[test]
     fn a_field_of_a_later_program_is_passed_over() {
         let mut value = serde_json::to_value(state()).unwrap();
-        value["zygotes"] = serde_json::json!([1, 2]);
+        value["dinosaurs"] = serde_json::json!([1, 2]);
         assert_eq!(State::read(value.to_string().as_bytes()).unwrap(), state());
     }
 
@@ -259,5 +379,9 @@ pub(crate) mod tests {
         check(Some((50, 1235)), false);
         check(Some((1, 1234)), false);
         check(None, false);
+        let fork = state().workers.remove(1).process.unwrap();
+        assert!(fork.is(None, 50), "it has a handle");
+        let zygote = state().zygotes.remove(0);
+        assert!(zygote.is(Some((50, 1234)), 50) && !zygote.is(Some((50, 1235)), 50) && !zygote.is(Some((1, 1234)), 50));
     }
 }

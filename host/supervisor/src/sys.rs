@@ -10,12 +10,13 @@ use std::process::{Command, ExitStatus};
 
 use lectern_domain::launch::Account;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::{self, AccessFlags, Pid};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Where a [`fork`] returned.
 pub(crate) enum Forked {
@@ -210,11 +211,11 @@ pub(crate) fn kill_process(handle: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Whether the process of a handle has ended.
-pub(crate) fn has_ended(handle: BorrowedFd<'_>) -> bool {
-    let mut wanted = [PollFd::new(handle, PollFlags::POLLIN)];
-    // A handle can be read when its process has ended (pidfd_open(2)).
-    matches!(poll(&mut wanted, PollTimeout::ZERO), Ok(1))
+/// Watches a handle: it can be read when its process has ended (pidfd_open(2)).
+#[allow(unsafe_code)]
+pub(crate) fn watch_handle(handle: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by what is made here, which never exchanges or closes it before its own end.
+    Ok(unsafe { AsyncFd::register_with_interest(handle, Interest::READABLE) }?)
 }
 
 /// Takes what came on a socket that asks for the peer's number: the first byte, none at its end, and who sent it, as numbered

@@ -95,7 +95,7 @@ pub(crate) async fn attempt(
     let Some(frozen) = registry.freeze.begin(QUIET).await else {
         return busy("workers are being started or cleaned up all the time; try again");
     };
-    if !frozen.settle(|| registry.tasks.len(), STILL).await {
+    if !frozen.settle(|| there(registry), STILL).await {
         return busy("a log or a connection does not come to rest; try again");
     }
     let signals = kept_signals();
@@ -109,7 +109,7 @@ pub(crate) async fn attempt(
     let ending = futures_util::FutureExt::now_or_never(terminate.recv()).is_some();
     let error = if ending {
         None
-    } else if frozen.is_still(registry.tasks.len()) {
+    } else if frozen.is_still(there(registry)) {
         // From here to the end nothing else runs in this process: what ends now is reaped by the other program.
         Some(become_program(program, &state(registry, place, true), registry))
     } else {
@@ -120,6 +120,11 @@ pub(crate) async fn attempt(
     }
     drop(frozen);
     error.and_then(refusal)
+}
+
+/// How many workers and zygotes there are.
+fn there(registry: &Registry) -> (usize, usize) {
+    (registry.tasks.len(), registry.zygotes.len())
 }
 
 /// The state; `whole`: with workers and connections, which must be at rest.
@@ -137,6 +142,8 @@ fn state(registry: &Registry, place: &Place, whole: bool) -> State {
         jobs: Vec::new(),
         ended: Vec::new(),
         workers: Vec::new(),
+        zygotes: Vec::new(),
+        last_zygote: 0,
         connections: Vec::new(),
         held: (Vec::new(), None),
     };
@@ -144,6 +151,11 @@ fn state(registry: &Registry, place: &Place, whole: bool) -> State {
         let resting = registry.freeze.resting();
         (state.jobs, state.ended, state.held) = (jobs, ended, registry.held.rest());
         state.workers = resting.workers.values().cloned().collect();
+        state.zygotes = resting.zygotes.values().cloned().collect();
+        state.last_zygote = registry.zygotes.last();
+        for zygote in &mut state.zygotes {
+            zygote.reaped |= resting.reaped.contains_key(&zygote.leader);
+        }
         state.connections = resting.connections.values().cloned().collect();
         for process in state.workers.iter_mut().filter_map(|worker| worker.process.as_mut()) {
             process.reaped = process.reaped.or_else(|| resting.reaped.get(&process.pid).copied());

@@ -1,6 +1,7 @@
 //! The task that owns one worker: it tells [`Worker`] what happens and does what it says.
 
 use std::error::Error;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::procs;
 use crate::protocol::{Exited, LAST_LINES, LAST_LINES_BYTES, LogLine, WorkerState};
 use crate::registry::{Reaped, Registry};
 use crate::spawn::{self, Hold, Process, SpawnError};
-use crate::state::{ProcessRest, WorkerRest};
+use crate::state::{HoldRest, ProcessRest, WorkerRest};
 use crate::sweep::sweep;
 use crate::zygote;
 
@@ -176,14 +177,14 @@ impl Run {
                 () = frost(&mut freeze) => {}
             }
             tokio::select! {
-                Some(rest) = self.rest(state) => self.registry.freeze.rest_worker(&self.spec.job, rest).await,
+                rest = self.rest(state) => self.registry.freeze.rest_worker(&self.spec.job, rest).await,
                 () = thaw(&mut freeze) => {}
             }
         }
     }
 
-    /// How it stands, once its output is at rest; `None`: it cannot be handed over.
-    async fn rest(&self, state: Worker) -> Option<WorkerRest> {
+    /// How it stands, once its output is at rest.
+    async fn rest(&self, state: Worker) -> WorkerRest {
         let process = match &self.process {
             None => None,
             Some(process) => Some(ProcessRest {
@@ -191,15 +192,16 @@ impl Run {
                 started: procs::read(process.pid).map(|seen| seen.started),
                 reaped: self.reaped.map(|(status, _)| status),
                 capture: process.capture.rest().await,
-                warden: match &process.hold {
-                    Hold::Cell(warden) => warden.rest(),
-                    Hold::Fork(_) => return None,
+                hold: match &process.hold {
+                    Hold::Cell(warden) => HoldRest::Cell(warden.rest()),
+                    Hold::Fork(fork) => HoldRest::Fork(fork.rest()),
                 },
                 group: process.group.clone(),
+                ready: process.ready.as_ref().map(AsRawFd::as_raw_fd),
             }),
         };
         let grace_until = self.grace_until.map(|until| until.saturating_duration_since(self.origin));
-        Some(WorkerRest { spec: self.spec.clone(), state, age: self.origin.elapsed(), grace_until, process })
+        WorkerRest { spec: self.spec.clone(), state, age: self.origin.elapsed(), grace_until, process }
     }
 
     async fn happens(&mut self, state: Worker, stops: &mut Stops) -> Event {

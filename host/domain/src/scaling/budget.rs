@@ -161,7 +161,11 @@ mod tests {
     }
 
     fn ask(machine: Machine, needed: u64, idle: &[(char, u64)]) -> (char, char) {
-        let idle = idle.iter().map(|(worker, secs)| Idle { worker: *worker, idle: Duration::from_secs(*secs), zygote: worker.is_uppercase() });
+        let idle = idle.iter().map(|(worker, secs)| Idle {
+            worker: *worker,
+            idle: Duration::from_secs(*secs),
+            zygote: worker.is_uppercase(),
+        });
         match grant(&machine, needed * MIB, idle) {
             Grant::Start => ('s', '-'),
             Grant::Reclaim(worker, Shortage::Processes { .. }) => ('p', worker),
@@ -181,9 +185,17 @@ mod tests {
         assert_eq!(ask(machine(4, 1, 400), 100, &[('a', 9)]), ('p', '-'), "room is being made");
         assert_eq!(ask(machine(3, 0, 950), 100, &[('a', 9)]), ('m', 'a'));
         assert_eq!(ask(machine(3, 0, 950), 50, &[]), ('s', '-'));
-        assert_eq!(ask(machine(3, 0, 950), 100, &[('a', 90), ('Z', 3), ('Y', 7)]), ('m', 'Y'), "zygotes before workers");
+        assert_eq!(
+            ask(machine(3, 0, 950), 100, &[('a', 90), ('Z', 3), ('Y', 7)]),
+            ('m', 'Y'),
+            "zygotes before workers"
+        );
         assert_eq!(ask(machine(3, 0, 950), 100, &[('a', 90), ('Z', 1)]), ('m', 'a'), "it has just forked");
-        assert_eq!(ask(machine(4, 0, 400), 100, &[('a', 9), ('Z', 90)]), ('p', 'a'), "zygotes are no processes of content");
+        assert_eq!(
+            ask(machine(4, 0, 400), 100, &[('a', 9), ('Z', 90)]),
+            ('p', 'a'),
+            "zygotes are no processes of content"
+        );
         assert_eq!(ask(machine(0, 0, 950), 100, &[('Z', 90)]), ('m', 'Z'));
         assert_eq!(ask(machine(3, 1, 950), 100, &[('a', 9)]), ('m', '-'));
         let behind = |machine| Machine { before: 1, ..machine };

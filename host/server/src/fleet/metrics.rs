@@ -82,7 +82,12 @@ fn zygotes(text: &mut String, crew: &Crew) {
         let state = if *used { "used" } else { "idle" };
         let _ = writeln!(text, "lectern_content_zygotes{{{},state=\"{state}\"}} 1", labels(key));
     }
-    head(text, "lectern_content_zygote_memory_bytes", "gauge", "Memory of the zygote of a version, its share of shared pages");
+    head(
+        text,
+        "lectern_content_zygote_memory_bytes",
+        "gauge",
+        "Memory of the zygote of a version, its share of shared pages",
+    );
     for (key, bytes, _) in &all {
         let _ = writeln!(text, "lectern_content_zygote_memory_bytes{{{}}} {bytes}", labels(key));
     }

@@ -276,7 +276,9 @@ mod tests {
     #[tokio::test]
     async fn the_least_recently_used_gives_its_place_and_none_in_use() {
         let zygotes = Zygotes::new(2);
-        assert!(zygotes.choose(&name("a"), key(1), &job(1)).is_ok() && zygotes.choose(&name("b"), key(2), &job(2)).is_ok());
+        assert!(
+            zygotes.choose(&name("a"), key(1), &job(1)).is_ok() && zygotes.choose(&name("b"), key(2), &job(2)).is_ok()
+        );
         assert_eq!(zygotes.choose(&name("c"), key(3), &job(3)), Err(None), "both are in use");
         assert!(zygotes.choose(&name("a"), key(1), &job(4)).is_ok(), "a known one has its place");
         zygotes.left(&job(2));

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ForkError, Life, Zygote};
 use crate::capture::Capture;
+use crate::freeze::{frost, thaw};
 use crate::log::read_tail;
 use crate::private;
 use crate::registry::{Reaped, Registry};
@@ -40,9 +41,9 @@ const LAST_OUTPUT: Duration = Duration::from_secs(1);
 const REMOVE: Duration = Duration::from_secs(30);
 
 /// What is left of a cell when its process has ended.
-struct Remains {
-    capture: Capture,
-    group: Option<Group>,
+pub(super) struct Remains {
+    pub(super) capture: Capture,
+    pub(super) group: Option<Group>,
 }
 
 /// Starts the zygote of `spec`, and waits until it can fork.
@@ -147,7 +148,7 @@ pub(super) async fn begin(
             let waited_ms = begun.elapsed().as_millis() as u64;
             tracing::info!(zygote = %zygote.name, content.id = %zygote.content, pid, waited_ms, "zygote ready");
             registry.zygotes.lock().running.insert(number, Arc::clone(&zygote));
-            registry.tasks.spawn(own(Arc::clone(registry), Arc::clone(&zygote), reaped, reports, remains));
+            registry.zygotes.tasks.spawn(own(Arc::clone(registry), Arc::clone(&zygote), reaped, reports, remains));
             Ok(zygote)
         }
         Err(error) => {
@@ -187,7 +188,7 @@ async fn enter(
 }
 
 /// Owns the cell: ends it when it is to end, and removes what is left of it.
-async fn own(
+pub(super) async fn own(
     registry: Arc<Registry>,
     zygote: Arc<Zygote>,
     mut reaped: oneshot::Receiver<Reaped>,
@@ -202,14 +203,24 @@ async fn own(
         }
         heard.retire();
     });
-    tokio::select! {
-        biased;
-        _ = &mut reaped => {}
-        () = zygote.end.cancelled() => {
-            zygote.kill();
-            let _ = (&mut reaped).await;
+    let mut freeze = registry.freeze.watch();
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut reaped => break,
+            () = zygote.end.cancelled() => {
+                zygote.kill();
+                let _ = (&mut reaped).await;
+                break;
+            }
+            () = frost(&mut freeze) => {}
+        }
+        tokio::select! {
+            Some(rest) = zygote.rest(&remains) => registry.freeze.rest_zygote(rest).await,
+            () = thaw(&mut freeze) => {}
         }
     }
+    let _busy = registry.freeze.busy();
     zygote.gone.cancel();
     zygote.end.cancel();
     zygote.retire();

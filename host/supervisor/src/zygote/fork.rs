@@ -14,15 +14,17 @@ use nix::fcntl::OFlag;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::sockopt::PassCred;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt};
+use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::{ForkError, Use, Zygote};
 use crate::capture::Capture;
+use crate::freeze::thaw;
 use crate::procs;
 use crate::registry::{Reaped, Registry};
 use crate::spawn::{self, Hold, Process};
@@ -31,20 +33,19 @@ use crate::sys;
 /// How long a zygote may take to fork: milliseconds, more where the machine is busy or swaps.
 const FORK: Duration = Duration::from_secs(5);
 
-/// The pauses between looks at a keeper that has closed its end: it is gone within microseconds.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LAST_PAUSE: Duration = Duration::from_millis(50);
+/// How long the report of a keeper that has ended may take to be read: it is there.
+const REPORT: Duration = Duration::from_secs(1);
 
 /// A worker in a zygote's cell.
 pub(crate) struct Fork {
     /// Dropped last: with the last worker, a zygote that forks no more ends.
-    place: Use,
-    keeper: OwnedFd,
+    pub(super) place: Use,
+    pub(super) keeper: OwnedFd,
     /// The keeper's number inside.
-    inside: i32,
-    orders: OwnedWriteHalf,
-    socket: PathBuf,
-    home: PathBuf,
+    pub(super) inside: i32,
+    pub(super) orders: OwnedWriteHalf,
+    pub(super) socket: PathBuf,
+    pub(super) home: PathBuf,
 }
 
 impl Fork {
@@ -104,7 +105,7 @@ pub(super) async fn fork(
     let Begun { pid, inside, keeper, reports, mut orders } = begun;
     let capture = Capture::start(Some(stdout), Some(stderr), ground.log, registry.freeze.watch());
     let ready = if spec.notifies { Receiver::from_owned_fd(ready).map(Some) } else { Ok(None) };
-    let watched = keeper.try_clone();
+    let watched = watched(&keeper);
     let prepared = match (capture, ready, watched) {
         (Ok(capture), Ok(ready), Ok(watched)) => Ok((capture, ready, watched)),
         (Err(cause), ..) | (_, Err(cause), _) | (.., Err(cause)) => Err(cause),
@@ -126,7 +127,7 @@ pub(super) async fn fork(
     };
     registry.forked(&spec.job, pid, &socket, &zygote.name);
     let (ended, reaped) = oneshot::channel();
-    registry.tasks.spawn(watch(reports, watched, ended));
+    registry.zygotes.tasks.spawn(watch(reports, watched, registry.freeze.watch(), ended));
     Ok(Process { pid, reaped, capture, hold: Hold::Fork(Box::new(fork)), group: ground.group, socket, ready })
 }
 
@@ -178,25 +179,32 @@ async fn begin(status: StdUnixStream, zygote: &Zygote, group: Option<&Group>) ->
     Ok(Begun { pid, inside, keeper, reports, orders })
 }
 
-/// Notes how the worker ended and answers when its keeper has ended, too.
-async fn watch(mut reports: OwnedReadHalf, keeper: OwnedFd, ended: oneshot::Sender<Reaped>) {
+/// A handle of the keeper that says when it has ended.
+pub(super) fn watched(keeper: &OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    sys::watch_handle(keeper.try_clone()?)
+}
+
+/// Notes how the worker ended, and answers when its keeper has ended, too.
+pub(super) async fn watch(
+    mut reports: OwnedReadHalf,
+    keeper: AsyncFd<OwnedFd>,
+    mut freeze: watch::Receiver<bool>,
+    ended: oneshot::Sender<Reaped>,
+) {
+    // A handle can be read when its process has ended (pidfd_open(2)).
+    let _ = keeper.readable().await;
+    // What is taken from the socket is known here alone: not while another program takes the place of this one.
+    thaw(&mut freeze).await;
     // One report; a keeper that was killed, or whose worker fooled it, says nothing of use.
     let mut report = [0_u8; 5];
     let mut status = ExitStatus::Signal(nix::libc::SIGKILL);
-    if reports.read_exact(&mut report).await.is_ok() {
+    if matches!(tokio::time::timeout(REPORT, reports.read_exact(&mut report)).await, Ok(Ok(_))) {
         let number = i32::from_ne_bytes([report[1], report[2], report[3], report[4]]);
         match report[0] {
             b'C' => status = ExitStatus::Code(number & 0xff),
             b'S' => status = ExitStatus::Signal(number & 0x7f),
             _ => {}
         }
-    }
-    while matches!(reports.read(&mut report).await, Ok(1..)) {}
-    // It closed its end, as the kernel does a moment before what is below it goes to the first process inside.
-    let mut pause = FIRST_PAUSE;
-    while !sys::has_ended(keeper.as_fd()) {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LAST_PAUSE);
     }
     // Its task waits for this as long as it lives.
     let _ = ended.send((status, Instant::now()));

@@ -6,6 +6,7 @@
 //!
 //! What is kept for each is plain data and descriptors: numbers of processes, paths, sockets, handles.
 
+mod again;
 mod begin;
 mod fork;
 
@@ -25,6 +26,7 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub(crate) use fork::Fork;
 
@@ -52,6 +54,8 @@ const GONE: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(crate) struct Zygotes {
     inner: Mutex<Inner>,
+    /// The tasks that own them, and those that watch their workers.
+    pub(crate) tasks: TaskTracker,
 }
 
 #[derive(Default)]
@@ -228,7 +232,34 @@ impl Zygotes {
     pub(crate) fn close(&self) {
         let mut inner = self.lock();
         inner.closed = true;
+        self.tasks.close();
         inner.running.values().for_each(|zygote| zygote.retire());
+    }
+
+    /// Goes on with one from before.
+    fn adopt(&self, zygote: &Arc<Zygote>) {
+        self.lock().running.insert(zygote.number, Arc::clone(zygote));
+        if zygote.forks()
+            && let Ok(seat) = self.seat(&zygote.name)
+            && let Ok(mut standing) = seat.0.try_lock()
+        {
+            standing.current = Some(Arc::clone(zygote));
+        }
+    }
+
+    /// Goes on counting from there.
+    pub(crate) fn count_from(&self, last: u64) {
+        self.lock().last = last;
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().running.len()
+    }
+
+    /// The number of the one that was started last.
+    pub(crate) fn last(&self) -> u64 {
+        self.lock().last
     }
 
     /// Whether one runs as this account.
@@ -258,6 +289,19 @@ impl Zygote {
         let mut life = self.life();
         life.retiring = true;
         if life.workers == 0 {
+            self.end.cancel();
+        }
+    }
+
+    /// Its number, among all of this supervisor.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Ends one that forks no more and has no workers, once those that there were are made again.
+    pub(crate) fn settle(&self) {
+        let life = self.life();
+        if life.retiring && life.workers == 0 {
             self.end.cancel();
         }
     }
@@ -340,6 +384,14 @@ impl Use {
         let number = life.forks;
         drop(life);
         Some((Self(Arc::clone(zygote)), number))
+    }
+}
+
+impl Use {
+    /// Of a worker that is there already.
+    fn again(zygote: &Arc<Zygote>) -> Self {
+        zygote.life().workers += 1;
+        Self(Arc::clone(zygote))
     }
 }
 

@@ -15,4 +15,5 @@ mod stopping;
 mod support;
 mod upgrade;
 mod wire;
+mod zygote_upgrade;
 mod zygotes;

@@ -28,14 +28,14 @@ while True:
 "#;
 
 /// The supervisor's program again, as another file: another program.
-fn next(host: &Host, name: &str) -> PathBuf {
+pub fn next(host: &Host, name: &str) -> PathBuf {
     let path = host.dir.path().join(format!("lectern-supervise-{name}"));
     fs::copy(supervise_program(), &path).unwrap();
     path
 }
 
 /// A program in Python. `REAL` is the supervisor's.
-fn script(host: &Host, code: &str) -> PathBuf {
+pub fn script(host: &Host, code: &str) -> PathBuf {
     let path = host.dir.path().join(format!("lectern-supervise-{}", uuid::Uuid::new_v4().simple()));
     let text = format!("#!/usr/bin/python3\nimport os, signal, sys, time\nREAL = {:?}\n{code}\n", supervise_program());
     // Under another name first: a file that is open for writing cannot be run.
@@ -46,9 +46,9 @@ fn script(host: &Host, code: &str) -> PathBuf {
 }
 
 /// Answers the check as the real one does; what follows is done in the supervisor's place.
-const CHECKS_WELL: &str = "if sys.argv[1] == 'supervisor-check': os.execv(REAL, [REAL] + sys.argv[1:])\n";
+pub const CHECKS_WELL: &str = "if sys.argv[1] == 'supervisor-check': os.execv(REAL, [REAL] + sys.argv[1:])\n";
 
-fn code(error: &ClientError) -> ErrorCode {
+pub fn code(error: &ClientError) -> ErrorCode {
     match error {
         ClientError::Refused { code, .. } => *code,
         other => panic!("{other}"),

@@ -10,27 +10,27 @@ use nix::unistd::Pid;
 
 use crate::support::*;
 
-fn name(spec: &LaunchSpec) -> ZygoteName {
+pub fn name(spec: &LaunchSpec) -> ZygoteName {
     spec.zygote.as_ref().unwrap().name.clone()
 }
 
 /// The zygote of `spec`; there must be one.
-async fn zygote(client: &Client, spec: &LaunchSpec) -> ZygoteStatus {
+pub async fn zygote(client: &Client, spec: &LaunchSpec) -> ZygoteStatus {
     client.zygotes().await.unwrap().into_iter().find(|one| one.name == name(spec)).expect("a zygote")
 }
 
-fn parent(pid: u32) -> u32 {
+pub fn parent(pid: u32) -> u32 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-async fn forked(client: &Client, spec: &LaunchSpec) -> WorkerStatus {
+pub async fn forked(client: &Client, spec: &LaunchSpec) -> WorkerStatus {
     let status = ready(client, spec).await;
     assert_eq!(status.zygote, Some(name(spec)), "it came from a zygote");
     status
 }
 
-async fn stop(client: &Client, spec: &LaunchSpec) {
+pub async fn stop(client: &Client, spec: &LaunchSpec) {
     client.stop(&spec.job, None).await.unwrap();
     assert_eq!(exited(client, spec).await.ending, Ending::Stopped);
 }
