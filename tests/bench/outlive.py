@@ -180,10 +180,13 @@ class Load:
             await asyncio.wait(tasks, timeout=PATIENCE)
 
     async def ask(self, alone):
-        began, writer, how = time.monotonic(), None, "ok"
+        began, writer, how, kept = time.monotonic(), None, "ok", False
         try:
             async with asyncio.timeout(PATIENCE):
-                reader, writer = (alone or not self.idle) and await asyncio.open_connection("127.0.0.1", self.server.port) or self.idle.pop()
+                if kept := not alone and bool(self.idle):
+                    reader, writer = self.idle.pop()
+                else:
+                    reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
                 writer.write((self.head + ("Connection: close\r\n\r\n" if alone else "\r\n")).encode())
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
@@ -194,7 +197,8 @@ class Load:
                     self.idle.append((reader, writer))
                     writer = None
         except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as error:
-            how = type(error).__name__
+            # A client asks again by itself when a connection that it had kept open turns out to be closed (RFC 9112 §9.3.1).
+            how = type(error).__name__ + (" on a connection kept open" if kept else "")
         if writer:
             writer.close()
         self.room.release()
@@ -232,6 +236,10 @@ class Session:
             writer.write(bytes([0x81, 0x80 | len(text)]) + mask + bytes(b ^ mask[i % 4] for i, b in enumerate(text)))
             first, length = await reader.readexactly(2)
             data = await reader.readexactly(length)
+            if first & 15 == 9:
+                mask = os.urandom(4)
+                writer.write(bytes([0x8a, 0x80 | length]) + mask + bytes(b ^ mask[i % 4] for i, b in enumerate(data)))
+                continue
             if first & 15 == 8:
                 writer.close()
                 return self.log.append((time.monotonic(), f"closed with {int.from_bytes(data[:2])}"))

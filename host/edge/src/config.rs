@@ -24,6 +24,9 @@ pub struct EdgeConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// What handshakes are made with, where the listener speaks TLS. Plain HTTP is then not served.
     pub tls: Option<Arc<TlsSlot>>,
+    /// How long requests, downloads and WebSockets may go on once another process serves the address; 15 minutes by default: as long as
+    /// the fleet lets a worker that was replaced go on, which is as long as people stay on a page.
+    pub handed_over_grace: Duration,
     /// Limits of connections and requests.
     pub limits: Limits,
     /// Time-outs of content that sets none.
@@ -38,6 +41,7 @@ impl EdgeConfig {
             threads: 0,
             trusted_proxies: Vec::new(),
             tls: None,
+            handed_over_grace: Duration::from_secs(900),
             limits: Limits::default(),
             content: ContentTimeouts::default(),
         }

@@ -201,7 +201,8 @@ pub(crate) async fn until_told<F: Stoppable>(future: F, watch: &Watch) -> Option
     let mut registered: Option<Waker> = None;
     let mut finishing = false;
     poll_fn(|cx| {
-        if registered.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+        // An order wakes once: whoever it was waits for the next one, too.
+        if watch.was_woken() || registered.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
             watch.register(cx.waker());
             registered = Some(cx.waker().clone());
         }

@@ -18,10 +18,6 @@ use crate::watch::{Clock, Watch, Watches, sweep_period};
 /// all the time do so within a fraction of it; those that do not will not mind.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// How long requests, downloads and WebSockets may go on once another process serves the address: as long as the fleet lets a worker
-/// that was replaced go on, which is as long as people stay on a page.
-const HANDED_OVER: Duration = Duration::from_secs(900);
-
 /// What the tasks of one thread share. It never leaves the thread.
 pub(crate) struct Thread {
     pub(crate) config: Arc<EdgeConfig>,
@@ -79,7 +75,7 @@ impl Thread {
     pub(crate) async fn drain(&self, grace: Duration, lingering: bool) -> usize {
         self.tasks.close();
         // Another process serves whoever comes, so nobody waits for the end of what is under way here.
-        let grace = if lingering { grace.max(HANDED_OVER) } else { grace };
+        let grace = if lingering { self.config.handed_over_grace } else { grace };
         if lingering {
             self.watches.borrow().each(Watch::last);
             if tokio::time::timeout(LINGER.min(grace), self.tasks.wait()).await.is_ok() {
@@ -93,7 +89,7 @@ impl Thread {
         }
         let cut = self.connections.load(Relaxed);
         info!(connections = cut, "cutting connections that are still busy");
-        self.watches.borrow().each(Watch::cut);
+        self.watches.borrow().each(Watch::restart);
         // What does not end now is dropped with the thread's runtime: HTTP/2 streams whose connection is gone.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
         cut

@@ -88,11 +88,15 @@ pub(crate) struct Watch {
     /// Limits of the request in flight, in milliseconds; 0: none.
     read_limit_ms: AtomicU64,
     idle_limit_ms: AtomicU64,
+    /// It is cut because this process ends, and another goes on.
+    restarts: AtomicBool,
     /// The request in flight is over a limit: its own code shall answer or end it.
     expired: AtomicBool,
     order: AtomicU8,
     ordered_ms: AtomicU64,
     waker: AtomicWaker,
+    /// It has been woken since it registered.
+    woken: AtomicBool,
     /// Connections of this thread; one less when this is dropped.
     connections: Arc<AtomicUsize>,
 }
@@ -113,10 +117,12 @@ impl Watch {
             owes_body: AtomicBool::new(false),
             read_limit_ms: AtomicU64::new(0),
             idle_limit_ms: AtomicU64::new(0),
+            restarts: AtomicBool::new(false),
             expired: AtomicBool::new(false),
             order: AtomicU8::new(Order::Run as u8),
             ordered_ms: AtomicU64::new(0),
             waker: AtomicWaker::new(),
+            woken: AtomicBool::new(false),
             connections: connections.clone(),
         })
     }
@@ -228,12 +234,33 @@ impl Watch {
         self.give(Order::Cut);
     }
 
+    /// Closes the connection at once, because this process ends.
+    pub(crate) fn restart(&self) {
+        self.restarts.store(true, Relaxed);
+        self.give(Order::Cut);
+    }
+
+    /// Whether it was closed because this process ends: who comes again finds another.
+    pub(crate) fn restarts(&self) -> bool {
+        self.restarts.load(Relaxed)
+    }
+
     fn give(&self, order: Order) {
         if self.order.load(Relaxed) < order as u8 {
             self.order.store(order as u8, Relaxed);
             self.ordered_ms.store(self.clock.now_ms(), Relaxed);
-            self.waker.wake();
+            self.wake();
         }
+    }
+
+    fn wake(&self) {
+        self.woken.store(true, Relaxed);
+        self.waker.wake();
+    }
+
+    /// Whether an order has woken whoever is registered; they are registered no more.
+    pub(crate) fn was_woken(&self) -> bool {
+        self.woken.load(Relaxed)
     }
 
     pub(crate) fn must_finish(&self) -> bool {
@@ -253,6 +280,7 @@ impl Watch {
 
     /// Registers who is woken by an order.
     pub(crate) fn register(&self, waker: &std::task::Waker) {
+        self.woken.store(false, Relaxed);
         self.waker.register(waker);
     }
 
@@ -280,7 +308,7 @@ impl Watch {
                 let answers = self.phase() == Phase::Busy && !self.multiplexed.load(Relaxed);
                 if answers && !self.expired.swap(true, Relaxed) {
                     self.ordered_ms.store(now_ms, Relaxed);
-                    self.waker.wake();
+                    self.wake();
                 } else if !answers || now_ms.saturating_sub(self.ordered_ms.load(Relaxed)) > LINGER_MS {
                     self.cut();
                 }

@@ -101,7 +101,8 @@ async fn serve(
     let address = edge.address();
     let parts = Arc::new(Parts::start(config, paths, store, &view, address, begun.shared, stop).await?);
     parts.spawn_tasks(config, &store.database, &health, stop, tasks)?;
-    let sockets = edge.sockets().context("copy the listening sockets")?;
+    let copies = || edge.sockets().context("copy the listening sockets");
+    let (sockets, kept) = (copies()?, copies()?);
     let giver = Giver::bind(&paths.handover_socket(), begun.lock.lend()?, store.lend_lock()?, sockets)
         .context("open the handover socket")?;
 
@@ -112,6 +113,9 @@ async fn serve(
     let _ = writeln!(std::io::stdout(), "ready");
     tracing::info!(address = %address, "ready");
     begun.succeed(&parts, tasks, stop).await?;
+    if !begun.activated {
+        parts.keep_sockets(kept).await;
+    }
     // Not before this server is sure to stay.
     let (renewing, ending) = (Arc::clone(&parts), stop.clone());
     tasks.spawn(async move { renewing.renew_supervisor(&ending).await });
@@ -122,6 +126,7 @@ async fn serve(
             tracing::info!(grace_s = config.server.stop_grace.as_secs(), "stopping: no new requests");
             health.serving(false);
             giver.close();
+            parts.release_sockets().await;
             edge_stop.stop.cancel();
             finished(&mut serving, stop_asked).await
         }

@@ -4,6 +4,7 @@ mod answer;
 mod chunked;
 mod cookies;
 mod exchange;
+mod frames;
 mod head;
 mod hop;
 mod location;

@@ -105,6 +105,53 @@ async fn a_worker_that_ends_ends_the_tunnel() {
     until("the tunnel ended", || worker.in_flight() == 0).await;
 }
 
+/// A worker that accepts, sends these bytes as messages, and says nothing more.
+fn speaker(world: &World, bytes: &'static [u8]) -> Arc<Worker> {
+    let worker = world.raw_worker(1, move |mut stream: UnixStream| async move {
+        let mut buffer = vec![0; 4096];
+        let _ = stream.read(&mut buffer).await;
+        let _ = stream.write_all(&[ACCEPT.as_bytes(), bytes].concat()).await;
+        while let Ok(1..) = stream.read(&mut buffer).await {}
+    });
+    world.stage.offer(1, &worker);
+    worker
+}
+
+/// What a client has got when the server has ended: before its grace is over, after it was handed over or stopped.
+async fn at_the_end(sends: &'static [u8], handed_over: bool) -> Vec<u8> {
+    let mut setup = Setup { grace: Duration::from_millis(200), ..Setup::default() };
+    setup.config.handed_over_grace = Duration::from_millis(200);
+    let mut world = World::with(setup).await;
+    let worker = speaker(&world, sends);
+    let mut client = TcpStream::connect(world.address).await.unwrap();
+    client.write_all(handshake(&format!("{}/ws", mount(PUBLIC)), "").as_bytes()).await.unwrap();
+    assert!(read_until(&mut client, "\r\n\r\n").await.starts_with("HTTP/1.1 101"));
+    let mut got = vec![0; sends.len()];
+    client.read_exact(&mut got).await.unwrap();
+    assert_eq!(worker.in_flight(), 1);
+    if handed_over {
+        world.handed_over.cancel()
+    } else {
+        world.stop.cancel()
+    }
+    got.clear();
+    let _ = tokio::time::timeout(SOON, client.read_to_end(&mut got)).await.expect("an end");
+    let stopped = tokio::time::timeout(SOON, &mut world.running).await.expect("it stops").unwrap().unwrap();
+    assert_eq!(stopped.cut, 1);
+    got
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_says_so_between_two_messages() {
+    // "Service restart", after which frameworks come again.
+    let close = [0x88, 2, 0x03, 0xf4];
+    assert_eq!(at_the_end(b"\x81\x05hello\x82\x00", false).await, close);
+    assert_eq!(at_the_end(b"\x81\x05hello\x82\x00", true).await, close);
+    assert_eq!(at_the_end(b"", false).await, close);
+    // In the midst of one it would be taken for a part of it.
+    assert_eq!(at_the_end(b"\x81\x05hel", false).await, [0; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_may_decline() {
     let world = World::start().await;

@@ -59,6 +59,8 @@ pub(crate) struct Server {
     pub(crate) threads: usize,
     /// How long requests in flight may take after a stop was asked for.
     pub(crate) stop_grace: Duration,
+    /// How long WebSockets and downloads may go on after another server has taken over.
+    pub(crate) take_over_grace: Duration,
     /// With what HTTPS is served; plain HTTP without.
     pub(crate) tls: Option<Tls>,
 }

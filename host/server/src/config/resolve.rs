@@ -86,6 +86,7 @@ fn server(read: &mut Reader, cores: usize) -> Server {
         ),
         threads: usize::try_from(read.number("server.threads", cores as u64, 1, 256)).unwrap_or(1),
         stop_grace: read.seconds("server.stop_grace_seconds", 30, 0, 3600),
+        take_over_grace: read.seconds("server.take_over_grace_seconds", 900, 0, 86_400),
         tls: None,
     }
 }

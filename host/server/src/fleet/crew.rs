@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::journal::{Journal, Note, exit_code};
 use super::keeper::Order;
 use super::machine::Machine;
+use super::sockets::Sockets;
 use super::turns::{Turn, Turns};
 use super::zygotes::Zygotes;
 use super::{Key, Launcher};
@@ -87,6 +88,8 @@ pub(crate) struct Crew {
     pub(super) stopped: CancellationToken,
     /// The workers are another server's from now on: none is ended here.
     pub(super) handed_over: CancellationToken,
+    /// Held while the supervisor is told of them.
+    pub(super) sockets: tokio::sync::Mutex<Option<Sockets>>,
     /// The server before this one has ended. Until then its requests may be with any worker.
     alone: AtomicBool,
 }
@@ -121,6 +124,7 @@ impl Crew {
             stopping: CancellationToken::new(),
             stopped: CancellationToken::new(),
             handed_over: CancellationToken::new(),
+            sockets: tokio::sync::Mutex::default(),
             alone: AtomicBool::new(true),
         }))
     }
@@ -135,6 +139,7 @@ impl Crew {
             .await
             .context("start the supervisor again")?;
         self.client.store(Arc::new(client));
+        self.keep_sockets().await;
         Ok(())
     }
 

@@ -8,6 +8,7 @@ mod machine;
 mod memory;
 mod metrics;
 mod renewal;
+mod sockets;
 mod turns;
 mod workers;
 mod zygotes;
@@ -298,6 +299,8 @@ impl Fleet {
     /// Leaves workers and supervisor to the server that has taken over.
     pub(crate) async fn leave(&self) {
         self.crew.hand_over();
+        // The other server has given its own.
+        drop(self.crew.sockets.lock().await.take());
         self.crew.stopping.cancel();
         self.tell_all(|_| true, || Order::End).await;
         self.crew.stopped.cancel();

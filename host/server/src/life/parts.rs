@@ -63,6 +63,7 @@ pub(super) fn edge_config(config: &Config, tls: Option<Arc<TlsSlot>>) -> EdgeCon
     edge.tls = tls;
     edge.threads = config.server.threads;
     edge.trusted_proxies.clone_from(&config.server.trusted_proxies);
+    edge.handed_over_grace = config.server.take_over_grace;
     edge.limits.queue_per_content = config.content.max_waiting;
     let scheduler = &config.content.scheduler;
     edge.content = ContentTimeouts {
@@ -240,6 +241,16 @@ impl Parts {
     /// Leaves workers and supervisor to the server that has taken over.
     pub(super) async fn leave(&self) {
         self.fleet.leave().await;
+    }
+
+    /// Has the supervisor keep the listening sockets, for the next server.
+    pub(super) async fn keep_sockets(&self, sockets: Vec<std::os::fd::OwnedFd>) {
+        self.fleet.keep_sockets(sockets).await;
+    }
+
+    /// Has them let go.
+    pub(super) async fn release_sockets(&self) {
+        self.fleet.release_sockets().await;
     }
 
     /// Has a supervisor of another build become the program that this server is.
