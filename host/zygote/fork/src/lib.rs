@@ -12,6 +12,7 @@ mod descend;
 mod keeper;
 mod orders;
 mod pipes;
+mod title;
 
 use std::fs::File;
 use std::io::IoSliceMut;

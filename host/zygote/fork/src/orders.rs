@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use nix::libc;
 
+use crate::title;
+
 /// Most bytes of orders: the kernel takes at most 2 MiB of arguments and environment of a start.
 const MOST_BYTES: u64 = 4 << 20;
 
@@ -50,6 +52,9 @@ impl Orders {
             let at = bytes.iter().position(|byte| *byte == b'=').unwrap_or(bytes.len());
             set(&bytes[..at], bytes.get(at + 1..).unwrap_or_default())?;
         }
+        // What stands behind the program that the interpreter would have been started with.
+        let behind = self.arguments.iter().position(|argument| argument == b"--args").map_or(2, |at| at + 1);
+        title::show(self.arguments.get(behind..).unwrap_or_default());
         set(b"LECTERN_ARGUMENTS", &self.arguments.join(&0x1f))?;
         set(b"LECTERN_READY_FD", ready.to_string().as_bytes())
     }
