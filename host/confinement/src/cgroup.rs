@@ -214,6 +214,25 @@ impl Group {
         text.lines().find_map(|line| line.strip_prefix("max ")?.trim().parse().ok()).unwrap_or(0)
     }
 
+    /// Processor time of all that ran in it; `None` where this kernel or these limits do not count it.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let read = |path: &Path, file: &str| std::fs::read_to_string(path.join(file)).ok();
+        if self.unified {
+            // There in every group, whatever controllers it has.
+            let text = read(self.directories().next()?, "cpu.stat")?;
+            let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok())?;
+            return Some(Duration::from_micros(micros));
+        }
+        // Where the controllers of share and account are mounted as one.
+        read(self.cpu.as_ref()?, "cpuacct.usage")?.trim().parse().ok().map(Duration::from_nanos)
+    }
+
+    /// Most memory that it held, file cache included; `None` where its memory is not limited, or the kernel does not say.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let file = if self.unified { "memory.peak" } else { "memory.max_usage_in_bytes" };
+        std::fs::read_to_string(self.memory.as_ref()?.join(file)).ok()?.trim().parse().ok()
+    }
+
     /// Removes it; its processes must have ended, and are given a moment to be gone.
     pub async fn remove(self) -> io::Result<()> {
         let until = tokio::time::Instant::now() + REMOVE;
@@ -268,6 +287,8 @@ mod tests {
         let output = child.wait_with_output().unwrap();
         assert!(!output.status.success() && output.stdout.is_empty());
         assert!(group.out_of_memory() > 0);
+        let peak = group.peak_memory().unwrap_or(32 << 20);
+        assert!((16 << 20..=32 << 20).contains(&peak), "{peak}");
         let there: Vec<PathBuf> = group.directories().cloned().collect();
         assert!(there.iter().all(|path| path.is_dir()));
         group.remove().await.unwrap();

@@ -14,6 +14,7 @@ use lectern_domain::JobKey;
 use lectern_domain::worker::ExitStatus;
 use tokio::sync::{Notify, watch};
 
+use crate::protocol::Usage;
 use crate::state::{ConnectionRest, WorkerRest, ZygoteRest};
 
 /// Freezes, one at a time.
@@ -36,7 +37,7 @@ pub(crate) struct Resting {
     pub(crate) zygotes: HashMap<u64, ZygoteRest>,
     pub(crate) connections: HashMap<RawFd, ConnectionRest>,
     /// Ends that came while their owners rest.
-    pub(crate) reaped: HashMap<i32, ExitStatus>,
+    pub(crate) reaped: HashMap<i32, (ExitStatus, Usage)>,
 }
 
 impl Default for Freeze {
@@ -118,9 +119,9 @@ impl Freeze {
     }
 
     /// Notes the end of a process whose owner may rest.
-    pub(crate) fn reaped(&self, pid: i32, status: ExitStatus) {
+    pub(crate) fn reaped(&self, pid: i32, status: ExitStatus, usage: Usage) {
         if *self.on.borrow() {
-            self.resting().reaped.insert(pid, status);
+            self.resting().reaped.insert(pid, (status, usage));
         }
     }
 

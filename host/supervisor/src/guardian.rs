@@ -64,7 +64,7 @@ pub(crate) fn watch(supervisor: Pid, signals: &SigSet, socket: &Path) -> Result<
 fn reap_until(supervisor: Pid) -> Option<ExitStatus> {
     loop {
         match sys::reap() {
-            Ok(Some((pid, status))) if pid == supervisor.as_raw() => return Some(status),
+            Ok(Some((pid, status, _))) if pid == supervisor.as_raw() => return Some(status),
             Ok(Some(_)) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(None) | Err(_) => return None,

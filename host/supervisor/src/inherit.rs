@@ -20,7 +20,7 @@ use crate::connection;
 use crate::identity::identity;
 use crate::log::LogFile;
 use crate::procs;
-use crate::protocol::Refusal;
+use crate::protocol::{Refusal, Usage};
 use crate::registry::Registry;
 use crate::resume::Descriptors;
 use crate::spawn::{Hold, Process};
@@ -51,7 +51,7 @@ pub(crate) fn inherit(
                 let seen = procs::read(process.pid).map(|seen| (seen.parent, seen.started));
                 if process.reaped.is_none() && !process.is(seen, me) {
                     tracing::error!(job = %rest.spec.job, process.pid, "the process is not the worker's; it counts as killed");
-                    process.reaped = Some(ExitStatus::Signal(Signal::SIGKILL as i32));
+                    process.reaped = Some((ExitStatus::Signal(Signal::SIGKILL as i32), Usage::default()));
                 }
                 Some(process_again(registry, &rest.spec.socket, process, &zygotes, descriptors)?)
             }

@@ -1,11 +1,12 @@
 //! A worker's log file: its output as lines of JSON, bounded in size, readable while it grows.
 //!
 //! A full file is replaced by one half its size: the first lines (what failed at the start stands there), a line that
-//! says what is missing, and the latest lines. It is replaced by a rename, so a reader with the file open reads on in the
-//! old one, and one that opens it always finds whole lines.
+//! says how much is missing, and the latest lines. It is replaced by a rename, so a reader with the file open reads on in the
+//! old one, and one that opens it always finds whole lines. Lines are numbered from 1, in the order of the file; the numbers
+//! tell a reader where it was, and what was dropped since.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use crate::protocol::{LogLine, Source};
+use crate::protocol::Source;
 
 /// Most bytes of one line; a longer one is split.
 pub(crate) const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -35,8 +36,11 @@ pub(crate) struct LogFile {
     file: File,
     len: u64,
     limit: u64,
-    /// Where the kept first lines end, once they are complete.
+    /// Where the kept first lines end, once they are complete, and the number of the last of them.
     head_end: u64,
+    head_last: u64,
+    /// The number of the last line, written or in `out`.
+    last: u64,
     /// What was read of the unfinished line of each stream.
     partial: [Vec<u8>; 2],
     /// Entries not written yet.
@@ -52,6 +56,8 @@ pub(crate) struct LogRest {
     pub(crate) file: RawFd,
     pub(crate) limit: u64,
     pub(crate) head_end: u64,
+    pub(crate) head_last: u64,
+    pub(crate) last: u64,
     pub(crate) partial: [Vec<u8>; 2],
     pub(crate) lost_bytes: u64,
 }
@@ -64,6 +70,8 @@ impl LogFile {
             file: self.file.as_raw_fd(),
             limit: self.limit,
             head_end: self.head_end,
+            head_last: self.head_last,
+            last: self.last,
             partial: self.partial.clone(),
             lost_bytes: self.lost_bytes,
         }
@@ -73,8 +81,8 @@ impl LogFile {
     pub(crate) fn again(rest: LogRest, file: OwnedFd) -> io::Result<Self> {
         let file = File::from(file);
         let len = file.metadata()?.len();
-        let LogRest { path, limit, head_end, partial, lost_bytes, .. } = rest;
-        Ok(Self { path, file, len, limit, head_end, partial, out: Vec::new(), lost_bytes })
+        let LogRest { path, limit, head_end, head_last, last, partial, lost_bytes, .. } = rest;
+        Ok(Self { path, file, len, limit, head_end, head_last, last, partial, out: Vec::new(), lost_bytes })
     }
 
     /// Opens `path` (mode 0600) to append to it, at most `limit_bytes` long; fewer than 1 MiB count as 1 MiB.
@@ -86,14 +94,23 @@ impl LogFile {
             .mode(0o600)
             .custom_flags(nix::libc::O_NOFOLLOW)
             .open(path)?;
-        let len = file.metadata()?.len();
+        let mut len = file.metadata()?.len();
         let limit = limit_bytes.max(MIN_LIMIT_BYTES);
+        // Nothing is to be read of a new file, nor of what is no file.
+        let (last, whole) = if len > 0 { last_number(&file, len)? } else { (0, 0) };
+        if whole < len {
+            // Half a line, left by a crash of the machine.
+            file.set_len(whole)?;
+            len = whole;
+        }
         Ok(Self {
             path: path.to_owned(),
             file,
             len,
             limit,
             head_end: 0,
+            head_last: 0,
+            last,
             partial: [Vec::new(), Vec::new()],
             out: Vec::new(),
             lost_bytes: 0,
@@ -151,7 +168,8 @@ impl LogFile {
     }
 
     fn entry(&mut self, source: Source, time: &str, line: &[u8]) {
-        push_entry(&mut self.out, source, time, &String::from_utf8_lossy(line));
+        self.last += 1;
+        push_entry(&mut self.out, self.last, source, time, &String::from_utf8_lossy(line));
         if self.out.len() >= WRITE_BYTES {
             self.flush();
         }
@@ -164,7 +182,8 @@ impl LogFile {
         let mut out = std::mem::take(&mut self.out);
         if self.lost_bytes > 0 {
             let text = format!("--- {} bytes of output were lost: the log could not be written ---", self.lost_bytes);
-            push_entry(&mut out, Source::Stderr, &stamp(OffsetDateTime::now_utc()), &text);
+            self.last += 1;
+            push_entry(&mut out, self.last, Source::Stderr, &stamp(OffsetDateTime::now_utc()), &text);
         }
         match self.append(&out) {
             Ok(()) => self.lost_bytes = 0,
@@ -190,7 +209,7 @@ impl LogFile {
         }
         self.len += entries.len() as u64;
         if self.len <= self.limit / 8 {
-            self.head_end = self.len;
+            (self.head_end, self.head_last) = (self.len, self.last);
         }
         Ok(())
     }
@@ -206,14 +225,25 @@ impl LogFile {
         let tail = self.next_line(self.len.saturating_sub(self.limit / 8 * 3).max(self.head_end))?;
         let mut len = copy_range(&self.file, 0, self.head_end, &mut next)?;
         let mut mark = Vec::new();
-        let text = format!("--- earlier output was dropped: this log keeps {} bytes ---", self.limit);
-        push_entry(&mut mark, Source::Stderr, &stamp(OffsetDateTime::now_utc()), &text);
+        // What comes next is written after this: the last line in the file is the one before.
+        let next_number = self.number_at(tail)?.unwrap_or(self.last + 1);
+        let dropped = next_number.saturating_sub(self.head_last + 1);
+        let text = format!("--- {dropped} earlier lines were dropped here: this log keeps {} bytes ---", self.limit);
+        // The number of the last line that is missing: readers that were before it are told, others pass it over.
+        push_entry(&mut mark, next_number.saturating_sub(1), Source::Stderr, &stamp(OffsetDateTime::now_utc()), &text);
         next.write_all(&mark)?;
         len += mark.len() as u64;
         len += copy_range(&self.file, tail, self.len, &mut next)?;
         fs::rename(&temporary, &self.path)?;
         (self.file, self.len) = (next, len);
         Ok(())
+    }
+
+    /// The number of the line that starts at `offset`; `None` at the end of the file.
+    fn number_at(&self, offset: u64) -> io::Result<Option<u64>> {
+        let mut start = [0; NUMBER_BYTES];
+        let got = self.file.read_at(&mut start, offset)?;
+        Ok(number(&start[..got]))
     }
 
     /// The start of the first line at or after `offset`, or the end of the file.
@@ -243,12 +273,40 @@ fn copy_range(from: &File, start: u64, end: u64, to: &mut File) -> io::Result<u6
     io::copy(&mut from.take(end.saturating_sub(start)), to)
 }
 
-fn push_entry(out: &mut Vec<u8>, source: Source, time: &str, data: &str) {
+/// Bytes of a line within which its number stands: `{"n":` and twenty digits.
+const NUMBER_BYTES: usize = 32;
+
+/// The number at the start of a line.
+pub(crate) fn number(line: &[u8]) -> Option<u64> {
+    let digits = line.strip_prefix(b"{\"n\":")?;
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}
+
+/// The number of the last whole line of a file of `len` bytes, and where that line ends. A file of an older version, without
+/// numbers, counts as one without lines: what follows is numbered from 1.
+fn last_number(file: &File, len: u64) -> io::Result<(u64, u64)> {
+    // The longest line: 64 KiB, of which JSON makes six times as many bytes.
+    let start = len.saturating_sub(8 * MAX_LINE_BYTES as u64);
+    let mut end = Vec::new();
+    let mut reader = file;
+    reader.seek(SeekFrom::Start(start))?;
+    reader.take(len - start).read_to_end(&mut end)?;
+    let Some(whole) = end.iter().rposition(|byte| *byte == b'\n') else {
+        return Ok((0, if start == 0 { 0 } else { len }));
+    };
+    let line = end[..whole].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    Ok((number(&end[line..whole]).unwrap_or(0), start + whole as u64 + 1))
+}
+
+fn push_entry(out: &mut Vec<u8>, number: u64, source: Source, time: &str, data: &str) {
     let source = match source {
         Source::Stdout => "stdout",
         Source::Stderr => "stderr",
     };
-    out.extend_from_slice(b"{\"time\":\"");
+    out.extend_from_slice(b"{\"n\":");
+    out.extend_from_slice(number.to_string().as_bytes());
+    out.extend_from_slice(b",\"time\":\"");
     out.extend_from_slice(time.as_bytes());
     out.extend_from_slice(b"\",\"source\":\"");
     out.extend_from_slice(source.as_bytes());
@@ -273,33 +331,6 @@ fn cut_before(bytes: &[u8], limit: usize) -> usize {
     (limit.saturating_sub(3)..=limit).rev().find(|at| bytes[*at] & 0xc0 != 0x80).unwrap_or(limit)
 }
 
-/// Reads the last lines of a log: at most `max_lines`, out of its last `max_bytes`. Lines that are not in the form, as
-/// a crash of the machine may leave one, are skipped. A log that does not exist has none.
-pub fn read_tail(path: &Path, max_lines: usize, max_bytes: u64) -> io::Result<Vec<LogLine>> {
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        opened => opened?,
-    };
-    let start = file.metadata()?.len().saturating_sub(max_bytes);
-    let mut reader = BufReader::new(&mut file);
-    if start > 0 {
-        // One byte earlier, so that a line that starts at `start` is not taken for the rest of one.
-        reader.seek(SeekFrom::Start(start - 1))?;
-        reader.skip_until(b'\n')?;
-    }
-    let mut lines = std::collections::VecDeque::new();
-    // What is appended meanwhile is left for the next time.
-    for line in reader.take(max_bytes).split(b'\n') {
-        if let Ok(line) = serde_json::from_slice(&line?) {
-            lines.push_back(line);
-            if lines.len() > max_lines {
-                lines.pop_front();
-            }
-        }
-    }
-    Ok(lines.into())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
@@ -307,6 +338,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::protocol::LogLine;
+    use crate::reading::read_tail;
 
     fn now() -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp_nanos(1_767_225_600_123_456_789).unwrap()
@@ -326,7 +359,7 @@ mod tests {
         log.absorb(Source::Stderr, b"err\r\n\n", now());
         log.absorb(Source::Stdout, b"o\nlast \xff\x00", now());
         let raw = fs::read_to_string(&path).unwrap();
-        let first = r#"{"time":"2026-01-01T00:00:00.123456Z","source":"stdout","data":"one"}"#;
+        let first = r#"{"n":1,"time":"2026-01-01T00:00:00.123456Z","source":"stdout","data":"one"}"#;
         assert_eq!(raw.lines().next(), Some(first));
         log.finish(now());
         let want = [
@@ -370,8 +403,34 @@ mod tests {
         let lines = lines(&path);
         assert_eq!(lines[0].1, "line 0");
         assert_eq!(lines.last().unwrap().1, "line 99999");
-        assert_eq!(lines.iter().filter(|(_, data)| data.contains("was dropped")).count(), 1);
+        let marks: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].1.contains("dropped here")).collect();
+        assert_eq!(marks.len(), 1);
+        // The count is exact, however often the file was full.
+        let before = lines[marks[0] - 1].1.strip_prefix("line ").unwrap().parse::<u64>().unwrap();
+        let after = lines[marks[0] + 1].1.strip_prefix("line ").unwrap().parse::<u64>().unwrap();
+        let said = format!("--- {} earlier lines were dropped here", after - before - 1);
+        assert!(lines[marks[0]].1.starts_with(&said), "{} {said}", lines[marks[0]].1);
+        let numbers: Vec<u64> = fs::read(&path).unwrap().split(|b| *b == b'\n').filter_map(number).collect();
+        assert!(numbers.windows(2).all(|two| two[0] < two[1]), "in order");
+        assert_eq!(numbers.last(), Some(&100_000));
         assert!(!dir.path().join("a.log.new").exists());
+    }
+
+    #[test]
+    fn a_log_that_is_opened_again_counts_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let mut log = LogFile::open(&path, 1 << 20).unwrap();
+        log.absorb(Source::Stdout, b"one\ntwo\n", now());
+        drop(log);
+        // A machine that lost power in the middle of a line.
+        let mut text = fs::read(&path).unwrap();
+        text.extend_from_slice(b"{\"n\":3,\"ti");
+        fs::write(&path, text).unwrap();
+        let mut log = LogFile::open(&path, 1 << 20).unwrap();
+        log.absorb(Source::Stderr, b"three\n", now());
+        let numbers: Vec<u64> = read_tail(&path, 10, 1 << 20).unwrap().iter().map(|line| line.n).collect();
+        assert_eq!(numbers, [1, 2, 3]);
     }
 
     #[test]

@@ -203,6 +203,12 @@ pub struct Exited {
     pub status: Option<ExitStatus>,
     /// Both in words, for a log or a person.
     pub message: String,
+    /// Each limit that it reached, in a sentence for its publisher.
+    #[serde(default)]
+    pub excess: Vec<String>,
+    /// What it took; `None` when it never had a process, or nobody counted.
+    #[serde(default)]
+    pub usage: Option<Usage>,
     /// The last lines it wrote: at most [`LAST_LINES`] and [`LAST_LINES_BYTES`].
     pub last_lines: Vec<LogLine>,
     /// When.
@@ -210,9 +216,21 @@ pub struct Exited {
     pub at: OffsetDateTime,
 }
 
+/// What a worker took in its life, with all that it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time, in user and system mode.
+    pub cpu: Duration,
+    /// Most memory in bytes: of the whole group where its memory is limited, file cache included; else of its largest process.
+    pub peak_memory_bytes: u64,
+}
+
 /// One line of a worker's log, as it stands in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
+    /// Its number, from 1; 0 in logs of versions that did not count.
+    #[serde(default)]
+    pub n: u64,
     /// When it was read, in microseconds.
     #[serde(with = "time::serde::rfc3339")]
     pub time: OffsetDateTime,

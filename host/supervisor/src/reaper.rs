@@ -30,7 +30,7 @@ pub(crate) fn start(registry: Arc<Registry>) -> io::Result<()> {
 fn reap_all(registry: &Registry) {
     loop {
         match sys::reap() {
-            Ok(Some((pid, status))) => registry.reaped(pid, exit_status(status)),
+            Ok(Some((pid, status, usage))) => registry.reaped(pid, exit_status(status), usage),
             Ok(None) => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {

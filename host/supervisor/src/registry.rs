@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::SupervisorConfig;
 use crate::freeze::Freeze;
 use crate::held::Held;
-use crate::protocol::{ErrorCode, Event, Line, Refusal, Started, WorkerState, WorkerStatus};
+use crate::protocol::{ErrorCode, Event, Line, Refusal, Started, Usage, WorkerState, WorkerStatus};
 use crate::spawn::Process;
 use crate::spec;
 use crate::state::{State, WorkerRest};
@@ -39,8 +39,8 @@ const MAX_GRACE: Duration = Duration::from_secs(600);
 /// Requests to stop one worker that may wait for its task; it needs only one.
 const STOP_BACKLOG: usize = 4;
 
-/// A reaped worker: how it ended, and when it was reaped.
-pub(crate) type Reaped = (ExitStatus, Instant);
+/// A reaped worker: how it ended, when it was reaped, and what it took.
+pub(crate) type Reaped = (ExitStatus, Instant, Usage);
 
 /// A request to have another program take this one's place. The answer comes only if that fails.
 pub(crate) struct Upgrade {
@@ -260,13 +260,13 @@ impl Registry {
     }
 
     /// Notes that a child was reaped.
-    pub(crate) fn reaped(&self, pid: i32, status: ExitStatus) {
-        self.freeze.reaped(pid, status);
+    pub(crate) fn reaped(&self, pid: i32, status: ExitStatus, usage: Usage) {
+        self.freeze.reaped(pid, status, usage);
         let leader = self.lock().leaders.remove(&pid);
         match leader {
             Some(ended) => {
                 // Its task waits for this as long as it lives.
-                let _ = ended.send((status, Instant::now()));
+                let _ = ended.send((status, Instant::now(), usage));
             }
             None => tracing::debug!(pid, "reaped an orphan"),
         }

@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 
 use crate::config::SupervisorConfig;
 use crate::log::LogRest;
-use crate::protocol::WorkerStatus;
+use crate::protocol::{Usage, WorkerStatus};
 
 /// The version written here. Raised when an older program would misunderstand it; new optional fields are not.
 pub(crate) const VERSION: u32 = 1;
@@ -97,8 +97,8 @@ pub(crate) struct ProcessRest {
     pub(crate) pid: i32,
     /// When it started, in clock ticks since boot; `None` when it had ended.
     pub(crate) started: Option<u64>,
-    /// How it ended, when it has been reaped.
-    pub(crate) reaped: Option<ExitStatus>,
+    /// How it ended, and what it took, when it has been reaped.
+    pub(crate) reaped: Option<(ExitStatus, Usage)>,
     /// Its output, as long as it is open.
     pub(crate) capture: Option<CaptureRest>,
     pub(crate) hold: HoldRest,
@@ -265,6 +265,8 @@ pub(crate) mod tests {
                 file: 12,
                 limit: 1 << 20,
                 head_end: 7,
+                head_last: 1,
+                last: 2,
                 partial: [vec![1, 255], vec![]],
                 lost_bytes: 0,
             },
@@ -272,7 +274,7 @@ pub(crate) mod tests {
         let process = ProcessRest {
             pid: 77,
             started: Some(1234),
-            reaped: Some(ExitStatus::Signal(9)),
+            reaped: Some((ExitStatus::Signal(9), Usage::default())),
             capture: Some(capture),
             hold: HoldRest::Cell(Rest { control: 13, heard: b"{".to_vec(), ended: None, uplink: None }),
             group: None,

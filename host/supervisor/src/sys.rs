@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use lectern_domain::launch::Account;
 use nix::libc;
@@ -17,6 +18,8 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::{self, AccessFlags, Pid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use crate::protocol::Usage;
 
 /// Where a [`fork`] returned.
 pub(crate) enum Forked {
@@ -41,18 +44,33 @@ pub(crate) fn fork() -> io::Result<Forked> {
     }
 }
 
-/// Reaps one child that has ended; `None` when none has now, an `ECHILD` error when there are no children.
+/// Reaps one child that has ended, and says what it took with all that it had waited for; `None` when none has now, an
+/// `ECHILD` error when there are no children.
 ///
 /// `nix::sys::wait` fails, after having reaped, on a child that a real-time signal ended.
 #[allow(unsafe_code)]
-pub(crate) fn reap() -> io::Result<Option<(i32, ExitStatus)>> {
+pub(crate) fn reap() -> io::Result<Option<(i32, ExitStatus, Usage)>> {
     let mut status: libc::c_int = 0;
-    // SAFETY: `status` is a valid place for the kernel to write one int to.
-    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    // SAFETY: an `rusage` is numbers only, for which zeros are valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both are valid places for the kernel to write an int and an `rusage` to.
+    let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
     match pid {
         0 => Ok(None),
         -1 => Err(io::Error::last_os_error()),
-        pid => Ok(Some((pid, ExitStatus::from_raw(status)))),
+        pid => Ok(Some((pid, ExitStatus::from_raw(status), read_usage(&usage)))),
+    }
+}
+
+/// Times and KiB of getrusage(2).
+fn read_usage(usage: &libc::rusage) -> Usage {
+    let time = |time: libc::timeval| {
+        let micros = u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0);
+        Duration::from_micros(micros)
+    };
+    Usage {
+        cpu: time(usage.ru_utime) + time(usage.ru_stime),
+        peak_memory_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
     }
 }
 

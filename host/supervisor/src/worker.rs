@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_confinement::Ended;
+use lectern_confinement::cgroup::Group;
 use lectern_domain::launch::LaunchSpec;
 use lectern_domain::worker::{Action, Backoff, Ending, Event, ExitStatus, Limits, Moment, Worker};
 use nix::sys::signal::{Signal, killpg};
@@ -16,11 +17,11 @@ use tokio::time::Instant;
 
 use crate::excess::Excess;
 use crate::freeze::{Busy, frost, thaw};
-use crate::log::read_tail;
 use crate::private;
 use crate::probe;
 use crate::procs;
-use crate::protocol::{Exited, LAST_LINES, LAST_LINES_BYTES, LogLine, WorkerState};
+use crate::protocol::{Exited, LAST_LINES, LAST_LINES_BYTES, LogLine, Usage, WorkerState};
+use crate::reading::read_tail;
 use crate::registry::{Reaped, Registry};
 use crate::spawn::{self, Hold, Process, SpawnError};
 use crate::state::{HoldRest, ProcessRest, WorkerRest};
@@ -61,7 +62,7 @@ pub(crate) async fn again(registry: Arc<Registry>, rest: WorkerRest, process: Op
     let now = Instant::now();
     // The pause was the supervisor's: it takes nothing of what a worker may take.
     let origin = now.checked_sub(rest.age).unwrap_or(now);
-    let reaped = rest.process.as_ref().and_then(|process| process.reaped).map(|status| (status, now));
+    let reaped = rest.process.as_ref().and_then(|process| process.reaped).map(|(status, usage)| (status, now, usage));
     let grace_until = rest.grace_until.map(|until| origin + until);
     let busy = registry.freeze.busy();
     let run = Run { registry, spec: rest.spec, process, reaped, failure: None, origin, grace_until };
@@ -190,7 +191,7 @@ impl Run {
             Some(process) => Some(ProcessRest {
                 pid: process.pid,
                 started: procs::read(process.pid).map(|seen| seen.started),
-                reaped: self.reaped.map(|(status, _)| status),
+                reaped: self.reaped.map(|(status, _, usage)| (status, usage)),
                 capture: process.capture.rest().await,
                 hold: match &process.hold {
                     Hold::Cell(warden) => HoldRest::Cell(warden.rest()),
@@ -268,12 +269,13 @@ impl Run {
     async fn clean(&mut self, state: Worker) -> Exited {
         let spec = &self.spec;
         let mut excess = Excess::default();
+        let mut usage = None;
         if let Some(Process { pid, capture, hold, group, .. }) = self.process.take() {
             match hold {
                 Hold::Cell(mut warden) => {
                     // What was said inside is exact; the outermost process only passes on a number.
                     if let Ok(Some(ended)) = tokio::time::timeout(LAST_WORD, warden.ended()).await
-                        && let Some((status, _)) = &mut self.reaped
+                        && let Some((status, ..)) = &mut self.reaped
                     {
                         *status = match ended {
                             Ended::Code(code) => ExitStatus::Code(code),
@@ -282,13 +284,15 @@ impl Run {
                     }
                     // With it goes the way out of the namespace.
                     drop(warden);
-                    let ended = self.reaped.map_or_else(Instant::now, |(_, at)| at);
+                    let ended = self.reaped.map_or_else(Instant::now, |(_, at, _)| at);
                     sweep(&self.registry, spec, pid, ended, self.grace_until).await;
                 }
                 Hold::Fork(fork) => fork.clear().await,
             }
             capture.finish(LAST_OUTPUT).await;
+            usage = self.reaped.map(|(.., usage)| usage);
             if let Some(group) = group {
+                usage = Some(with_group(usage.unwrap_or_default(), &group));
                 excess = Excess::of(&group, &spec.walls);
                 if let Err(error) = group.remove().await {
                     tracing::warn!(job = %spec.job, %error, "cannot remove a control group");
@@ -315,12 +319,21 @@ impl Run {
             Worker::Backoff { ending, .. } | Worker::Exited { ending } | Worker::Draining { ending, .. } => ending,
             Worker::Starting { .. } | Worker::Ready { .. } => Ending::Crashed,
         };
-        let status = self.reaped.map(|(status, _)| status);
+        let status = self.reaped.map(|(status, ..)| status);
         let mut message = message(ending, status, self.failure.as_ref(), spec);
         for words in &excess.words {
             message = format!("{message}: {words}");
         }
-        Exited { ending, status, message, last_lines: shorten(lines), at: OffsetDateTime::now_utc() }
+        let (excess, last_lines, at) = (excess.words, shorten(lines), OffsetDateTime::now_utc());
+        Exited { ending, status, message, excess, usage, last_lines, at }
+    }
+}
+
+/// What was counted for the process and for its group: the group also has what escaped the process.
+fn with_group(process: Usage, group: &Group) -> Usage {
+    Usage {
+        cpu: group.cpu_time().unwrap_or_default().max(process.cpu),
+        peak_memory_bytes: group.peak_memory().unwrap_or(process.peak_memory_bytes),
     }
 }
 
@@ -411,7 +424,7 @@ mod tests {
 
     #[test]
     fn reported_lines_are_bounded() {
-        let line = |data: String| LogLine { time: OffsetDateTime::UNIX_EPOCH, source: Source::Stderr, data };
+        let line = |data: String| LogLine { n: 0, time: OffsetDateTime::UNIX_EPOCH, source: Source::Stderr, data };
         let many = shorten((0..50).map(|n| line(format!("{n} {}", "€".repeat(1000)))).collect());
         assert!(many.iter().map(|line| line.data.len()).sum::<usize>() <= LAST_LINES_BYTES);
         assert_eq!(many.len(), 7);

@@ -98,6 +98,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Whether the supervisor knows no such job (any more).
+    pub fn is_unknown_job(&self) -> bool {
+        matches!(self, Self::Refused { code: ErrorCode::UnknownJob, .. })
+    }
+
     pub(super) fn connect(socket: &Path, cause: io::Error) -> Self {
         let socket = socket.to_owned();
         match cause.kind() {

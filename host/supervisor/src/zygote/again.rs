@@ -20,6 +20,7 @@ use super::fork::{self, Fork};
 use super::{Life, Use, Zygote};
 use crate::capture::Capture;
 use crate::procs;
+use crate::protocol::Usage;
 use crate::registry::{Reaped, Registry};
 use crate::state::{ForkRest, ZygoteRest};
 
@@ -63,7 +64,7 @@ impl Zygote {
         let reaped = if rest.reaped || !rest.is(seen, unistd::getpid().as_raw()) {
             let (ended, reaped) = oneshot::channel();
             // It is held below.
-            let _ = ended.send((ExitStatus::Signal(SIGKILL), Instant::now()));
+            let _ = ended.send((ExitStatus::Signal(SIGKILL), Instant::now(), Usage::default()));
             reaped
         } else {
             registry.lead(rest.leader)

@@ -25,8 +25,9 @@ use tokio_util::sync::CancellationToken;
 use super::{ForkError, Life, Zygote};
 use crate::capture::Capture;
 use crate::freeze::{frost, thaw};
-use crate::log::read_tail;
+
 use crate::private;
+use crate::reading::read_tail;
 use crate::registry::{Reaped, Registry};
 use crate::spawn::{self, Ground, SpawnError};
 use crate::sys;

@@ -26,12 +26,16 @@ use super::{ForkError, Use, Zygote};
 use crate::capture::Capture;
 use crate::freeze::thaw;
 use crate::procs;
+use crate::protocol::Usage;
 use crate::registry::{Reaped, Registry};
 use crate::spawn::{self, Hold, Process};
 use crate::sys;
 
 /// How long a zygote may take to fork: milliseconds, more where the machine is busy or swaps.
 const FORK: Duration = Duration::from_secs(5);
+
+/// A word, an `i32` and two `u64`.
+const REPORT_BYTES: usize = 21;
 
 /// How long the report of a keeper that has ended may take to be read: it is there.
 const REPORT: Duration = Duration::from_secs(1);
@@ -196,18 +200,29 @@ pub(super) async fn watch(
     // What is taken from the socket is known here alone: not while another program takes the place of this one.
     thaw(&mut freeze).await;
     // One report; a keeper that was killed, or whose worker fooled it, says nothing of use.
-    let mut report = [0_u8; 5];
-    let mut status = ExitStatus::Signal(nix::libc::SIGKILL);
-    if matches!(tokio::time::timeout(REPORT, reports.read_exact(&mut report)).await, Ok(Ok(_))) {
-        let number = i32::from_ne_bytes([report[1], report[2], report[3], report[4]]);
-        match report[0] {
-            b'C' => status = ExitStatus::Code(number & 0xff),
-            b'S' => status = ExitStatus::Signal(number & 0x7f),
-            _ => {}
-        }
-    }
+    let mut report = [0_u8; REPORT_BYTES];
+    let read = tokio::time::timeout(REPORT, reports.read_exact(&mut report)).await;
+    let said = if matches!(read, Ok(Ok(_))) { said(&report) } else { None };
+    let (status, usage) = said.unwrap_or((ExitStatus::Signal(nix::libc::SIGKILL), Usage::default()));
     // Its task waits for this as long as it lives.
-    let _ = ended.send((status, Instant::now()));
+    let _ = ended.send((status, Instant::now(), usage));
+}
+
+/// What a report says, as `lectern-zygote` writes it: `C` or `S`, the code or signal, microseconds of processor time, and the
+/// most memory of one process, in KiB; numbers as this machine has them.
+fn said(report: &[u8; REPORT_BYTES]) -> Option<(ExitStatus, Usage)> {
+    let (word, numbers) = report.split_first()?;
+    let (number, numbers) = numbers.split_first_chunk()?;
+    let (cpu, memory) = numbers.split_first_chunk()?;
+    let number = i32::from_ne_bytes(*number);
+    let status = match word {
+        b'C' => ExitStatus::Code(number & 0xff),
+        b'S' => ExitStatus::Signal(number & 0x7f),
+        _ => return None,
+    };
+    let kib = u64::from_ne_bytes(memory.try_into().ok()?);
+    let cpu = Duration::from_micros(u64::from_ne_bytes(*cpu));
+    Some((status, Usage { cpu, peak_memory_bytes: kib.saturating_mul(1024) }))
 }
 
 /// The orders of a worker, as a file in memory: `lectern-zygote` has their form.
@@ -228,4 +243,29 @@ fn orders(spec: &LaunchSpec, socket: &Path, own_home: &Path) -> io::Result<Owned
     file.write_all(&bytes)?;
     io::Seek::rewind(&mut file)?;
     Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn report(word: u8, number: i32, micros: u64, kib: u64) -> [u8; REPORT_BYTES] {
+        let parts = [&[word][..], &number.to_ne_bytes(), &micros.to_ne_bytes(), &kib.to_ne_bytes()].concat();
+        parts.try_into().unwrap()
+    }
+
+    #[test]
+    fn reports_are_read_whatever_they_say() {
+        let usage = |micros, bytes| Usage { cpu: Duration::from_micros(micros), peak_memory_bytes: bytes };
+        for (report, meant) in [
+            (report(b'C', 7, 1_500_000, 2), Some((ExitStatus::Code(7), usage(1_500_000, 2048)))),
+            (report(b'S', 9, 0, 0), Some((ExitStatus::Signal(9), usage(0, 0)))),
+            (report(b'C', -1, u64::MAX, u64::MAX), Some((ExitStatus::Code(255), usage(u64::MAX, u64::MAX)))),
+            (report(b'X', 0, 0, 0), None),
+        ] {
+            assert_eq!(said(&report), meant);
+        }
+    }
 }

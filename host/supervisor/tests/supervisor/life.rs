@@ -155,3 +155,28 @@ async fn every_change_is_told_in_order() {
     seen.dedup();
     assert_eq!(seen, ["starting", "ready", "draining", "exited"]);
 }
+
+#[tokio::test]
+async fn what_a_worker_took_is_reported_with_its_end() {
+    let (host, client) = Host::start().await;
+    // Half a second of work and 96 MiB, in a child that it waits for.
+    let code = "work = 'import time; block = bytearray(96 << 20); end = time.process_time() + 0.5\\n\
+                while time.process_time() < end: pass'\nsubprocess.run([sys.executable, '-c', work], check=True)";
+    let spec = host.python(code);
+    client.start(spec.clone()).await.unwrap();
+    let end = exited(&client, &spec).await;
+    let usage = end.usage.unwrap();
+    assert!(usage.cpu >= Duration::from_millis(500) && usage.cpu < Duration::from_secs(30), "{usage:?}");
+    assert!((96 << 20..1 << 30).contains(&usage.peak_memory_bytes), "{usage:?}");
+    assert_eq!(end.excess, [""; 0]);
+
+    // Whoever asks later is told the same: the server may have been away.
+    let (again, _) = (host.connect().await, drop(client));
+    let WorkerState::Exited(remembered) = again.status(&spec.job).await.unwrap().state else { panic!("it ended") };
+    assert_eq!(remembered.usage, Some(usage));
+
+    let mut missing = host.python("");
+    missing.argv[0] = "/no/such/program".into();
+    again.start(missing.clone()).await.unwrap();
+    assert_eq!(exited(&again, &missing).await.usage, None);
+}

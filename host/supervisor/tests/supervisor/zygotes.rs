@@ -95,6 +95,11 @@ async fn ends_are_reported_as_they_are() {
             assert!(said.first() == Some(&"what is wrong") && said.last() == Some(&"ValueError: 3"), "{said:?}");
         }
     }
+    let busy = "data = bytearray(96 << 20)\nbegun = time.process_time()\nwhile time.process_time() < begun + 0.5: pass\nsys.exit(3)";
+    let busy = host.another_with(&first, busy);
+    client.start(busy.clone()).await.unwrap();
+    let usage = exited(&client, &busy).await.usage.unwrap();
+    assert!(usage.cpu >= std::time::Duration::from_millis(500) && usage.peak_memory_bytes >= 96 << 20, "{usage:?}");
     let slow = "signal.signal(signal.SIGTERM, lambda *_: (print('bye'), sys.exit(4)))\nserve(listen())";
     let slow = host.another_with(&first, slow);
     forked(&client, &slow).await;

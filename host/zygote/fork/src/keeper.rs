@@ -152,8 +152,10 @@ impl Keeper {
     fn reap(&mut self, worker: Pid, asked: bool, ended: &mut Option<Instant>) -> bool {
         loop {
             let mut status: c_int = 0;
-            // SAFETY: `status` is a valid place for the kernel to write one int to.
-            let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+            // SAFETY: an `rusage` is numbers only, for which zeros are valid.
+            let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+            // SAFETY: both are valid places for the kernel to write an int and an `rusage` to.
+            let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
             if pid <= 0 {
                 return pid == 0 || Errno::last() == Errno::EINTR;
             }
@@ -163,6 +165,8 @@ impl Keeper {
                 let (word, number) = status.code().map_or((b'S', status.signal().unwrap_or(0)), |code| (b'C', code));
                 let mut report = vec![word];
                 report.extend(number.to_ne_bytes());
+                report.extend((micros(usage.ru_utime) + micros(usage.ru_stime)).to_ne_bytes());
+                report.extend(u64::try_from(usage.ru_maxrss).unwrap_or(0).to_ne_bytes());
                 let _ = self.status.write_all(&report);
                 if asked {
                     descend::signal(Signal::SIGTERM);
@@ -170,4 +174,8 @@ impl Keeper {
             }
         }
     }
+}
+
+fn micros(time: libc::timeval) -> u64 {
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0)
 }
