@@ -3,15 +3,18 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use lectern_domain::ids::{BundleId, TaskId};
-use lectern_metadata::Client;
+use lectern_domain::ids::{BundleId, JobKey, TaskId};
+use lectern_domain::job::deployment_tag;
 use lectern_metadata::bundles::{self, BundleRow};
+use lectern_metadata::jobs::{self, NewJob};
 use lectern_metadata::tasks::{self, NewTask, TaskKind};
+use lectern_metadata::{Client, DbError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 use crate::Services;
 use crate::access::Changeable;
@@ -76,10 +79,11 @@ pub(crate) async fn start(
     kind: TaskKind,
     activate: bool,
 ) -> Result<TaskId, ApiError> {
-    let client = at.client().await?;
+    let mut client = at.client().await?;
     let bundle = choose(&client, at, wanted).await?;
-    let mut random = [0u8; 16];
+    let (mut random, mut job_random) = ([0u8; 16], [0u8; 16]);
     getrandom::fill(&mut random).map_err(ApiError::no_random)?;
+    getrandom::fill(&mut job_random).map_err(ApiError::no_random)?;
     let task = NewTask {
         id: TaskId::from_random(random),
         kind,
@@ -88,7 +92,23 @@ pub(crate) async fn start(
         activate,
         requested_by: at.caller.user,
     };
-    let task = tasks::create(&client, &task).await?;
+    // Clients look for the job as soon as they have the task.
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let task = tasks::create(&tx, &task).await?;
+    let job = NewJob {
+        key: JobKey::from_random(job_random),
+        content: at.row.id,
+        bundle: Some(bundle.id),
+        tag: deployment_tag(bundle.app_mode).to_owned(),
+        // Nobody's, until one takes the task.
+        server: Uuid::nil(),
+        hostname: services.settings.hostname.clone(),
+        run_as: None,
+        log_path: None,
+        task: Some(task.id.clone()),
+    };
+    jobs::create(&tx, &job).await?;
+    tx.commit().await.map_err(DbError::from)?;
     services.backstage.task_queued();
     tracing::info!(
         content.guid = %at.row.guid,

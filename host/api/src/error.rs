@@ -83,6 +83,7 @@ codes! {
     AlreadyListed 154 CONFLICT, "The principal already has a permission entry.";
     CannotOwn 156 FORBIDDEN, "A viewer's account cannot own content.";
     BadInclude 161 BAD_REQUEST, "An `include` value is unknown.";
+    JobNotActive 163 CONFLICT, "The job has ended.";
     Bootstrapped 165 FORBIDDEN, "There are users already.";
     BadBootstrapToken 166 UNAUTHORIZED, "The bootstrap token is not valid.";
 }

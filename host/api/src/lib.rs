@@ -19,6 +19,7 @@ mod keys;
 mod leftover;
 mod legacy;
 mod permissions;
+mod processes;
 mod publish;
 mod query;
 mod router;
@@ -35,6 +36,6 @@ pub use guard::{CredentialRejected, External};
 pub use keys::ApiKeyText;
 pub use router::{openapi, router};
 pub use services::{
-    ANNOUNCED_VERSION, Backstage, LogLine, LogSource, Logout, Part, PasswordError, Runtimes, Scheduler, Services,
-    Settings,
+    ANNOUNCED_VERSION, Backstage, ContentProcess, LogLine, LogLines, LogSource, Logout, Part, PasswordError, Runtimes,
+    Scheduler, Services, Settings,
 };

@@ -14,7 +14,8 @@ use crate::error::ApiError;
 use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, guard, leftover};
 use crate::{
-    bootstrap, bundles, content, deploy, environment, jobs, keys, legacy, permissions, settings, tasks, users, vanity,
+    bootstrap, bundles, content, deploy, environment, jobs, keys, legacy, permissions, processes, settings, tasks,
+    users, vanity,
 };
 
 #[derive(OpenApi)]
@@ -45,6 +46,7 @@ fn described() -> OpenApiRouter<Services> {
         deploy::routes(),
         tasks::routes(),
         jobs::routes(),
+        processes::routes(),
         users::routes(),
         keys::routes(),
         legacy::routes(),

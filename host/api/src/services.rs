@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 use lectern_bundles::{Cache, Store};
-use lectern_domain::ids::{BundleHash, BundleId, ContentGuid, JobKey, TaskId};
+use lectern_domain::ids::{BundleHash, BundleId, ContentGuid, ContentId, JobKey, TaskId};
 use lectern_metadata::Database;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -23,6 +24,9 @@ pub const ANNOUNCED_VERSION: &str = "2026.01.0";
 /// threads, which downloads, hashing and unpacking need as well.
 const UPLOADS_AT_A_TIME: usize = 32;
 
+/// Logs followed at a time. Each looks at its file five times a second and holds two pieces of it.
+const FOLLOWED_AT_A_TIME: usize = 100;
+
 /// Everything a handler may use. Cheap to clone.
 #[derive(Clone)]
 pub struct Services {
@@ -37,6 +41,7 @@ pub struct Services {
     /// What the operator chose.
     pub settings: Arc<Settings>,
     pub(crate) uploads: Arc<Semaphore>,
+    pub(crate) followed: Arc<Semaphore>,
 }
 
 impl Services {
@@ -49,7 +54,8 @@ impl Services {
         settings: Settings,
     ) -> Self {
         let uploads = Arc::new(Semaphore::new(UPLOADS_AT_A_TIME));
-        Self { database, store, cache, backstage, settings: Arc::new(settings), uploads }
+        let followed = Arc::new(Semaphore::new(FOLLOWED_AT_A_TIME));
+        Self { database, store, cache, backstage, settings: Arc::new(settings), uploads, followed }
     }
 }
 
@@ -163,9 +169,39 @@ pub struct Runtimes {
     pub nodejs: Vec<String>,
 }
 
+/// A process of content as it is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ContentProcess {
+    /// Its process number on this host.
+    pub pid: u32,
+    /// Its job.
+    pub job: JobKey,
+    /// Whose content it runs.
+    pub content: ContentId,
+    /// The content's GUID.
+    pub guid: ContentGuid,
+    /// The content's name.
+    pub name: String,
+    /// The account it runs as; `None`: the server's own.
+    pub run_as: Option<String>,
+    /// The protocol's word for what it does.
+    pub tag: &'static str,
+    /// Processors in use of late: 1.5 is one and a half.
+    pub cores: f64,
+    /// Processor time since it began, with all that it started.
+    pub cpu: Duration,
+    /// Memory it holds, with all that it started.
+    pub memory_bytes: u64,
+}
+
+/// Lines of a log in pieces, as they come.
+pub type LogLines = BoxStream<'static, std::io::Result<Vec<LogLine>>>;
+
 /// A line of a job's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
+    /// Its number, from 1 and growing; 0 where lines are not numbered.
+    pub number: u64,
     /// Which stream it was written to.
     pub source: LogSource,
     /// When it was written.
@@ -220,6 +256,19 @@ pub trait Backstage: Send + Sync + 'static {
 
     /// The last `most` lines of a job's log, oldest first; empty when there is none (any more).
     async fn job_log(&self, job: &JobKey, most: usize) -> std::io::Result<Vec<LogLine>>;
+
+    /// The lines of a job's log after number `after`, oldest first; with `follow` also those to come, until the job ends or
+    /// this server does. Dropping the stream ends the reading.
+    fn job_log_after(&self, job: &JobKey, after: u64, follow: bool) -> LogLines;
+
+    /// Whether a process runs on this host, or is about to.
+    fn job_runs(&self, job: &JobKey) -> bool;
+
+    /// Ends a process because `username` wants it to; `false` when it does not run. Returns before it has ended.
+    async fn end_job(&self, job: &JobKey, username: &str) -> anyhow::Result<bool>;
+
+    /// The processes of content on this host, measured now.
+    async fn processes(&self) -> Vec<ContentProcess>;
 
     /// The text stored for a new password, made by a deliberately slow function on a blocking thread.
     async fn hash_password(&self, password: Zeroizing<String>) -> Result<String, PasswordError>;

@@ -9,6 +9,7 @@ pub mod app_mode;
 pub mod confinement;
 pub mod content;
 pub mod ids;
+pub mod job;
 pub mod launch;
 pub mod manifest;
 pub mod plugin;

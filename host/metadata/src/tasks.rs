@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 pub use self::lease::{
-    Claimed, Lease, MAX_ATTEMPTS, append_output, claim_next, finish, release, renew_lease, verify_lease,
+    Claimed, Lease, MAX_ATTEMPTS, append_output, claim_next, finish, release, renew_lease, stop, verify_lease,
 };
 use crate::database::GenericClient;
 use crate::error::DbError;
@@ -180,6 +180,32 @@ pub async fn list(client: &impl GenericClient, content: ContentId, limit: i64) -
 pub async fn output(client: &impl GenericClient, id: &TaskId, first: i64) -> Result<Vec<String>, DbError> {
     let sql = "SELECT line FROM task_output WHERE task_id = $1 AND seq >= $2 ORDER BY seq";
     row::query(client, sql, &[&id.as_str(), &first]).await?.iter().map(|row| row::get(row, "line")).collect()
+}
+
+/// A line of output and when it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputLine {
+    /// Its number, from 0.
+    pub number: i64,
+    /// The line, without its end.
+    pub text: String,
+    /// When it was written.
+    pub at: OffsetDateTime,
+}
+
+/// At most `limit` lines of output from number `first` (counted from 0) on, with their times.
+pub async fn timed_output(
+    client: &impl GenericClient,
+    id: &TaskId,
+    first: i64,
+    limit: i64,
+) -> Result<Vec<OutputLine>, DbError> {
+    let sql = "SELECT seq, line, written_at FROM task_output WHERE task_id = $1 AND seq >= $2 ORDER BY seq LIMIT $3";
+    let rows = row::query(client, sql, &[&id.as_str(), &first, &limit.max(0)]).await?;
+    let line = |row: &Row| {
+        Ok(OutputLine { number: row::get(row, "seq")?, text: row::get(row, "line")?, at: row::get(row, "written_at")? })
+    };
+    rows.iter().map(line).collect()
 }
 
 /// Removes tasks that ended longer ago than `age`, with their output; answers how many.

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
-use lectern_api::{Backstage, LogLine, LogSource, Part as ApiPart, PasswordError, Runtimes as ApiRuntimes};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use lectern_api::{
+    Backstage, ContentProcess, LogLine, LogLines, LogSource, Part as ApiPart, PasswordError, Runtimes as ApiRuntimes,
+};
 use lectern_domain::{BundleHash, BundleId, ContentGuid, JobKey, TaskId};
 use lectern_metadata::Part;
 use lectern_supervisor::Source;
@@ -15,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::credentials;
 use crate::deploy::News;
 use crate::fleet::Fleet;
-use crate::joblog;
+use crate::joblog::{self, LogFollowers};
 use crate::paths::Paths;
 use crate::runtimes::Runtimes;
 use crate::seal::Sealer;
@@ -33,6 +37,7 @@ pub(crate) struct ServerBackstage {
     pub(crate) news: Arc<News>,
     pub(crate) wake: Arc<Notify>,
     pub(crate) paths: Paths,
+    pub(crate) followers: LogFollowers,
     pub(crate) stop: CancellationToken,
 }
 
@@ -86,19 +91,37 @@ impl Backstage for ServerBackstage {
     async fn job_log(&self, job: &JobKey, most: usize) -> std::io::Result<Vec<LogLine>> {
         let path = self.paths.job_log(job);
         let lines = tokio::task::spawn_blocking(move || joblog::tail(&path, most)).await??;
-        let shown = lines.into_iter().map(|line| LogLine {
-            source: match line.source {
-                Source::Stdout => LogSource::Stdout,
-                Source::Stderr => LogSource::Stderr,
-            },
-            at: line.time,
-            text: line.data,
-        });
-        Ok(shown.collect())
+        Ok(lines.into_iter().map(shown).collect())
+    }
+
+    fn job_log_after(&self, job: &JobKey, after: u64, follow: bool) -> LogLines {
+        let (fleet, key) = (Arc::clone(&self.fleet), job.clone());
+        let lines = self.followers.follow(self.paths.job_log(job), after, move || follow && fleet.runs(&key));
+        lines.map_ok(|lines| lines.into_iter().map(shown).collect()).boxed()
+    }
+
+    fn job_runs(&self, job: &JobKey) -> bool {
+        self.fleet.runs(job)
+    }
+
+    async fn end_job(&self, job: &JobKey, username: &str) -> anyhow::Result<bool> {
+        self.fleet.end_job(job, username).await.with_context(|| format!("end job {job}"))
+    }
+
+    async fn processes(&self) -> Vec<ContentProcess> {
+        self.fleet.processes().await
     }
 
     async fn hash_password(&self, password: Zeroizing<String>) -> Result<String, PasswordError> {
         credentials::check_new_password(&password).map_err(PasswordError::Refused)?;
         credentials::hash_password(password.to_string()).await.map_err(PasswordError::Failed)
     }
+}
+
+fn shown(line: lectern_supervisor::LogLine) -> LogLine {
+    let source = match line.source {
+        Source::Stdout => LogSource::Stdout,
+        Source::Stderr => LogSource::Stderr,
+    };
+    LogLine { number: line.n, source, at: line.time, text: line.data }
 }

@@ -99,7 +99,7 @@ async fn serve(
     let view = Arc::new(View::load(store.database.clone()).await.context("load the content")?);
     let health = Arc::new(ServerHealth::default());
     let address = edge.address();
-    let parts = Arc::new(Parts::start(config, paths, store, &view, address, begun.shared, stop).await?);
+    let parts = Arc::new(Parts::start(config, paths, store, &view, address, begun.shared, stop, tasks).await?);
     parts.spawn_tasks(config, &store.database, &health, stop, tasks)?;
     let copies = || edge.sockets().context("copy the listening sockets");
     let (sockets, kept) = (copies()?, copies()?);
@@ -128,6 +128,7 @@ async fn serve(
             giver.close();
             parts.release_sockets().await;
             edge_stop.stop.cancel();
+            parts.close();
             finished(&mut serving, stop_asked).await
         }
         taker = giver.wait() => {
@@ -136,6 +137,7 @@ async fn serve(
             handed = Some(taker);
             giver.close();
             edge_stop.handed_over.cancel();
+            parts.close();
             finished(&mut serving, stop_asked).await
         }
         ended = &mut serving => Some(ended),

@@ -1,30 +1,28 @@
-//! `/v1/content/{guid}/jobs`: runs of processes and their logs.
+//! `/v1/content/{guid}/jobs`: runs of processes and their logs. Deployments are jobs, too: their log is the task's output.
+
+mod log;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use lectern_domain::ids::JobKey;
 use lectern_metadata::content::ContentRow;
-use lectern_metadata::jobs::{self, JobRow};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use lectern_metadata::jobs::{self, JobRow, JobStatus};
+use lectern_metadata::tasks;
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Services;
 use crate::access::Changeable;
 use crate::error::{ApiError, Code, ErrorBody};
-use crate::query::Params;
-use crate::services::{LogLine, LogSource};
 use crate::stamp::Stamp;
 
 /// Most jobs listed, newest first: a page that people and clients read.
 const MAX_JOBS: i64 = 500;
 
-/// Most lines of a log in one reply; also what is sent when the client does not say.
-const MAX_LINES: usize = 10_000;
-
 pub(crate) fn routes() -> OpenApiRouter<Services> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(log))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, stop)).merge(log::routes())
 }
 
 /// One run of a process.
@@ -56,6 +54,25 @@ pub(crate) struct JobView {
     cluster: Option<&'static str>,
     image: Option<&'static str>,
     run_as: Option<String>,
+    /// What the protocol has no word for.
+    lectern: More,
+}
+
+/// What is known of a job besides.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct More {
+    /// When it first accepted a connection.
+    ready_time: Option<Stamp>,
+    /// Processor time in seconds of the process and all that it started; null while it runs.
+    cpu_seconds: Option<f64>,
+    /// Most memory in bytes; null while it runs.
+    peak_memory_bytes: Option<i64>,
+    /// Why it ended, in words.
+    reason: Option<String>,
+    /// Who had it stopped.
+    stopped_by: Option<String>,
+    /// The task that it is; null for a process of content.
+    task_id: Option<String>,
 }
 
 fn view(row: JobRow, content: &ContentRow) -> JobView {
@@ -83,6 +100,14 @@ fn view(row: JobRow, content: &ContentRow) -> JobView {
         cluster: Some("Local"),
         image: Some("Local"),
         run_as: row.run_as,
+        lectern: More {
+            ready_time: row.ready_at.map(Stamp),
+            cpu_seconds: row.cpu_seconds,
+            peak_memory_bytes: row.peak_memory_bytes,
+            reason: row.reason,
+            stopped_by: row.stopped_by,
+            task_id: row.task.map(|task| task.to_string()),
+        },
     }
 }
 
@@ -109,47 +134,56 @@ async fn get(at: Changeable, Path((_guid, key)): Path<(String, String)>) -> Resu
     Ok(Json(view(row, &at.row)))
 }
 
-/// How much of a log.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default, rename_all = "camelCase")]
-#[into_params(parameter_in = Query)]
-pub(crate) struct LogQuery {
-    /// At most this many lines, the last ones; at most 10000.
-    max_log_lines: Option<usize>,
-}
-
-/// A job's log.
+/// What became of the wish to end a job.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct JobLog {
-    entries: Vec<LogEntry>,
+pub(crate) struct Stopped {
+    /// Names this wish.
+    guid: String,
+    app_id: i64,
+    app_guid: String,
+    job_id: i64,
+    job_key: String,
+    result: &'static str,
 }
 
-/// One line.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct LogEntry {
-    source: LogSource,
-    timestamp: Stamp,
-    data: String,
-}
-
-impl From<LogLine> for LogEntry {
-    fn from(line: LogLine) -> Self {
-        Self { source: line.source, timestamp: line.at.into(), data: line.text }
-    }
-}
-
-/// The last lines that a job wrote, also while it runs.
-#[utoipa::path(get, path = "/v1/content/{guid}/jobs/{key}/log", tag = "jobs",
-    params(("guid" = String, Path,), ("key" = String, Path,), LogQuery),
-    responses((status = 200, body = JobLog), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
-async fn log(
+/// Ends a job: a process gets SIGTERM and, after its grace, SIGKILL; a deployment is given up and changes nothing.
+///
+/// Answers when the wish was taken; the job's `status` says when it has ended.
+#[utoipa::path(delete, path = "/v1/content/{guid}/jobs/{key}", tag = "jobs",
+    params(("guid" = String, Path,), ("key" = String, Path,)),
+    responses((status = 200, body = Stopped), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, description = "the job has ended (code 163)", body = ErrorBody)))]
+async fn stop(
     State(services): State<Services>,
     at: Changeable,
     Path((_guid, key)): Path<(String, String)>,
-    Params(query): Params<LogQuery>,
-) -> Result<Json<JobLog>, ApiError> {
+) -> Result<Json<Stopped>, ApiError> {
     let job = job_of(&at, &key).await?;
-    let most = query.max_log_lines.filter(|most| *most > 0).unwrap_or(MAX_LINES).min(MAX_LINES);
-    let lines = services.backstage.job_log(&job.key, most).await.map_err(ApiError::internal)?;
-    Ok(Json(JobLog { entries: lines.into_iter().map(LogEntry::from).collect() }))
+    let username = &at.caller.username;
+    let taken = match (&job.task, job.status) {
+        (_, JobStatus::Finished | JobStatus::Finalized) => false,
+        (Some(task), JobStatus::Active) => {
+            let client = at.client().await?;
+            let stopped = tasks::stop(&client, task, &format!("stopped by {username}")).await?;
+            if stopped {
+                jobs::set_stopped_by(&client, &job.key, username).await?;
+            }
+            stopped
+        }
+        (None, JobStatus::Active) => {
+            services.backstage.end_job(&job.key, username).await.map_err(ApiError::internal)?
+        }
+    };
+    if !taken {
+        return Err(ApiError::new(Code::JobNotActive, "this job is not active: it has ended, or is about to"));
+    }
+    tracing::info!(content.guid = %at.row.guid, job.key = %job.key, user.name = username, "job stopped");
+    Ok(Json(Stopped {
+        guid: uuid::Uuid::new_v4().to_string(),
+        app_id: at.row.id.0,
+        app_guid: at.row.guid.to_string(),
+        job_id: job.id,
+        job_key: job.key.to_string(),
+        result: "Order to kill job registered",
+    }))
 }

@@ -1,19 +1,23 @@
 //! A server for one test: database and store of its own, a handful of accounts, and a recording backstage.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, Bytes};
+use futures_util::StreamExt as _;
+use futures_util::stream;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use lectern_api::{
-    Backstage, External, LogLine, LogSource, Part, PasswordError, Runtimes, Scheduler, Services, Settings, router,
+    Backstage, ContentProcess, External, LogLine, LogLines, LogSource, Part, PasswordError, Runtimes, Scheduler,
+    Services, Settings, router,
 };
 use lectern_bundles::{Cache, Store};
 use lectern_domain::access::{PermissionRole, Principal, PrincipalVia};
-use lectern_domain::ids::{BundleHash, BundleId, ContentGuid, JobKey, KeyId, TaskId, UserGuid};
+use lectern_domain::ids::{BundleHash, BundleId, ContentGuid, ContentId, JobKey, KeyId, TaskId, UserGuid};
 use lectern_domain::user::UserRole;
 use lectern_metadata::testing::TestCluster;
 use lectern_metadata::users::{self, NewUser};
@@ -36,6 +40,7 @@ pub(crate) enum Told {
     VariablesChanged(ContentGuid),
     ContentDeleted(ContentGuid, Vec<BundleHash>),
     BundleDeleted(ContentGuid, BundleId),
+    JobEnded(JobKey, String),
 }
 
 #[derive(Default)]
@@ -47,6 +52,8 @@ pub(crate) struct Recorder {
     pub(crate) waiting: Notify,
     /// Ends the waiting of a poll.
     pub(crate) news: Notify,
+    /// The processes that run.
+    pub(crate) running: Mutex<HashSet<JobKey>>,
 }
 
 impl Recorder {
@@ -98,9 +105,41 @@ impl Backstage for Recorder {
 
     async fn job_log(&self, job: &JobKey, most: usize) -> std::io::Result<Vec<LogLine>> {
         let at = time::OffsetDateTime::UNIX_EPOCH;
-        let line = |source, text: &str| LogLine { source, at, text: text.to_owned() };
-        let all = [line(LogSource::Stdout, "started"), line(LogSource::Stderr, job.as_str())];
+        let line = |number, source, text: &str| LogLine { number, source, at, text: text.to_owned() };
+        let all = [line(1, LogSource::Stdout, "started"), line(2, LogSource::Stderr, job.as_str())];
         Ok(all[all.len().saturating_sub(most)..].to_vec())
+    }
+
+    fn job_log_after(&self, job: &JobKey, after: u64, follow: bool) -> LogLines {
+        let at = time::OffsetDateTime::UNIX_EPOCH;
+        let line = |number, text: String| LogLine { number, source: LogSource::Stdout, at, text };
+        let lines = (after + 1..=3).map(|number| line(number, format!("{number}\nof {job}"))).collect();
+        let piece = stream::once(std::future::ready(Ok(lines)));
+        if follow && self.job_runs(job) { piece.chain(stream::pending()).boxed() } else { piece.boxed() }
+    }
+
+    fn job_runs(&self, job: &JobKey) -> bool {
+        self.running.lock().unwrap().contains(job)
+    }
+
+    async fn end_job(&self, job: &JobKey, username: &str) -> anyhow::Result<bool> {
+        self.tell(Told::JobEnded(job.clone(), username.to_owned()));
+        Ok(self.job_runs(job))
+    }
+
+    async fn processes(&self) -> Vec<ContentProcess> {
+        vec![ContentProcess {
+            pid: 4242,
+            job: JobKey::from_random([1; 16]),
+            content: ContentId(7),
+            guid: ContentGuid(Uuid::nil()),
+            name: "busy".into(),
+            run_as: None,
+            tag: "run_api",
+            cores: 1.504,
+            cpu: Duration::from_millis(2900),
+            memory_bytes: 1 << 33,
+        }]
     }
 
     async fn hash_password(&self, password: Zeroizing<String>) -> Result<String, PasswordError> {

@@ -114,6 +114,13 @@ pub async fn release(client: &impl GenericClient, lease: &Lease) -> Result<bool,
     Ok(row::execute(client, sql, &[&lease.task.as_str(), &lease.server, &lease.attempt]).await? > 0)
 }
 
+/// Ends a task from outside, whoever works on it: its holder finds the lease lost. `false` when it had ended.
+pub async fn stop(client: &impl GenericClient, task: &TaskId, why: &str) -> Result<bool, DbError> {
+    let sql = "UPDATE tasks SET state = 'finished', code = 1, error = $2, finished_at = now(), lease_expires_at = NULL, \
+               lease_owner = NULL WHERE id = $1 AND state <> 'finished'";
+    Ok(row::execute(client, sql, &[&task.as_str(), &why.replace('\0', "\u{fffd}")]).await? > 0)
+}
+
 /// Checks, and makes sure until the transaction ends, that the lease is held: whatever else the transaction changes is
 /// then changed by the task's holder only. [`DbError::LeaseLost`] when it is not.
 pub async fn verify_lease(tx: &Transaction<'_>, lease: &Lease) -> Result<(), DbError> {

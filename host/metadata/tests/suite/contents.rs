@@ -299,6 +299,7 @@ pub async fn deleting_content_takes_everything(config: DatabaseConfig) {
         hostname: "here".into(),
         run_as: None,
         log_path: None,
+        task: None,
     };
     jobs::create(&client, &job).await.unwrap();
 

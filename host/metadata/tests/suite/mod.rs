@@ -59,6 +59,8 @@ macro_rules! suite {
             work::old_tasks_are_pruned,
             work::a_deleted_bundle_leaves_its_task,
             work::jobs_end_once,
+            work::old_and_many_jobs_go,
+            work::a_deployment_is_a_job,
             packages::a_version_is_one_file,
             packages::a_used_package_stays,
             packages::releases_are_named_by_what_they_are,

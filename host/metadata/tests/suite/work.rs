@@ -6,6 +6,7 @@ use lectern_domain::{BundleId, ContentId, JobKey, TaskId};
 use lectern_metadata::tasks::{Claimed, MAX_ATTEMPTS, NewTask, TaskKind, TaskState};
 use lectern_metadata::{Database, DatabaseConfig, DbError, bundles, content, jobs, tasks};
 use serde_json::json;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{activate, bundle, item, open, prepared_bundle, task, user};
@@ -249,29 +250,122 @@ pub async fn jobs_end_once(config: DatabaseConfig) {
         hostname: "here".into(),
         run_as: Some("200001".into()),
         log_path: Some("/data/jobs/x.log".into()),
+        task: None,
     };
     let first = jobs::create(&client, &new(1)).await.unwrap();
     let second = jobs::create(&client, &new(2)).await.unwrap();
     assert_eq!((first.status, first.pid, first.bundle), (jobs::JobStatus::Active, None, Some(version.id)));
     assert!(jobs::set_pid(&client, &first.key, 77).await.unwrap());
     assert!(jobs::set_ready(&client, &first.key).await.unwrap());
-    let open_keys =
-        async || -> Vec<JobKey> { jobs::list_open(&client).await.unwrap().into_iter().map(|job| job.key).collect() };
+    let open_keys = async || -> Vec<JobKey> {
+        jobs::list_open(&client, "here").await.unwrap().into_iter().map(|job| job.key).collect()
+    };
     assert_eq!(open_keys().await, [first.key.clone(), second.key.clone()]);
-    assert!(jobs::finish(&client, &first.key, Some(137)).await.unwrap());
-    assert!(!jobs::finish(&client, &first.key, Some(0)).await.unwrap(), "once");
+    assert!(jobs::list_open(&client, "elsewhere").await.unwrap().is_empty());
+    assert!(jobs::set_stopped_by(&client, &first.key, "ada").await.unwrap());
+    assert!(jobs::set_stopped_by(&client, &first.key, "bob").await.unwrap());
+    let end = jobs::JobEnd {
+        exit_code: Some(137),
+        reason: Some("signal 9 ended it \0".into()),
+        at: Some(OffsetDateTime::UNIX_EPOCH),
+        cpu_seconds: Some(1.5),
+        peak_memory_bytes: Some(1 << 40),
+    };
+    assert!(jobs::finish(&client, &first.key, &end).await.unwrap());
+    assert!(!jobs::finish(&client, &first.key, &jobs::JobEnd::default()).await.unwrap(), "once");
     assert!(!jobs::set_pid(&client, &first.key, 78).await.unwrap());
     assert_eq!(open_keys().await, std::slice::from_ref(&second.key));
     let done = jobs::get(&client, &first.key).await.unwrap().unwrap();
     assert_eq!((done.status, done.exit_code, done.pid), (jobs::JobStatus::Finalized, Some(137), Some(77)));
-    assert!(done.ready_at.is_some() && done.ended_at.is_some());
+    assert_eq!((done.cpu_seconds, done.peak_memory_bytes), (Some(1.5), Some(1 << 40)));
+    assert_eq!((done.reason.as_deref(), done.stopped_by.as_deref()), (Some("signal 9 ended it \u{fffd}"), Some("ada")));
+    assert_eq!(done.ended_at, Some(done.started_at), "never before it began, whatever the clock said");
+    assert!(done.ready_at.is_some());
     let listed: Vec<i64> = jobs::list(&client, app.id, 10).await.unwrap().iter().map(|job| job.id).collect();
     assert_eq!(listed, [second.id, first.id]);
     assert_eq!(jobs::list(&client, app.id, 1).await.unwrap().len(), 1);
-    assert!(jobs::prune_ended(&client, MINUTE).await.unwrap().is_empty());
-    client.execute("UPDATE jobs SET ended_at = now() - interval '2 min' WHERE status <> 0", &[]).await.unwrap();
-    assert_eq!(jobs::prune_ended(&client, MINUTE).await.unwrap(), [first.key]);
-    assert_eq!(open_keys().await, [second.key]);
     let orphan = jobs::NewJob { content: ContentId(i64::MAX), ..new(3) };
     assert!(matches!(jobs::create(&client, &orphan).await, Err(DbError::NotFound("content"))));
+}
+
+pub async fn old_and_many_jobs_go(config: DatabaseConfig) {
+    let database = open(config).await;
+    let ada = user(&database, "ada").await;
+    let (app, other) = (item(&database, &ada, "app").await, item(&database, &ada, "other").await);
+    let client = database.client().await.unwrap();
+    let mut keys = Vec::new();
+    for byte in 1..=6 {
+        let content = if byte == 6 { other.id } else { app.id };
+        let job = job(byte, content, None);
+        keys.push(jobs::create(&client, &job).await.unwrap().key);
+    }
+    // The oldest still runs.
+    for key in &keys[1..] {
+        jobs::finish(&client, key, &jobs::JobEnd::default()).await.unwrap();
+    }
+    let expired = async |age, per_content, limit| jobs::expired(&client, age, per_content, limit).await.unwrap();
+    assert!(expired(MINUTE, 5, 10).await.is_empty());
+    assert_eq!(expired(MINUTE, 2, 10).await, &keys[1..3], "of five the newest two stay, and what runs");
+    assert_eq!(expired(MINUTE, 2, 1).await, &keys[1..2]);
+    client
+        .execute(
+            "UPDATE jobs SET started_at = now() - interval '1 h', ended_at = now() - interval '2 min' WHERE key = $1",
+            &[&keys[5].as_str()],
+        )
+        .await
+        .unwrap();
+    assert_eq!(expired(MINUTE, 5, 10).await, &keys[5..]);
+    assert_eq!(jobs::remove(&client, &keys[..2]).await.unwrap(), 1, "what runs keeps its record");
+    let absent = JobKey::from_random([9; 16]);
+    let known = jobs::known(&client, &[keys[0].clone(), keys[1].clone(), absent]).await.unwrap();
+    assert_eq!(known, &keys[..1]);
+}
+
+pub async fn a_deployment_is_a_job(config: DatabaseConfig) {
+    let database = open(config).await;
+    let ada = user(&database, "ada").await;
+    let app = item(&database, &ada, "app").await;
+    let version = bundle(&database, app.id, &ada, 1).await;
+    let client = database.client().await.unwrap();
+    let server = Uuid::new_v4();
+    for (byte, stopped) in [(1, false), (2, true)] {
+        let queued = task(&database, &version, &ada).await;
+        let made = jobs::create(&client, &job(byte, app.id, Some(queued.id.clone()))).await.unwrap();
+        assert_eq!(made.task.as_ref(), Some(&queued.id));
+        assert!(jobs::list_open(&client, "here").await.unwrap().is_empty(), "no process");
+        let lease = claim(&database, server, MINUTE).await.unwrap().lease;
+        jobs::set_server(&client, &queued.id, server, "there").await.unwrap();
+        tasks::append_output(&client, &lease, &lines(0..3)).await.unwrap();
+        let output = tasks::timed_output(&client, &queued.id, 1, 1).await.unwrap();
+        assert_eq!((output.len(), output[0].number, output[0].text.as_str()), (1, 1, "line 1"));
+        if stopped {
+            assert!(tasks::stop(&client, &queued.id, "stopped by ada").await.unwrap());
+            assert!(!tasks::stop(&client, &queued.id, "again").await.unwrap());
+            assert!(matches!(tasks::finish(&client, &lease, 0, "", None).await, Err(DbError::LeaseLost)));
+        } else {
+            tasks::finish(&client, &lease, 0, "", None).await.unwrap();
+        }
+        let done = jobs::get(&client, &made.key).await.unwrap().unwrap();
+        assert_eq!((done.status, done.hostname.as_str()), (jobs::JobStatus::Finalized, "there"));
+        let want = if stopped { (Some(1), Some("stopped by ada")) } else { (Some(0), None) };
+        assert_eq!((done.exit_code, done.reason.as_deref()), want);
+        assert!(done.ended_at.is_some());
+    }
+    client.execute("UPDATE tasks SET finished_at = now() - interval '2 min'", &[]).await.unwrap();
+    assert_eq!(tasks::prune_finished(&client, MINUTE).await.unwrap(), 2);
+    assert!(jobs::list(&client, app.id, 10).await.unwrap().is_empty(), "with the log, the record goes");
+}
+
+fn job(byte: u8, content: ContentId, task: Option<TaskId>) -> jobs::NewJob {
+    jobs::NewJob {
+        key: JobKey::from_random([byte; 16]),
+        content,
+        bundle: None,
+        tag: "run_api".into(),
+        server: Uuid::nil(),
+        hostname: "here".into(),
+        run_as: None,
+        log_path: None,
+        task,
+    }
 }

@@ -37,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) python: Language,
     pub(crate) r: Language,
     pub(crate) content: Content,
+    pub(crate) jobs: Jobs,
     pub(crate) sandbox: Sandbox,
     pub(crate) gate: Gate,
     pub(crate) log: Log,
@@ -137,6 +138,17 @@ pub(crate) struct Content {
     pub(crate) job_log_bytes: u64,
     /// Deployments run at a time on this server.
     pub(crate) concurrent_deploys: usize,
+}
+
+/// `[jobs]`: how long the records of jobs are kept, with their logs.
+#[derive(Debug, Clone)]
+pub(crate) struct Jobs {
+    /// How long after their end.
+    pub(crate) keep_for: Duration,
+    /// How many of one content item.
+    pub(crate) keep_per_content: u32,
+    /// How many bytes of logs on this server.
+    pub(crate) keep_bytes: u64,
 }
 
 /// `[sandbox]`: accounts that content runs as, and the walls around it.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +14,7 @@ use super::sandbox::sandbox;
 use super::scheduler::scheduler;
 use super::tls::tls;
 use super::{
-    Bootstrap, Config, Content, Data, Database, Gate, Language, Log, LogFormat, Secret, Seen, Server, TlsFiles,
+    Bootstrap, Config, Content, Data, Database, Gate, Jobs, Language, Log, LogFormat, Secret, Seen, Server, TlsFiles,
 };
 
 /// Longest any time-out may be set to: 30 days, the most the clients know.
@@ -53,6 +54,7 @@ impl Config {
             restore_timeout: read.seconds("r.restore_timeout_seconds", 900, 1, MONTH),
         };
         let content = content(&mut read, cores, memory);
+        let jobs = jobs(&mut read);
         let sandbox = sandbox(&mut read);
         let gate = gate(&mut read, &data.dir);
         let log = log(&mut read);
@@ -61,7 +63,21 @@ impl Config {
             return Err(read.mistakes);
         }
         let effective = read.effective;
-        Ok(Self { server, data, database, bootstrap, python, r, content, sandbox, gate, log, effective, warnings })
+        Ok(Self {
+            server,
+            data,
+            database,
+            bootstrap,
+            python,
+            r,
+            content,
+            jobs,
+            sandbox,
+            gate,
+            log,
+            effective,
+            warnings,
+        })
     }
 }
 
@@ -155,6 +171,19 @@ fn content(read: &mut Reader, cores: usize, memory: u64) -> Content {
         zygotes: usize::try_from(read.number("content.zygotes", 50, 0, 250)).unwrap_or(50),
         job_log_bytes: read.size("content.job_log_bytes", 10 << 20, 64 << 10),
         concurrent_deploys: usize::try_from(read.number("content.concurrent_deploys", 4, 1, 64)).unwrap_or(4),
+    }
+}
+
+/// The least that is kept of logs: one whole log.
+const LEAST_LOGS: u64 = 16 << 20;
+
+fn jobs(read: &mut Reader) -> Jobs {
+    const DAY: u64 = 24 * 3600;
+    Jobs {
+        keep_for: Duration::from_secs(read.number("jobs.keep_days", 90, 1, 3650) * DAY),
+        // The list that people and clients see has 500; above, only the disk and the database notice.
+        keep_per_content: u32::try_from(read.number("jobs.keep_per_content", 1000, 1, 100_000)).unwrap_or(1000),
+        keep_bytes: read.size("jobs.keep_bytes", 10 << 30, LEAST_LOGS),
     }
 }
 
@@ -262,6 +291,15 @@ mod tests {
         for values in bad {
             assert_eq!(resolve(&values).unwrap_err().len(), 1, "{values:?}");
         }
+    }
+
+    #[test]
+    fn records_of_jobs_have_bounds() {
+        let jobs = resolve(&[]).unwrap().jobs;
+        assert_eq!((jobs.keep_for.as_secs(), jobs.keep_per_content, jobs.keep_bytes), (7_776_000, 1000, 10 << 30));
+        let mistakes =
+            resolve(&[("jobs.keep_days", "0"), ("jobs.keep_per_content", "none"), ("jobs.keep_bytes", "1 MiB")]);
+        assert_eq!(mistakes.unwrap_err().len(), 3);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_metadata::tasks::{self, Claimed, Lease};
-use lectern_metadata::{Database, is_transient};
+use lectern_metadata::{Database, is_transient, jobs};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -42,6 +42,8 @@ pub(crate) struct Deployer {
     pub(crate) paths: Paths,
     /// Names this run of the server.
     pub(crate) server: Uuid,
+    /// The host it runs on.
+    pub(crate) hostname: String,
     pub(crate) news: Arc<News>,
     pub(crate) wake: Arc<Notify>,
 }
@@ -72,7 +74,14 @@ impl Deployer {
 
     async fn claim(&self) -> Result<Option<Claimed>, lectern_metadata::DbError> {
         let client = self.database.client().await?;
-        tasks::claim_next(&client, self.server, LEASE).await
+        let claimed = tasks::claim_next(&client, self.server, LEASE).await?;
+        if let Some(claimed) = &claimed
+            && let Err(error) = jobs::set_server(&client, &claimed.task.id, self.server, &self.hostname).await
+        {
+            // The record says where the task was asked for instead.
+            tracing::debug!(error = crate::cli::chain(&error), "note who works on a task");
+        }
+        Ok(claimed)
     }
 
     async fn perform(self: &Arc<Self>, claimed: Claimed, stop: &CancellationToken) {

@@ -14,14 +14,14 @@ use lectern_domain::{ContentGuid, JobKey};
 use lectern_edge::{Admissions, Pool, StartFailure, Worker};
 use lectern_metadata::Database;
 use lectern_metadata::jobs::NewJob;
-use lectern_supervisor::{Client, Program, WorkerState, WorkerStatus};
+use lectern_supervisor::{Client, ClientError, Program, WorkerState, WorkerStatus};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::journal::{Journal, Note, exit_code};
+use super::journal::{Journal, Note, end_because, end_of};
 use super::keeper::Order;
 use super::machine::Machine;
 use super::sockets::Sockets;
@@ -187,10 +187,11 @@ impl Crew {
             hostname: self.settings.hostname.clone(),
             run_as: spec.account.map(|account| account.uid.to_string()),
             log_path: Some(spec.log.display().to_string()),
+            task: None,
         }));
         let started = self.client().start(spec).await;
         started.map(|_| turn).map_err(|error| {
-            self.journal.note(Note::Ended { job: job.clone(), exit_code: None });
+            self.journal.note(Note::Ended { job: job.clone(), end: end_because("it could not be started") });
             StartFailure::Unavailable(crate::cli::chain(&error))
         })
     }
@@ -209,8 +210,32 @@ impl Crew {
             WorkerState::Ready => self.journal.note(Note::Ready { job }),
             WorkerState::Draining => {}
             WorkerState::Exited(exited) => {
-                self.journal.note(Note::Ended { job, exit_code: exit_code(exited.status) });
+                self.journal.note(Note::Ended { job, end: end_of(exited) });
             }
+        }
+    }
+
+    /// Notes the end of those jobs that were running when the supervisor ended.
+    pub(super) fn record_lost(&self, jobs: Vec<JobKey>) {
+        for job in jobs {
+            let end = end_because("the supervisor ended, and all processes with it");
+            self.journal.note(Note::Ended { job, end });
+        }
+    }
+
+    /// Ends a worker because `username` wants it to; `false` when it does not run, or is another server's.
+    pub(super) async fn end_for(&self, job: &JobKey, username: &str) -> Result<bool, ClientError> {
+        if !self.machine.has(job) || self.handed_over.is_cancelled() {
+            return Ok(false);
+        }
+        match self.client().stop(job, None).await {
+            Ok(status) if matches!(status.state, WorkerState::Exited(_)) => Ok(false),
+            Ok(_) => {
+                self.journal.note(Note::Stopped { job: job.clone(), username: username.to_owned() });
+                Ok(true)
+            }
+            Err(error) if error.is_unknown_job() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use lectern_domain::JobKey;
+use lectern_domain::job::reason;
 use lectern_domain::worker::ExitStatus;
-use lectern_metadata::jobs::NewJob;
+use lectern_metadata::jobs::{JobEnd, NewJob};
 use lectern_metadata::{Database, DbError, is_transient, jobs};
+use lectern_supervisor::Exited;
 use tokio::sync::{mpsc, oneshot};
 
 /// Notes kept while the database is away; beyond, the newest are lost (a job then misses its end or its row, never a
@@ -27,7 +29,12 @@ pub(super) enum Note {
     },
     Ended {
         job: JobKey,
-        exit_code: Option<i32>,
+        end: JobEnd,
+    },
+    /// A user wants it to end.
+    Stopped {
+        job: JobKey,
+        username: String,
     },
     /// Everything before it has been written, or given up.
     Flush(oneshot::Sender<()>),
@@ -66,12 +73,29 @@ impl Journal {
     }
 }
 
+/// What the record keeps of an end that the supervisor reports.
+pub(super) fn end_of(exited: &Exited) -> JobEnd {
+    let usage = exited.usage.as_ref();
+    JobEnd {
+        exit_code: exited.status.map(exit_code),
+        reason: Some(reason(exited.ending, exited.status, &exited.excess)),
+        at: Some(exited.at),
+        cpu_seconds: usage.map(|usage| usage.cpu.as_secs_f64()),
+        peak_memory_bytes: usage.and_then(|usage| i64::try_from(usage.peak_memory_bytes).ok()),
+    }
+}
+
+/// An end that is known for nothing but this reason.
+pub(super) fn end_because(reason: &str) -> JobEnd {
+    JobEnd { reason: Some(reason.to_owned()), ..JobEnd::default() }
+}
+
 /// The protocol has one number for the end: a signal counts as 128 and its number, as in a shell.
-pub(super) fn exit_code(status: Option<ExitStatus>) -> Option<i32> {
-    status.map(|status| match status {
+fn exit_code(status: ExitStatus) -> i32 {
+    match status {
         ExitStatus::Code(code) => code,
         ExitStatus::Signal(signal) => 128 + signal,
-    })
+    }
 }
 
 async fn write(database: Database, mut notes: mpsc::Receiver<Note>) {
@@ -106,7 +130,8 @@ async fn put(database: &Database, note: &Note) -> Result<(), DbError> {
         Note::Created(job) => jobs::create(&client, job).await.map(drop),
         Note::Running { job, pid } => jobs::set_pid(&client, job, *pid).await.map(drop),
         Note::Ready { job } => jobs::set_ready(&client, job).await.map(drop),
-        Note::Ended { job, exit_code } => jobs::finish(&client, job, *exit_code).await.map(drop),
+        Note::Ended { job, end } => jobs::finish(&client, job, end).await.map(drop),
+        Note::Stopped { job, username } => jobs::set_stopped_by(&client, job, username).await.map(drop),
         Note::Flush(_) => Ok(()),
     }
 }

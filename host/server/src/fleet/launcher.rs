@@ -62,6 +62,11 @@ fn account(first_uid: u32, content: ContentId) -> anyhow::Result<Account> {
 }
 
 impl Launcher {
+    /// The account that content runs as; `None`: the server's own.
+    pub(super) fn account(&self, content: ContentId) -> Option<Account> {
+        self.first_uid.and_then(|first| account(first, content).ok())
+    }
+
     /// Makes the specification of one worker. Fetches, unpacks and restores what is not on this node.
     pub(super) async fn spec(
         &self,

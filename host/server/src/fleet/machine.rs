@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lectern_domain::JobKey;
 use lectern_domain::scaling::budget::{Grant, Idle, Machine as Standing, UNMEASURED_BYTES, grant};
@@ -10,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Key;
+use super::memory::Taken;
 
 /// One process.
 #[derive(Debug)]
@@ -18,8 +20,33 @@ struct Process {
     pid: Option<u32>,
     /// As measured last; `None`: not yet.
     bytes: Option<u64>,
+    /// Processor time, and when it was read.
+    cpu: Option<(Instant, Duration)>,
+    /// Processors in use between the last two measurements.
+    cores: f64,
     ending: bool,
 }
+
+impl Process {
+    fn new(key: Key) -> Self {
+        Self { key, pid: None, bytes: None, cpu: None, cores: 0.0, ending: false }
+    }
+}
+
+/// A process as it is now.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Running {
+    pub(super) job: JobKey,
+    pub(super) key: Key,
+    pub(super) pid: u32,
+    pub(super) bytes: u64,
+    pub(super) cpu: Duration,
+    /// Processors in use of late: 1.5 is one and a half.
+    pub(super) cores: f64,
+}
+
+/// Two measurements closer than this say little about how busy a process is.
+const LEAST_SPAN: Duration = Duration::from_millis(500);
 
 /// The machine as far as content is concerned.
 pub(super) struct Machine {
@@ -81,7 +108,7 @@ impl Machine {
             starved.remove(&key);
         }
         if matches!(granted, Grant::Start) {
-            processes.insert(job.clone(), Process { key, pid: None, bytes: None, ending: false });
+            processes.insert(job.clone(), Process::new(key));
         }
         granted
     }
@@ -98,8 +125,7 @@ impl Machine {
         }
         let mut processes = self.processes.lock();
         let key = (status.content, status.bundle);
-        let process =
-            processes.entry(status.job.clone()).or_insert(Process { key, pid: None, bytes: None, ending: false });
+        let process = processes.entry(status.job.clone()).or_insert(Process::new(key));
         process.pid = status.pid.or(process.pid);
         process.ending |= matches!(status.state, WorkerState::Draining);
     }
@@ -119,10 +145,16 @@ impl Machine {
         }
     }
 
-    /// No process is left.
-    pub(super) fn all_gone(&self) {
-        self.processes.lock().clear();
+    /// No process is left; answers which there were.
+    pub(super) fn all_gone(&self) -> Vec<JobKey> {
+        let gone = std::mem::take(&mut *self.processes.lock()).into_keys().collect();
         self.freed.notify_waiters();
+        gone
+    }
+
+    /// Whether this is a process of now, or is about to be one.
+    pub(super) fn has(&self, job: &JobKey) -> bool {
+        self.processes.lock().contains_key(job)
     }
 
     /// Told when a process has ended.
@@ -137,13 +169,32 @@ impl Machine {
     }
 
     /// Notes what processes were found to take.
-    pub(super) fn measured(&self, found: Vec<(JobKey, u64)>) {
+    pub(super) fn measured(&self, found: Vec<(JobKey, Taken)>, now: Instant) {
         let mut processes = self.processes.lock();
-        for (job, bytes) in found {
-            if let Some(process) = processes.get_mut(&job) {
-                process.bytes = Some(bytes);
+        for (job, taken) in found {
+            let Some(process) = processes.get_mut(&job) else { continue };
+            process.bytes = Some(taken.bytes);
+            match process.cpu {
+                Some((at, _)) if now.saturating_duration_since(at) < LEAST_SPAN => continue,
+                Some((at, before)) => {
+                    let span = now.saturating_duration_since(at);
+                    process.cores = taken.cpu.saturating_sub(before).as_secs_f64() / span.as_secs_f64();
+                }
+                None => {}
             }
+            process.cpu = Some((now, taken.cpu));
         }
+    }
+
+    /// The processes that have been measured.
+    pub(super) fn running(&self) -> Vec<Running> {
+        let processes = self.processes.lock();
+        let shown = processes.iter().filter_map(|(job, process)| {
+            let (_, cpu) = process.cpu?;
+            let (pid, bytes) = (process.pid?, process.bytes?);
+            Some(Running { job: job.clone(), key: process.key, pid, bytes, cpu, cores: process.cores })
+        });
+        shown.collect()
     }
 
     /// How many processes of a version start and how many end, when `ready` of them serve.
@@ -164,6 +215,7 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use lectern_domain::{BundleId, ContentGuid};
     use uuid::Uuid;
@@ -189,5 +241,25 @@ mod tests {
         assert_eq!(machine.unready(key(1), 0), (1, 0));
         machine.ending(&job(3));
         assert_eq!(machine.unready(key(1), 0), (0, 1));
+    }
+
+    #[test]
+    fn how_busy_a_process_is_comes_from_two_measurements() {
+        let machine = Machine::new(2, u64::MAX);
+        let job = JobKey::from_random([1; 16]);
+        assert!(matches!(machine.ask(key(1), &job, true, 0, std::iter::empty::<Idle<()>>()), Grant::Start));
+        machine.processes.lock().get_mut(&job).unwrap().pid = Some(7);
+        assert!(machine.has(&job) && machine.running().is_empty(), "not measured yet");
+        let begin = Instant::now();
+        let measure = |millis, cpu_millis| {
+            let taken = Taken { bytes: 5, cpu: Duration::from_millis(cpu_millis) };
+            machine.measured(vec![(job.clone(), taken)], begin + Duration::from_millis(millis));
+            machine.running()[0].cores
+        };
+        assert_eq!(measure(0, 1000), 0.0);
+        assert_eq!(measure(100, 1100), 0.0, "too soon to say");
+        assert_eq!(measure(2000, 4000), 1.5);
+        assert_eq!(measure(3000, 4000), 0.0);
+        assert_eq!(machine.all_gone(), [job]);
     }
 }

@@ -15,21 +15,23 @@ mod zygotes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use lectern_api::ContentProcess;
 use lectern_domain::admission::patience;
 use lectern_domain::launch::Program;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
 use lectern_domain::{BundleId, ContentGuid, JobKey};
 use lectern_edge::{NotAdmitted, Pool, StartFailure, Worker};
 use lectern_metadata::{Database, jobs};
-use lectern_supervisor::{WorkerState, WorkerStatus};
+use lectern_supervisor::{ClientError, WorkerState, WorkerStatus};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crew::Face;
 pub(crate) use crew::{Crew, CrewSettings};
+use journal::{end_because, end_of};
 use keeper::Order;
 pub(crate) use launcher::Launcher;
 pub(crate) use workers::FleetWorkers;
@@ -37,7 +39,7 @@ pub(crate) use workers::FleetWorkers;
 /// How long all workers together may take to end: the supervisor's own limit is 30 seconds, and it needs a moment more.
 const STOP_LIMIT: Duration = Duration::from_secs(45);
 
-/// How often the memory of content processes is measured: it costs a look at every process of the host.
+/// How often what content processes take is measured: it costs a look at every process of the host.
 const MEMORY_ROUND: Duration = Duration::from_secs(10);
 
 /// A pool of workers: one bundle of one content item.
@@ -97,13 +99,15 @@ impl Fleet {
     /// Jobs whose process ended while no server looked.
     async fn close_unseen(&self, database: &Database, running: &[WorkerStatus]) -> anyhow::Result<()> {
         let client = database.client().await.context("read the open jobs")?;
-        for job in jobs::list_open(&client).await.context("read the open jobs")? {
-            let here = job.hostname == self.crew.settings.hostname;
-            let runs =
-                running.iter().any(|status| status.job == job.key && !matches!(status.state, WorkerState::Exited(_)));
-            if here && !runs {
-                jobs::finish(&client, &job.key, None).await.context("close a job that ended unseen")?;
-            }
+        let hostname = &self.crew.settings.hostname;
+        for job in jobs::list_open(&client, hostname).await.context("read the open jobs")? {
+            let end = match running.iter().find(|status| status.job == job.key).map(|status| &status.state) {
+                // The supervisor remembers.
+                Some(WorkerState::Exited(exited)) => end_of(exited),
+                Some(_) => continue,
+                None => end_because("it ended while no server was looking"),
+            };
+            jobs::finish(&client, &job.key, &end).await.context("close a job that ended unseen")?;
         }
         Ok(())
     }
@@ -153,7 +157,7 @@ impl Fleet {
     }
 
     async fn supervisor_lost(&self) {
-        self.crew.machine.all_gone();
+        self.crew.record_lost(self.crew.machine.all_gone());
         self.crew.zygotes.all_gone();
         self.tell_all(|_| true, || Order::Lost).await;
         while !self.crew.stopping.is_cancelled() {
@@ -239,7 +243,7 @@ impl Fleet {
         }
     }
 
-    /// Measures the memory of content processes from time to time, until the fleet has stopped.
+    /// Measures what content processes take from time to time, until the fleet has stopped.
     pub(crate) async fn measure(self: Arc<Self>) {
         loop {
             tokio::select! {
@@ -247,23 +251,51 @@ impl Fleet {
                 () = tokio::time::sleep(MEMORY_ROUND) => {}
             }
             self.crew.look_at_zygotes().await;
-            let (jobs, pids): (Vec<_>, Vec<_>) = self.crew.machine.pids().into_iter().unzip();
-            let zygotes = self.crew.zygotes.pids();
-            if jobs.is_empty() && zygotes.is_empty() {
-                continue;
-            }
-            let measure = move || {
-                let zygotes = zygotes.into_iter().map(|(name, pid)| (name, memory::of_one(pid))).collect();
-                (memory::of_trees(&pids), zygotes)
-            };
-            match tokio::task::spawn_blocking(measure).await {
-                Ok((found, zygotes)) => {
-                    self.crew.machine.measured(jobs.into_iter().zip(found).collect());
-                    self.crew.zygotes.measured(zygotes);
-                }
-                Err(error) => tracing::error!(%error, "measure the memory of content processes"),
-            }
+            self.measure_now().await;
         }
+    }
+
+    async fn measure_now(&self) {
+        let (jobs, pids): (Vec<_>, Vec<_>) = self.crew.machine.pids().into_iter().unzip();
+        let zygotes = self.crew.zygotes.pids();
+        if jobs.is_empty() && zygotes.is_empty() {
+            return;
+        }
+        let measure = move || {
+            let zygotes = zygotes.into_iter().map(|(name, pid)| (name, memory::of_one(pid))).collect();
+            (memory::of_trees(&pids), zygotes)
+        };
+        match tokio::task::spawn_blocking(measure).await {
+            Ok((found, zygotes)) => {
+                self.crew.machine.measured(jobs.into_iter().zip(found).collect(), Instant::now());
+                self.crew.zygotes.measured(zygotes);
+            }
+            Err(error) => tracing::error!(%error, "measure content processes"),
+        }
+    }
+
+    /// The processes of content with what they take now; without those that have no process number yet.
+    pub(crate) async fn processes(&self) -> Vec<ContentProcess> {
+        self.measure_now().await;
+        let view = self.crew.view.current();
+        let shown = self.crew.machine.running().into_iter().filter_map(|running| {
+            let (guid, bundle) = running.key;
+            let content = view.content.get(&guid)?;
+            let program = &content.bundles.get(&bundle)?.prepared.program;
+            Some(ContentProcess {
+                pid: running.pid,
+                job: running.job,
+                content: content.id,
+                guid,
+                name: content.name.clone(),
+                run_as: self.crew.launcher.account(content.id).map(|account| account.uid.to_string()),
+                tag: launcher::job_tag(program),
+                cores: running.cores,
+                cpu: running.cpu,
+                memory_bytes: running.bytes,
+            })
+        });
+        shown.collect()
     }
 
     /// Lets the workers of `content` go, all but those of `keep`; they finish their requests first.
@@ -272,6 +304,16 @@ impl Fleet {
         if let Some(keep) = keep {
             self.crew.end_zygotes(|key| key.0 == content && key.1 != keep);
         }
+    }
+
+    /// Ends a process because `username` wants it to; `false` when it does not run here.
+    pub(crate) async fn end_job(&self, job: &JobKey, username: &str) -> Result<bool, ClientError> {
+        self.crew.end_for(job, username).await
+    }
+
+    /// Whether a process runs, or is about to.
+    pub(crate) fn runs(&self, job: &JobKey) -> bool {
+        self.crew.machine.has(job)
     }
 
     /// Lets the workers of one bundle go.

@@ -24,6 +24,7 @@ use crate::deploy::{Deployer, News};
 use crate::directory::ServerDirectory;
 use crate::fleet::{Crew, CrewSettings, Fleet, FleetWorkers, Launcher};
 use crate::health::ServerHealth;
+use crate::joblog::{Keeping, LogFollowers};
 use crate::owned_socket::OwnedSocket;
 use crate::paths::Paths;
 use crate::plugins::manage::{Plugins, Shelf};
@@ -55,6 +56,8 @@ pub(super) struct Parts {
     deployer: Arc<Deployer>,
     paths: Paths,
     wake: Arc<Notify>,
+    /// Answers that last as long as they may (logs that are followed) end when this is cancelled.
+    closing: CancellationToken,
 }
 
 /// How the listener is configured; with `tls` it speaks HTTPS.
@@ -84,6 +87,7 @@ impl Parts {
         address: SocketAddr,
         succeeds: bool,
         stop: &CancellationToken,
+        tasks: &TaskTracker,
     ) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Handle::current();
         let database = &metadata.database;
@@ -119,6 +123,7 @@ impl Parts {
         plugins.show_metrics_of(move || shown.metrics());
 
         let (news, wake) = (Arc::new(News::default()), Arc::new(Notify::new()));
+        let closing = stop.child_token();
         let backstage = Arc::new(ServerBackstage {
             view: Arc::clone(view),
             fleet: Arc::clone(&fleet),
@@ -127,6 +132,7 @@ impl Parts {
             news: Arc::clone(&news),
             wake: Arc::clone(&wake),
             paths: paths.clone(),
+            followers: LogFollowers::new(tasks.clone(), closing.clone()),
             stop: stop.clone(),
         });
         let sign_in = SignIn::of(Arc::clone(&plugins));
@@ -155,6 +161,7 @@ impl Parts {
             server,
             news,
             wake: Arc::clone(&wake),
+            hostname: host::hostname(),
         });
         let sessions =
             DatabaseSessions { database: database.clone(), view: Arc::clone(view), runtime: runtime.clone() };
@@ -173,6 +180,7 @@ impl Parts {
             deployer,
             paths: paths.clone(),
             wake,
+            closing,
         })
     }
 
@@ -215,8 +223,15 @@ impl Parts {
         });
         tasks.spawn(Arc::clone(health).watch(database.clone(), stop.clone()));
         tasks.spawn(self.sessions.clone().sweep(stop.clone()));
-        let (files, view, paths) = (self.files.clone(), Arc::clone(&self.view), self.paths.clone());
-        tasks.spawn(tidy::run(database.clone(), files, view, paths, stop.clone()));
+        let (files, view) = (self.files.clone(), Arc::clone(&self.view));
+        tasks.spawn(tidy::run(database.clone(), files, view, stop.clone()));
+        let keeping = Keeping {
+            database: database.clone(),
+            fleet: Arc::clone(&self.fleet),
+            paths: self.paths.clone(),
+            rules: config.jobs.clone(),
+        };
+        tasks.spawn(keeping.run(stop.clone()));
         // Bound here: who has read `ready` may use it.
         let admin_socket = OwnedSocket::bind(&self.paths.admin_socket()).context("open the admin socket")?;
         let (view, database, stop) = (Arc::clone(&self.view), database.clone(), stop.clone());
@@ -236,6 +251,11 @@ impl Parts {
             trees: Arc::new(self.files.clone()),
             health: Arc::clone(health) as Arc<_>,
         }
+    }
+
+    /// No new requests come: ends answers that would go on for long.
+    pub(super) fn close(&self) {
+        self.closing.cancel();
     }
 
     /// Leaves workers and supervisor to the server that has taken over.

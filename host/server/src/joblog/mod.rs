@@ -1,8 +1,14 @@
-//! Reads job logs, which the supervisor writes.
+//! Job logs, which the supervisor writes: read here, followed while they grow, and removed when they are old or too many.
+
+mod follow;
+mod keep;
 
 use std::path::Path;
 
 use lectern_supervisor::{LogLine, Source, read_tail};
+
+pub(crate) use follow::LogFollowers;
+pub(crate) use keep::Keeping;
 
 /// Most bytes read from a log's end for one answer: ten thousand ordinary lines.
 const MOST_BYTES: u64 = 4 << 20;
