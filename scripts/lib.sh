@@ -12,6 +12,7 @@ JUST_VERSION=1.59.0
 UV_VERSION=0.13.9
 RSCONNECT_VERSION=1.32.0
 NODE_VERSION=24.19.0
+POSIT_SDK_VERSION=0.17.0
 # Used only where the distribution has no browser that is a package.
 CHROMIUM_VERSION=153.0.0
 # What makes plugins of Python and of JavaScript.
@@ -159,6 +160,17 @@ link() {
 }
 
 pip_install() { quiet "pip install $*" "$LECTERN_TOOLS/venv/bin/pip" install --disable-pip-version-check "$@"; }
+
+# A library of clients, with what it needs, beside the tools: nothing else shall depend on it.
+need_posit_sdk() {
+    once "$LECTERN_TOOLS/posit-sdk-$POSIT_SDK_VERSION" get_posit_sdk
+    link "../posit-sdk-$POSIT_SDK_VERSION" posit-sdk
+}
+
+get_posit_sdk() {
+    say "      getting posit-sdk $POSIT_SDK_VERSION"
+    pip_install --target "$making" "posit-sdk==$POSIT_SDK_VERSION"
+}
 
 # A Node.js of our own, which is one package of Python's: Debian's npm brings three hundred, and Ubuntu 22.04 has a
 # Node.js that is too old. Comes after make_tools, whose pip it uses.

@@ -1,4 +1,4 @@
-//! The publishers' own tools: the `rsconnect` command line and R's rsconnect.
+//! The publishers' own tools: the `rsconnect` command line, R's rsconnect and posit-sdk.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -69,6 +69,15 @@ pub fn rsconnect(server: &Server, account: &Account, verb: &str, words: &[&str])
     all.extend(["--server", &url, "--api-key", &account.key]);
     all.extend(words);
     rsconnect_raw(server, &all, &[])
+}
+
+/// Runs Python code that may use posit-sdk, with the server's URL and the account's key in `TEST_SERVER` and `TEST_KEY`.
+pub fn posit_sdk(server: &Server, account: &Account, code: &str) -> Run {
+    let library = TOOLS.join("posit-sdk");
+    assert!(library.exists(), "no posit-sdk at {}: run `./just setup test`", library.display());
+    let mut command = tool(server, Path::new("/usr/bin/python3"));
+    command.args(["-c", code]).env("PYTHONPATH", library);
+    Run::of(command.env("TEST_SERVER", server.url()).env("TEST_KEY", &account.key).output().expect("run python3"))
 }
 
 /// Runs R code, with the server's URL and the account's key and name as `server`, `key` and `name`.

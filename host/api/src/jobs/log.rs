@@ -28,7 +28,6 @@ use crate::access::Changeable;
 use crate::error::{ApiError, ErrorBody};
 use crate::query::Params;
 use crate::services::{LogLine, LogLines, LogSource};
-use crate::stamp::Stamp;
 
 /// Most lines of a log in one reply; also what is sent when the client does not say.
 const MAX_LINES: usize = 10_000;
@@ -85,13 +84,15 @@ pub(crate) struct JobLog {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LogEntry {
     source: LogSource,
-    timestamp: Stamp,
+    /// To the microsecond.
+    #[schema(format = DateTime, example = "2024-07-16T19:28:05.123456Z")]
+    timestamp: String,
     data: String,
 }
 
 impl From<LogLine> for LogEntry {
     fn from(line: LogLine) -> Self {
-        Self { source: line.source, timestamp: line.at.into(), data: line.text }
+        Self { source: line.source, timestamp: line.at.format(&Rfc3339).unwrap_or_default(), data: line.text }
     }
 }
 

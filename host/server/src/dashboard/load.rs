@@ -2,19 +2,16 @@
 
 use lectern_domain::access::{Action, Verdict, decide};
 use lectern_domain::snapshot::{ContentEntry, Snapshot};
-use lectern_domain::{AccessType, AppMode, ContentGuid};
+use lectern_domain::{AccessType, AppMode, ContentGuid, JobKey};
 use lectern_metadata::tasks::TaskState;
-use lectern_metadata::{Client, DbError, bundles, content, jobs, permissions, tasks};
-use time::OffsetDateTime;
-use time::macros::format_description;
+use lectern_metadata::{Client, DbError, bundles, content, permissions, tasks};
 
-use super::pages::{Bundle, Inside, Item, ItemPage, Job, ListPage, LogLine, Person, Row, Task};
-use super::{Dashboard, Visit};
-use crate::joblog;
+use super::pages::{Bundle, Inside, Item, ItemPage, JobPage, ListPage, Person, Row, Task};
+use super::{Dashboard, Visit, jobs};
 use crate::moment;
 
 /// Lines of a task or a log that a page shows; the API gives all.
-const LINES: usize = 500;
+pub(super) const LINES: usize = 500;
 
 /// Why there is no page.
 pub(super) enum NoPage {
@@ -116,7 +113,7 @@ pub(super) async fn item(dashboard: &Dashboard, visit: &Visit, guid: &str) -> Re
     let client = dashboard.database.client().await?;
     let row = content::get_by_guid(&client, guid).await?.ok_or(NoPage::Absent)?;
     let people = if collaborates { people(&client, &row).await? } else { Vec::new() };
-    let inside = if collaborates { Some(inside(dashboard, &client, &row).await?) } else { None };
+    let inside = if collaborates { Some(inside(dashboard, visit, &client, &row).await?) } else { None };
     Ok(Box::new(ItemPage {
         frame: visit.frame(),
         item: Item {
@@ -154,7 +151,39 @@ async fn people(client: &Client, row: &content::ContentRow) -> Result<Vec<Person
     Ok([owner].into_iter().chain(listed).collect())
 }
 
-async fn inside(dashboard: &Dashboard, client: &Client, row: &content::ContentRow) -> Result<Inside, DbError> {
+/// A job's page, for those who may change its content.
+pub(super) async fn job(dashboard: &Dashboard, visit: &Visit, guid: &str, key: &str) -> Result<Box<JobPage>, NoPage> {
+    let guid: ContentGuid = guid.parse().map_err(|_| NoPage::Absent)?;
+    let key: JobKey = key.parse().map_err(|_| NoPage::Absent)?;
+    let view = dashboard.view.current();
+    let entry = view.content.get(&guid).ok_or(NoPage::Absent)?;
+    match decide(visit.principal.as_ref(), &entry.access, Action::Change) {
+        Verdict::Allowed(_) => {}
+        Verdict::SignIn => return Err(NoPage::SignIn),
+        Verdict::Refused => return Err(NoPage::Refused),
+    }
+    let client = dashboard.database.client().await?;
+    let row = content::get_by_guid(&client, guid).await?.ok_or(NoPage::Absent)?;
+    let job = jobs::one(&client, &row, &key).await?.ok_or(NoPage::Absent)?;
+    let log = jobs::log(dashboard, visit, &client, &guid.to_string(), &job).await?;
+    Ok(Box::new(JobPage {
+        frame: visit.frame(),
+        guid: guid.to_string(),
+        title: title(row.title.as_deref(), &row.name),
+        stop: format!("{}/__api__/v1/content/{guid}/jobs/{key}", visit.server),
+        hostname: job.hostname.clone(),
+        pid: job.pid.map(|pid| pid.to_string()),
+        job: jobs::shown(&job),
+        log,
+    }))
+}
+
+async fn inside(
+    dashboard: &Dashboard,
+    visit: &Visit,
+    client: &Client,
+    row: &content::ContentRow,
+) -> Result<Inside, DbError> {
     let bundles = bundles::list(client, row.id).await?.into_iter().map(|bundle| Bundle {
         id: bundle.id.to_string(),
         created: moment::show(bundle.created_at),
@@ -175,37 +204,15 @@ async fn inside(dashboard: &Dashboard, client: &Client, row: &content::ContentRo
             Some(Task { created: moment::show(task.created_at), finished, failed, error, output })
         }
     };
-    let job = match jobs::list(client, row.id, 1).await?.pop() {
+    let (listed, newest) = jobs::of_item(client, row).await?;
+    let log = match &newest {
+        Some(job) => Some(jobs::log(dashboard, visit, client, &row.guid.to_string(), job).await?),
         None => None,
-        Some(job) => {
-            let path = dashboard.paths.job_log(&job.key);
-            let lines = tokio::task::spawn_blocking(move || joblog::tail(&path, LINES)).await;
-            let lines = lines.ok().and_then(Result::ok).unwrap_or_default();
-            let state = match (job.ended_at, job.exit_code, job.ready_at) {
-                (None, _, Some(_)) => "running".to_owned(),
-                (None, _, None) => "starting".to_owned(),
-                (Some(at), Some(code), _) => format!("ended {} with status {code}", moment::show(at)),
-                (Some(at), None, _) => format!("ended {}", moment::show(at)),
-            };
-            let started = moment::show(job.started_at);
-            let lines = lines.into_iter().map(|line| LogLine {
-                source: joblog::source(line.source),
-                time: clock(line.time),
-                text: line.data,
-            });
-            Some(Job { key: job.key.to_string(), state, started, lines: lines.collect() })
-        }
     };
-    Ok(Inside { bundles, task, job })
+    Ok(Inside { bundles, task, jobs: listed, log })
 }
 
-fn clock(at: OffsetDateTime) -> String {
-    at.to_offset(time::UtcOffset::UTC)
-        .format(format_description!("[hour]:[minute]:[second].[subsecond digits:3]"))
-        .unwrap_or_default()
-}
-
-fn size_words(bytes: u64) -> String {
+pub(super) fn size_words(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
         1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),

@@ -1,5 +1,7 @@
-//! The dashboard: a page per content item and a list of what one may see. Plain pages, no script but one (see `hash.js`).
+//! The dashboard: a list of what one may see, a page per content item and per job. Plain pages that change nothing, with two
+//! scripts: `hash.js` leads on from addresses of the clients' kind, `log.js` adds lines to a log that grows.
 
+mod jobs;
 mod load;
 mod pages;
 
@@ -21,9 +23,9 @@ use crate::plugins::SignIn;
 use crate::view::View;
 use pages::{Frame, MessagePage};
 
-/// Nothing but this server's own style sheet, script and forms.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; form-action 'self'; \
-                      base-uri 'none'; frame-ancestors 'none'";
+/// Nothing but this server's own style sheet, scripts, logs and forms.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
+                      img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// What the pages are made from.
 #[derive(Clone)]
@@ -86,6 +88,7 @@ pub(crate) fn router(dashboard: Dashboard) -> Router {
         .route("/connect/", get(list))
         .route("/connect/apps/{guid}", get(item))
         .route("/connect/apps/{guid}/", get(item))
+        .route("/connect/apps/{guid}/jobs/{key}", get(job))
         .route(
             "/connect/assets/style.css",
             get(|| asset("text/css; charset=utf-8", include_str!("../../assets/style.css"))),
@@ -93,6 +96,10 @@ pub(crate) fn router(dashboard: Dashboard) -> Router {
         .route(
             "/connect/assets/hash.js",
             get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/hash.js"))),
+        )
+        .route(
+            "/connect/assets/log.js",
+            get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/log.js"))),
         )
         .fallback(unknown)
         .with_state(dashboard)
@@ -114,38 +121,52 @@ async fn list(visit: Visit, State(dashboard): State<Dashboard>) -> Response {
 async fn item(visit: Visit, State(dashboard): State<Dashboard>, Path(guid): Path<String>) -> Response {
     match load::item(&dashboard, &visit, &guid).await {
         Ok(item) => page(StatusCode::OK, &*item),
-        Err(load::NoPage::SignIn) => {
+        Err(why) => no_page(&visit, why, &format!("/connect/apps/{guid}")),
+    }
+}
+
+async fn job(visit: Visit, State(dashboard): State<Dashboard>, Path((guid, key)): Path<(String, String)>) -> Response {
+    match load::job(&dashboard, &visit, &guid, &key).await {
+        Ok(job) => page(StatusCode::OK, &*job),
+        Err(why) => no_page(&visit, why, &format!("/connect/apps/{guid}/jobs/{key}")),
+    }
+}
+
+/// Says why there is no page; `path` is its own, below the server's.
+fn no_page(visit: &Visit, why: load::NoPage, path: &str) -> Response {
+    match why {
+        load::NoPage::SignIn => {
             let Some(pages) = &visit.sign_in else {
                 return message(
-                    &visit,
+                    visit,
                     StatusCode::UNAUTHORIZED,
                     "Sign in first",
                     "This page needs a signed-in user, and nothing on this server signs people in with a page.",
                 );
             };
             let next = percent_encoding::utf8_percent_encode(
-                &format!("{}/connect/apps/{guid}", visit.base),
+                &format!("{}{path}", visit.base),
                 percent_encoding::NON_ALPHANUMERIC,
             )
             .to_string();
             Redirect::to(&format!("{}{pages}?next={next}", visit.base)).into_response()
         }
-        Err(load::NoPage::Absent) => message(
-            &visit,
+        load::NoPage::Absent => message(
+            visit,
             StatusCode::NOT_FOUND,
             "No such content",
             "There is no content with this address; it may have been deleted.",
         ),
-        Err(load::NoPage::Refused) => message(
-            &visit,
+        load::NoPage::Refused => message(
+            visit,
             StatusCode::FORBIDDEN,
             "Not shared with you",
             "This content exists, but it is not shared with your account. Its owner can add you.",
         ),
-        Err(load::NoPage::Away(error)) => {
+        load::NoPage::Away(error) => {
             tracing::warn!(error = crate::cli::chain(&error), "dashboard page without database");
             message(
-                &visit,
+                visit,
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Settings are away for a moment",
                 "The server's database does not answer. Published content goes on being served; try this page again soon.",

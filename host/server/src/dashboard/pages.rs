@@ -75,7 +75,9 @@ pub(super) struct Person {
 pub(super) struct Inside {
     pub(super) bundles: Vec<Bundle>,
     pub(super) task: Option<Task>,
-    pub(super) job: Option<Job>,
+    pub(super) jobs: Vec<Job>,
+    /// Of the newest process.
+    pub(super) log: Option<JobLog>,
 }
 
 pub(super) struct Bundle {
@@ -94,10 +96,28 @@ pub(super) struct Task {
     pub(super) output: Vec<String>,
 }
 
+/// A run of a process, or a deployment.
 pub(super) struct Job {
     pub(super) key: String,
-    pub(super) state: String,
+    pub(super) what: &'static str,
+    pub(super) bundle: Option<String>,
+    pub(super) active: bool,
+    pub(super) state: &'static str,
+    /// The class of the state's mark.
+    pub(super) chip: &'static str,
     pub(super) started: String,
+    pub(super) ended: Option<String>,
+    pub(super) cpu: Option<String>,
+    pub(super) memory: Option<String>,
+    pub(super) why: String,
+}
+
+/// A job's log.
+pub(super) struct JobLog {
+    pub(super) key: String,
+    /// Where the lines to come are, while it runs.
+    pub(super) follow: Option<String>,
+    pub(super) download: String,
     pub(super) lines: Vec<LogLine>,
 }
 
@@ -114,6 +134,21 @@ pub(super) struct ItemPage {
     pub(super) item: Item,
     pub(super) people: Vec<Person>,
     pub(super) inside: Option<Inside>,
+}
+
+#[derive(Template)]
+#[template(path = "job.html")]
+pub(super) struct JobPage {
+    pub(super) frame: Frame,
+    pub(super) guid: String,
+    /// The content's.
+    pub(super) title: String,
+    /// The address that ends the job.
+    pub(super) stop: String,
+    pub(super) hostname: String,
+    pub(super) pid: Option<String>,
+    pub(super) job: Job,
+    pub(super) log: JobLog,
 }
 
 #[derive(Template)]

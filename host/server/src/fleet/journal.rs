@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lectern_domain::JobKey;
 use lectern_domain::job::reason;
-use lectern_domain::worker::ExitStatus;
+use lectern_domain::worker::{Ending, ExitStatus};
 use lectern_metadata::jobs::{JobEnd, NewJob};
 use lectern_metadata::{Database, DbError, is_transient, jobs};
 use lectern_supervisor::Exited;
@@ -76,9 +76,14 @@ impl Journal {
 /// What the record keeps of an end that the supervisor reports.
 pub(super) fn end_of(exited: &Exited) -> JobEnd {
     let usage = exited.usage.as_ref();
+    let reason = match exited.ending {
+        // Only the supervisor knows what was in the way.
+        Ending::NotStarted => exited.message.clone(),
+        ending => reason(ending, exited.status, &exited.excess),
+    };
     JobEnd {
         exit_code: exited.status.map(exit_code),
-        reason: Some(reason(exited.ending, exited.status, &exited.excess)),
+        reason: Some(reason),
         at: Some(exited.at),
         cpu_seconds: usage.map(|usage| usage.cpu.as_secs_f64()),
         peak_memory_bytes: usage.and_then(|usage| i64::try_from(usage.peak_memory_bytes).ok()),
