@@ -10,6 +10,7 @@ use lectern_tests::apps;
 use lectern_tests::browser;
 use lectern_tests::client::posit_sdk;
 use lectern_tests::events::Events;
+use lectern_tests::processes::state_and_parent;
 use lectern_tests::publisher::{Publisher, text};
 use lectern_tests::server::{Account, Server};
 use lectern_tests::wait::until;
@@ -228,11 +229,13 @@ fn ends_are_recorded_with_what_they_took() {
     assert!(process["cpuTotal"].as_u64() >= Some(1) && process["ram"].as_u64() > Some(8 << 20));
     assert_eq!(job(&who, &guid, &first)["pid"], json!(pid));
 
-    // It ends while no server looks: the supervisor remembers.
-    let pid = Pid::from_raw(pid.parse().unwrap());
+    // It ends while no server looks: the supervisor remembers. What is killed is the program, as the kernel would for lack of
+    // memory, not the first process around it.
+    let outermost: i32 = pid.parse().unwrap();
+    let program = innermost(outermost);
     server.kill();
-    kill(pid, Signal::SIGKILL).unwrap();
-    until("the process's end", SOON, || kill(pid, None).is_err().then_some(()));
+    kill(Pid::from_raw(program), Signal::SIGKILL).unwrap();
+    until("the process's end", SOON, || kill(Pid::from_raw(outermost), None).is_err().then_some(()));
     server.start();
     let job = ended(&who, &guid, &first);
     println!("{job:#}");
@@ -255,6 +258,21 @@ fn ends_are_recorded_with_what_they_took() {
         who.api(Method::GET, "/metrics/procs").send().expect(200).json().as_object().unwrap().get(&second),
         None
     );
+}
+
+/// The only process below `outermost` that has no child.
+fn innermost(outermost: i32) -> i32 {
+    let children_of = |parent: i32| {
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        pids.filter(|pid| state_and_parent(*pid).is_some_and(|(_, of)| of == parent)).collect::<Vec<_>>()
+    };
+    let mut at = outermost;
+    while let [child] = children_of(at)[..] {
+        at = child;
+    }
+    assert_ne!(at, outermost, "a program below the walls");
+    at
 }
 
 #[test]

@@ -45,6 +45,7 @@ mod state;
 mod sweep;
 mod sys;
 mod upgrade;
+mod usage;
 mod worker;
 mod zygote;
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_confinement::Ended;
-use lectern_confinement::cgroup::Group;
 use lectern_domain::launch::LaunchSpec;
 use lectern_domain::worker::{Action, Backoff, Ending, Event, ExitStatus, Limits, Moment, Worker};
 use nix::sys::signal::{Signal, killpg};
@@ -26,6 +25,7 @@ use crate::registry::{Reaped, Registry};
 use crate::spawn::{self, Hold, Process, SpawnError};
 use crate::state::{HoldRest, ProcessRest, WorkerRest};
 use crate::sweep::sweep;
+use crate::usage;
 use crate::zygote;
 
 /// How long the last word from inside may take; it has been said by then.
@@ -53,7 +53,7 @@ pub(crate) type Stops = mpsc::Receiver<Option<Duration>>;
 pub(crate) async fn run(registry: Arc<Registry>, spec: LaunchSpec, stops: Stops, busy: Busy) {
     let origin = Instant::now();
     let (state, actions) = Worker::launch(Moment::default(), &limits(&spec));
-    let run = Run { registry, spec, process: None, reaped: None, failure: None, origin, grace_until: None };
+    let run = Run { registry, spec, process: None, reaped: None, failure: None, seen: None, origin, grace_until: None };
     run.carry(state, actions, stops, busy).await;
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn again(registry: Arc<Registry>, rest: WorkerRest, process: Op
     let reaped = rest.process.as_ref().and_then(|process| process.reaped).map(|(status, usage)| (status, now, usage));
     let grace_until = rest.grace_until.map(|until| origin + until);
     let busy = registry.freeze.busy();
-    let run = Run { registry, spec: rest.spec, process, reaped, failure: None, origin, grace_until };
+    let run = Run { registry, spec: rest.spec, process, reaped, failure: None, seen: None, origin, grace_until };
     run.carry(rest.state, Vec::new(), stops, busy).await;
 }
 
@@ -80,6 +80,8 @@ struct Run {
     process: Option<Process>,
     reaped: Option<Reaped>,
     failure: Option<SpawnError>,
+    /// What it had taken when it was killed.
+    seen: Option<Usage>,
     origin: Instant,
     /// Until when what it left running may end by itself; `None` when it is past.
     grace_until: Option<Instant>,
@@ -144,6 +146,13 @@ impl Run {
             }
             Action::Kill => {
                 self.registry.set(job, WorkerState::Draining);
+                if let Some(process) = &mut self.process
+                    && self.reaped.is_none()
+                {
+                    self.seen = usage::until_now(process.pid).await;
+                    // It may have been reaped meanwhile, and then its number is not ours any more.
+                    self.reaped = process.reaped.try_recv().ok();
+                }
                 self.kill();
             }
             Action::Clean => {
@@ -290,9 +299,8 @@ impl Run {
                 Hold::Fork(fork) => fork.clear().await,
             }
             capture.finish(LAST_OUTPUT).await;
-            usage = self.reaped.map(|(.., usage)| usage);
+            usage = usage::in_all(self.reaped.map(|(.., usage)| usage), self.seen, group.as_ref());
             if let Some(group) = group {
-                usage = Some(with_group(usage.unwrap_or_default(), &group));
                 excess = Excess::of(&group, &spec.walls);
                 if let Err(error) = group.remove().await {
                     tracing::warn!(job = %spec.job, %error, "cannot remove a control group");
@@ -326,14 +334,6 @@ impl Run {
         }
         let (excess, last_lines, at) = (excess.words, shorten(lines), OffsetDateTime::now_utc());
         Exited { ending, status, message, excess, usage, last_lines, at }
-    }
-}
-
-/// What was counted for the process and for its group: the group also has what escaped the process.
-fn with_group(process: Usage, group: &Group) -> Usage {
-    Usage {
-        cpu: group.cpu_time().unwrap_or_default().max(process.cpu),
-        peak_memory_bytes: group.peak_memory().unwrap_or(process.peak_memory_bytes),
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) fn shown(job: &JobRow) -> Job {
     let (state, chip) = match (job.ended_at, job.exit_code, job.ready_at, &job.task) {
         (None, _, None, None) => ("starting", "warn"),
         (None, ..) => ("running", "good"),
+        (Some(_), Some(0), _, Some(_)) => ("done", "good"),
         (Some(_), Some(0), ..) => ("ended", "soft"),
         // A process ends by a signal each time it is let go.
         (Some(_), _, Some(_), None) if job.reason.as_ref().is_some_and(|why| why.starts_with("stopped")) => {

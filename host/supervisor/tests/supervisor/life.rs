@@ -175,6 +175,19 @@ async fn what_a_worker_took_is_reported_with_its_end() {
     let WorkerState::Exited(remembered) = again.status(&spec.job).await.unwrap().state else { panic!("it ended") };
     assert_eq!(remembered.usage, Some(usage));
 
+    // One that must be killed, with all that is around it.
+    let stubborn = host.python(
+        "block = bytearray(96 << 20)\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass\n\
+         signal.signal(signal.SIGTERM, signal.SIG_IGN)\nserve(listen())",
+    );
+    ready(&again, &stubborn).await;
+    again.stop(&stubborn.job, Some(Duration::ZERO)).await.unwrap();
+    let killed = exited(&again, &stubborn).await;
+    assert_eq!(killed.status, Some(ExitStatus::Signal(9)));
+    let usage = killed.usage.unwrap();
+    assert!(usage.cpu >= Duration::from_millis(500), "{usage:?}");
+    assert!(usage.peak_memory_bytes >= 96 << 20, "{usage:?}");
+
     let mut missing = host.python("");
     missing.argv[0] = "/no/such/program".into();
     again.start(missing.clone()).await.unwrap();
