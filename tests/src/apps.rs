@@ -28,3 +28,11 @@ pub fn asgi(source: &str) -> Vec<u8> {
 pub fn page(title: &str) -> Vec<u8> {
     bundle::app("static", "index.html", &[("index.html", &format!("<!doctype html><title>{title}</title>\n"))])
 }
+
+/// An app that does on request what an app must not be able to do to others; see `apps/misbehaves.py` for its paths. It also
+/// speaks WebSocket.
+pub fn misbehaves() -> Vec<u8> {
+    let requirements = format!("{PROBE_REQUIREMENTS}websockets>=12\n");
+    let files = [("app.py", include_str!("../apps/misbehaves.py")), ("requirements.txt", &requirements)];
+    bundle::app("python-fastapi", "app:app", &files)
+}

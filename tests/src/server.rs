@@ -183,24 +183,29 @@ impl Server {
     /// Starts the server without waiting.
     pub fn launch(&self) {
         assert!(self.state.lock().unwrap().child.is_none(), "the server runs already");
-        self.launch_with(&[]);
+        self.launch_with(&LECTERN, &[]);
     }
 
     /// Starts another server that takes over from this one, and waits until it is ready. Returns the one before it.
     pub fn take_over(&self) -> Child {
+        self.take_over_by(&LECTERN)
+    }
+
+    /// The same with another program.
+    pub fn take_over_by(&self, program: &Path) -> Child {
         let before = self.state.lock().unwrap().child.take().expect("a running server");
-        self.launch_with(&["--take-over"]);
+        self.launch_with(program, &["--take-over"]);
         self.wait_ready();
         before
     }
 
-    fn launch_with(&self, more: &[&str]) {
+    fn launch_with(&self, program: &Path, more: &[&str]) {
         let mut state = self.state.lock().unwrap();
         state.starts += 1;
         // A new file: the server before this one may still write to its own.
         let _ = std::fs::remove_file(self.scratch.join("stdout"));
         let file = |name: &str| File::create(self.scratch.join(name)).expect("make a log file");
-        let child = command(&self.env)
+        let child = command_of(program, &self.env)
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(self.data())
             .args(more)
@@ -394,7 +399,11 @@ pub fn tail(text: &str, lines: usize) -> String {
 
 /// `lectern` with the tests' environment: nothing of Lectern's own from the outside, and uv on the path.
 pub fn command(env: &[(String, String)]) -> Command {
-    let mut command = Command::new(LECTERN.as_path());
+    command_of(&LECTERN, env)
+}
+
+fn command_of(program: &Path, env: &[(String, String)]) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("LECTERN_") || name.starts_with("CONNECT_")) {
             command.env_remove(name);

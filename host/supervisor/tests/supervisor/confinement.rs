@@ -180,3 +180,25 @@ async fn what_the_account_cannot_reach_is_named() {
     let want = format!("uid {} may not pass {} (mode 0700", spec.account.unwrap().uid, home.display());
     assert!(end.message.contains(&want), "{}", end.message);
 }
+
+#[tokio::test]
+async fn without_bubblewrap_content_runs_and_what_is_required_is_refused() {
+    let host = Host::empty();
+    let bin = host.dir.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    // In the place of the one that there may be.
+    std::fs::write(bin.join("bwrap"), "#!/bin/sh\nexit 127\n").unwrap();
+    std::fs::set_permissions(bin.join("bwrap"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (host, client) = host.with_supervisor(&[]).await;
+    let spec = host.python(SERVES);
+    ready(&client, &spec).await;
+    client.stop(&spec.job, None).await.unwrap();
+    assert_eq!(exited(&client, &spec).await.ending, lectern_domain::worker::Ending::Stopped);
+    assert!(!spec.private.exists());
+    let mut spec = host.python(SERVES);
+    spec.walls.require = vec![lectern_domain::confinement::Layer::PidNamespace];
+    client.start(spec.clone()).await.unwrap();
+    let message = exited(&client, &spec).await.message;
+    assert!(message.contains("pid-namespace") && message.contains("bwrap does not run"), "{message}");
+    assert!(message.contains("apt-get install bubblewrap"), "{message}");
+}

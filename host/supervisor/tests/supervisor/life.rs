@@ -61,6 +61,19 @@ async fn a_worker_that_never_listens_is_killed() {
 }
 
 #[tokio::test]
+async fn a_worker_that_listens_at_the_last_moment_is_in_time() {
+    let (host, client) = Host::start().await;
+    let mut spec = host.python(&format!("time.sleep(1.5)\n{SERVES}"));
+    spec.init_timeout = Duration::from_secs(5);
+    let status = ready(&client, &spec).await;
+    assert!(is_alive(status.pid.unwrap().cast_signed()));
+    // Its time to begin is over by then, and means nothing any more.
+    let after = spec.init_timeout + Duration::from_millis(300);
+    assert!(matches!(client.wait_exited(&spec.job, after).await, Err(ClientError::Timeout { .. })));
+    assert_eq!(client.status(&spec.job).await.unwrap().state, WorkerState::Ready);
+}
+
+#[tokio::test]
 async fn a_socket_file_without_a_listener_is_not_ready() {
     let (host, client) = Host::start().await;
     let code = "s = socket.socket(socket.AF_UNIX)\ns.bind(os.environ['SOCKET'])\nprint('bound')\ntime.sleep(1000)";

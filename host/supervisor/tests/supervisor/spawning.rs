@@ -82,3 +82,72 @@ async fn a_supervisor_that_cannot_start_is_reported() {
     assert!(matches!(error, ClientError::SpawnEnded { .. }), "{error}");
     assert!(error.to_string().contains("supervisor.log"), "{error}");
 }
+
+/// Listens at argv[2] as the account argv[1], and answers every line with argv[3].
+const FOREIGNER: &str = r#"
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[2])
+os.chmod(sys.argv[2], 0o777)
+u = int(sys.argv[1])
+if u:
+    os.setresgid(u, u, u)
+    os.setresuid(u, u, u)
+s.listen()
+while True:
+    c, _ = s.accept()
+    try:
+        c.makefile().readline()
+        c.sendall(sys.argv[3].encode() + b"\n")
+    except OSError:
+        pass
+"#;
+
+/// A process that ends with its test.
+struct Foreigner(std::process::Child);
+
+impl Drop for Foreigner {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+async fn foreigner(host: &Host, uid: u32, answer: &str) -> Foreigner {
+    std::fs::create_dir_all(host.socket.parent().unwrap()).unwrap();
+    let child = std::process::Command::new("/usr/bin/python3")
+        .args(["-c", FOREIGNER, &uid.to_string()])
+        .args([host.socket.as_os_str(), answer.as_ref()])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let child = Foreigner(child);
+    wait("it to listen", || async { tokio::net::UnixStream::connect(&host.socket).await.ok() }).await;
+    child
+}
+
+#[tokio::test]
+async fn whoever_else_listens_is_not_taken_for_a_supervisor() {
+    let host = Host::empty();
+    let program = program(&host.socket);
+    {
+        let _other = foreigner(&host, 0, "220 mail server ready").await;
+        let error = Client::connect_or_spawn(&host.socket, &program).await.err().unwrap();
+        assert!(matches!(error, ClientError::Gone | ClientError::Protocol(_)), "{error}");
+        assert_eq!(host.supervisors().len(), 1, "the other one, which has the path on its command line, and none of ours");
+    }
+    if is_root() {
+        std::fs::remove_file(&host.socket).unwrap();
+        let uid = fresh_account().uid;
+        // It must stay connected to be told apart: whose it is shows the socket's listener.
+        let _other = foreigner(&host, uid, r#"{"id":1,"ok":{}}"#).await;
+        let error = Client::connect(&host.socket).await.err().unwrap();
+        assert!(matches!(error, ClientError::Untrusted { uid: told, .. } if told == uid), "{error}");
+        let error = Client::connect_or_spawn(&host.socket, &program).await.err().unwrap();
+        assert!(error.to_string().contains(&format!("answered by uid {uid}")), "{error}");
+    }
+    // A file that nobody listens on, as a dead one leaves it, is in nobody's way.
+    assert!(host.socket.exists());
+    let client = Client::connect_or_spawn(&host.socket, &program).await.unwrap();
+    client.shutdown(LONG).await.unwrap();
+}
