@@ -380,6 +380,15 @@ mod tests {
     }
 
     #[test]
+    fn a_moment_that_lies_ahead_ages_nothing() {
+        assert_eq!(at(5).since(at(9)), Duration::ZERO);
+        assert_eq!(Moment(Duration::MAX).after(Duration::from_secs(1)), Moment(Duration::MAX));
+        // A clock read out of order counts as no service at all, and kills nobody early.
+        check(ready(10, 1), Event::Ended, 4, backoff(6, 2, Ending::Crashed), &[Action::Withdraw, Action::Clean]);
+        check(starting(65, 0), Event::Tick, 1, starting(65, 0), &[]);
+    }
+
+    #[test]
     fn delays_double_up_to_the_cap() {
         let seconds = [(0, 1), (1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (100, 60), (u32::MAX, 60)];
         for (crashes, delay) in seconds {
