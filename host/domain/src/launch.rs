@@ -176,10 +176,23 @@ pub fn is_reserved_variable(name: &str) -> bool {
     RESERVED.contains(&name) || name.starts_with("LECTERN_")
 }
 
-/// Whether a variable is read when an interpreter or the C library begins: one that was begun without it cannot take it up.
+/// Whether a variable is read when an interpreter, the C library or a framework is loaded: what was loaded without it cannot take
+/// it up.
 pub fn is_read_at_the_start(name: &str) -> bool {
-    const FAMILIES: &[&str] =
-        &["PYTHON", "R_", "LD_", "LC_", "MALLOC_", "GLIBC_", "OMP_", "OPENBLAS_", "MKL_", "OPENSSL_"];
+    const FAMILIES: &[&str] = &[
+        "PYTHON",
+        "R_",
+        "LD_",
+        "LC_",
+        "MALLOC_",
+        "GLIBC_",
+        "OMP_",
+        "OPENBLAS_",
+        "MKL_",
+        "OPENSSL_",
+        "OTEL_",
+        "PYDANTIC_",
+    ];
     const SINGLE: &[&str] = &["LANG", "LANGUAGE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
     // Set for every worker, and read when it is asked for.
     name != "R_CONFIG_ACTIVE" && (SINGLE.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family)))

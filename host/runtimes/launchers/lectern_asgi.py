@@ -19,6 +19,7 @@ PRELOAD = (
     "lectern_entrypoint",
     "uvicorn",
     "uvicorn.loops.auto",
+    "uvicorn.loops.asyncio",
     "uvicorn.protocols.http.auto",
     "uvicorn.protocols.websockets.auto",
     "uvicorn.lifespan.on",
@@ -33,8 +34,45 @@ PRELOAD = (
     "fastapi",
     "fastapi.responses",
     "fastapi.middleware.cors",
+    "fastapi.telemetry._runtime",
+    "encodings.idna",
     "quart",
 )
+
+
+def warm():
+    """Has FastAPI answer once: models, routes and their dependencies are made by code that loads more code."""
+    import asyncio
+
+    import fastapi
+    import pydantic
+
+    app = fastapi.FastAPI()
+
+    class Thing(pydantic.BaseModel):
+        name: str = pydantic.Field(default="", max_length=8)
+        values: list[float] = []
+
+    @app.get("/")
+    async def show(number: int = fastapi.Query(1), header: str = fastapi.Header("")) -> Thing:
+        return Thing(values=[number])
+
+    @app.post("/")
+    async def take(thing: Thing) -> dict:
+        return {}
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(_message):
+        pass
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http", "path": "/",
+        "raw_path": b"/", "query_string": b"number=2", "root_path": "", "headers": [(b"host", b"localhost")],
+        "client": ("", 0), "server": ("", 0),
+    }
+    asyncio.run(app(scope, receive, send))
 
 
 def forwarded_first(value):

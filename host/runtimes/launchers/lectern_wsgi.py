@@ -22,9 +22,19 @@ PRELOAD = (
     "flask.json.provider",
     "flask.templating",
     "jinja2",
+    "encodings.idna",
     "bottle",
     "falcon",
 )
+
+
+def warm():
+    """Has Flask answer once."""
+    import flask
+
+    app = flask.Flask("warm", static_folder=None)
+    app.add_url_rule("/", "index", lambda: {"a": 1})
+    app.test_client().get("/")
 
 
 def bridged(app):

@@ -10,6 +10,7 @@ const FILES: &[(&str, &str)] = &[
     ("lectern_entrypoint.py", include_str!("../launchers/lectern_entrypoint.py")),
     ("lectern_plumber.R", include_str!("../launchers/lectern_plumber.R")),
     ("lectern_wsgi.py", include_str!("../launchers/lectern_wsgi.py")),
+    ("warm_lectern_plumber.R", include_str!("../launchers/warm_lectern_plumber.R")),
 ];
 
 /// All files, with what zygotes need.

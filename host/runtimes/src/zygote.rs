@@ -47,7 +47,9 @@ pub(crate) fn zygote(
     let interpreter = argv.first()?.clone();
     let argv = if let Program::Plumber { .. } = program {
         let file = format!("--file={}", text(&launchers.path("lectern_zygote.R")));
-        let options = [&interpreter, "--no-echo", "--no-save", "--no-restore", &file, "--args", launcher];
+        // A small heap at first: its holes are the pages that workers write into, and cease to share.
+        let options =
+            [&interpreter, "--no-echo", "--no-save", "--no-restore", "--min-nsize=50k", &file, "--args", launcher];
         options.into_iter().chain(R_PACKAGES).map(str::to_owned).collect()
     } else {
         vec![interpreter, text(&launchers.path("lectern_zygote.py")), launcher.to_owned()]

@@ -3,7 +3,9 @@
 #   R --no-echo --no-save --no-restore --file=lectern_zygote.R --args LAUNCHER PACKAGE...
 #
 # LAUNCHER is an R program beside this one. It finds its arguments in the option `lectern.arguments`. Packages are loaded
-# before the first fork, what they depend on included, and never a publisher's code; what is not installed is passed over.
+# before the first fork, what they depend on included, and never a publisher's code; what is not installed is passed over. A
+# program beside LAUNCHER whose name begins with `warm_` uses them once: R reads most functions from disk when they are first
+# called, and what is read here is shared by all workers.
 local({
   arguments <- commandArgs(trailingOnly = TRUE)
   script <- sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)[[1]])
@@ -12,6 +14,8 @@ local({
   for (package in arguments[-1]) {
     tryCatch(suppressWarnings(loadNamespace(package)), error = function(condition) NULL)
   }
+  warm <- file.path(ours, paste0("warm_", arguments[[1]]))
+  if (file.exists(warm)) try(sys.source(warm, new.env(parent = globalenv())), silent = TRUE)
   dyn.load(file.path(ours, "lectern_fork.so"))
   answer <- function(name) .C(name, answer = 0L, PACKAGE = "lectern_fork")$answer
   # What is here now is old: the collector passes over it, and leaves the pages that children share as they are.

@@ -3,9 +3,11 @@
     lectern_zygote.py LAUNCHER
 
 LAUNCHER is a module beside this one, with a function `main` that reads `sys.argv`, and `PRELOAD`, the names of what to
-import before the first fork: frameworks, never a publisher's code. What is not installed is passed over.
+import before the first fork: frameworks, never a publisher's code. What is not installed is passed over. Its function
+`warm`, if it has one, uses them once, so that what they make with their first use is made here. It must start no thread.
 """
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -18,10 +20,8 @@ OURS = os.path.dirname(os.path.abspath(__file__))
 def preload(names):
     """Imports what is there. A framework that fails to import says so again in the worker, to its publisher."""
     for name in names:
-        try:
+        with contextlib.suppress(Exception):
             importlib.import_module(name)
-        except Exception:
-            pass
 
 
 def variables():
@@ -54,6 +54,8 @@ def main():
     before = set(sys.modules)
     # As late as a worker's own start has them: what a bundle shadows of these is told apart from what it cannot.
     preload(module.PRELOAD)
+    with contextlib.suppress(Exception):
+        getattr(module, "warm", lambda: None)()
     preloaded = [name for name in sys.modules if name not in before]
     sys.path.remove(OURS)
     # What is here now stays for ever: the collector must not write into pages that children share.
