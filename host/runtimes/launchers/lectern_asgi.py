@@ -120,17 +120,25 @@ def path_has_mount():
         return True
 
 
-def main():
+def inside_the_loop(entrypoint):
+    """Loads the application inside the event loop, as uvicorn's own command line does."""
+    import lectern_entrypoint
+
+    return lambda: lectern_entrypoint.load(entrypoint)
+
+
+def main(loader=inside_the_loop):
+    """`loader` gets the entry point before there is an event loop, and returns what makes the application inside it."""
     path, entrypoint, grace, keep_alive = sys.argv[1:5]
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import lectern_entrypoint
     import uvicorn
 
     lectern_entrypoint.use_bundle()
+    make = loader(entrypoint)
 
     def application():
-        # Runs inside the event loop, as it does under uvicorn's own command line.
-        return Bridged(lectern_entrypoint.load(entrypoint), path_has_mount())
+        return Bridged(make(), path_has_mount())
 
     wanted = {
         "factory": True,

@@ -17,11 +17,13 @@ _ready = None
 # What a module without a named object is searched for, in this order; the last two are called.
 DEFAULT_OBJECTS = ("app", "application", "create_app", "make_app")
 
+# Where the launchers are: no place for modules of the bundle, nor for the publisher to look.
+OURS = os.path.dirname(os.path.abspath(__file__))
+
 
 def use_bundle():
     """Makes the bundle, which is the working directory, the first place modules come from, as on a laptop."""
-    ours = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [place for place in sys.path if place != ours]
+    sys.path[:] = [place for place in sys.path if place != OURS]
     sys.path.insert(0, os.getcwd())
     sys.argv = sys.argv[:1]
     time.tzset()
@@ -48,14 +50,19 @@ def load(entrypoint):
     try:
         module = importlib.import_module(module_name)
         return _application(module, wanted)
-    except SystemExit as stop:
-        _report(stop)
-        _fail(f"module {module_name!r} ended the process (status {stop.code!r}) while it was being loaded")
     except _NotFound as missing:
-        _fail(str(missing))
+        fail(str(missing))
     except BaseException as error:
-        _report(error)
-        _fail(f"entry point {entrypoint!r} could not be loaded; the traceback above says why")
+        give_up(entrypoint, error)
+
+
+def give_up(entrypoint, error):
+    """Reports what the publisher's own code raised while it was being loaded, and ends the process with status 1."""
+    _report(error)
+    if isinstance(error, SystemExit):
+        module = entrypoint.partition(":")[0]
+        fail(f"module {module!r} ended the process (status {error.code!r}) while it was being loaded")
+    fail(f"entry point {entrypoint!r} could not be loaded; the traceback above says why")
 
 
 class _NotFound(Exception):
@@ -109,12 +116,14 @@ def _report(error):
     frame = error.__traceback__
     while frame is not None:
         file = frame.tb_frame.f_code.co_filename
-        if file != __file__ and file != importlib.__file__ and not file.startswith("<frozen importlib"):
+        loaders = ("<frozen importlib", "<frozen runpy")
+        if file not in (__file__, importlib.__file__) and os.path.dirname(file) != OURS and not file.startswith(loaders):
             break
         frame = frame.tb_next
     traceback.print_exception(type(error), error, frame)
 
 
-def _fail(message):
+def fail(message):
+    """Says why there is no application, and ends the process with status 1."""
     print(f"lectern: {message}", file=sys.stderr, flush=True)
     sys.exit(1)

@@ -60,7 +60,8 @@ def stop(_signal, _frame):
     raise SystemExit(0)
 
 
-def main():
+def main(wsgi_of=lambda found: found):
+    """`wsgi_of` makes the WSGI application of what the entry point names."""
     path, entrypoint, threads, keep_alive = sys.argv[1:5]
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import lectern_entrypoint
@@ -68,7 +69,7 @@ def main():
     import waitress.adjustments
 
     lectern_entrypoint.use_bundle()
-    app = bridged(lectern_entrypoint.load(entrypoint))
+    app = bridged(wsgi_of(lectern_entrypoint.load(entrypoint)))
     wanted = {
         "unix_socket": path,
         "unix_socket_perms": "600",
