@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::PythonFramework;
+
 macro_rules! modes {
     ($($ordinal:literal $variant:ident $name:literal, $doc:literal;)*) => {
         /// What kind of content a bundle is. Names and ordinals are the protocol's.
@@ -62,6 +64,7 @@ impl AppMode {
     /// Whether this version of Lectern can run or serve such content.
     pub fn is_supported(self) -> bool {
         matches!(self, Self::Static | Self::Api | Self::PythonApi | Self::PythonFastapi)
+            || PythonFramework::of(self).is_some()
     }
 
     /// Whether a visitor must always meet the same process, because it keeps what they do in memory: frameworks that hold a session

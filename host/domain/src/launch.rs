@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::confinement::Walls;
+use crate::framework::PythonFramework;
 use crate::ids::{BundleId, ContentGuid, JobKey};
 
 /// Names a restored environment by the hash of what determines it. Printed as hexadecimal digits; safe as a file name.
@@ -35,6 +36,14 @@ pub enum Program {
     /// A Python WSGI application: `module[:object]`.
     PythonWsgi {
         /// As in the manifest.
+        entrypoint: String,
+    },
+    /// An application of a Python framework with a launcher of its own.
+    PythonApp {
+        /// Which one.
+        framework: PythonFramework,
+        /// `module[:object]`, or a path relative to the bundle's root where the framework starts from files
+        /// ([`PythonFramework::file_endings`]); `.` is the root itself.
         entrypoint: String,
     },
     /// An R Plumber API.

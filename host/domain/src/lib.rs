@@ -8,6 +8,7 @@ pub mod admission;
 pub mod app_mode;
 pub mod confinement;
 pub mod content;
+pub mod framework;
 pub mod ids;
 pub mod job;
 pub mod launch;
@@ -20,5 +21,6 @@ pub mod worker;
 
 pub use access::{AccessType, Principal, PrincipalVia};
 pub use app_mode::AppMode;
+pub use framework::PythonFramework;
 pub use ids::{BundleHash, BundleId, ContentGuid, ContentId, JobKey, KeyId, TaskId, UserGuid, UserId};
 pub use user::UserRole;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use lectern_domain::confinement::Walls;
 use lectern_domain::launch::{Account, EnvironmentId, LaunchSpec, Prepared, Program, home, is_reserved_variable};
-use lectern_domain::{BundleId, ContentGuid, JobKey};
+use lectern_domain::{BundleId, ContentGuid, JobKey, PythonFramework};
 
 use crate::interpreters;
 use crate::launchers::Launchers;
@@ -128,16 +128,23 @@ pub fn launch(
         let (third, keep_alive) = (third.to_string(), KEEP_ALIVE_SECONDS.to_string());
         Ok(vec![python, launcher, text(context.socket), entrypoint.to_owned(), third, keep_alive])
     };
+    let grace = context.stop_grace.saturating_sub(LEAVE).as_secs().max(1);
+    // A thread costs little, but hundreds in one interpreter only wait for each other.
+    let threads = u64::from(context.max_conns_per_process.clamp(1, 100));
     let argv = match &prepared.program {
         Program::Static { .. } => return Err(LaunchError::Static),
-        Program::PythonAsgi { entrypoint } => {
-            let grace = context.stop_grace.saturating_sub(LEAVE).as_secs().max(1);
-            python("lectern_asgi.py", entrypoint, grace, &mut env)?
-        }
-        Program::PythonWsgi { entrypoint } => {
-            // A thread costs little, but hundreds in one interpreter only wait for each other.
-            let threads = u64::from(context.max_conns_per_process.clamp(1, 100));
-            python("lectern_wsgi.py", entrypoint, threads, &mut env)?
+        Program::PythonAsgi { entrypoint } => python("lectern_asgi.py", entrypoint, grace, &mut env)?,
+        Program::PythonWsgi { entrypoint } => python("lectern_wsgi.py", entrypoint, threads, &mut env)?,
+        Program::PythonApp { framework, entrypoint } => {
+            let (launcher, measure) = match framework {
+                PythonFramework::Dash => ("lectern_dash.py", threads),
+                PythonFramework::Streamlit => ("lectern_streamlit.py", grace),
+                PythonFramework::Bokeh | PythonFramework::Panel => ("lectern_bokeh.py", grace),
+                PythonFramework::Shiny => ("lectern_asgi.py", grace),
+                PythonFramework::Gradio => ("lectern_gradio.py", grace),
+                PythonFramework::Voila => ("lectern_voila.py", grace),
+            };
+            python(launcher, entrypoint, measure, &mut env)?
         }
         Program::Plumber { entrypoint } => {
             let launcher = text(&launchers.path("lectern_plumber.R"));

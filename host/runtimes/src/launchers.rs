@@ -7,8 +7,13 @@ use std::path::{Path, PathBuf};
 
 const FILES: &[(&str, &str)] = &[
     ("lectern_asgi.py", include_str!("../launchers/lectern_asgi.py")),
+    ("lectern_bokeh.py", include_str!("../launchers/lectern_bokeh.py")),
+    ("lectern_dash.py", include_str!("../launchers/lectern_dash.py")),
     ("lectern_entrypoint.py", include_str!("../launchers/lectern_entrypoint.py")),
+    ("lectern_gradio.py", include_str!("../launchers/lectern_gradio.py")),
     ("lectern_plumber.R", include_str!("../launchers/lectern_plumber.R")),
+    ("lectern_streamlit.py", include_str!("../launchers/lectern_streamlit.py")),
+    ("lectern_voila.py", include_str!("../launchers/lectern_voila.py")),
     ("lectern_wsgi.py", include_str!("../launchers/lectern_wsgi.py")),
     ("warm_lectern_plumber.R", include_str!("../launchers/warm_lectern_plumber.R")),
 ];

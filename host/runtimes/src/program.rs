@@ -3,9 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lectern_domain::AppMode;
 use lectern_domain::launch::Program;
 use lectern_domain::manifest::{Entrypoint, Manifest, PythonEntrypoint};
+use lectern_domain::{AppMode, PythonFramework};
+
+use crate::python::Package;
 
 /// A bundle cannot be started as its manifest says.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,19 @@ pub enum ProgramError {
         "the bundle has a _server.yml, which names an engine of its own; this server runs Plumber APIs from plumber.R or entrypoint.R"
     )]
     ServerYml,
+    /// What the application is written with is not installed.
+    #[error(
+        "a {} application needs the Python package {package}, and {file} does not install it; add a line `{package}` to {file} and deploy again",
+        framework.title()
+    )]
+    NoFramework {
+        /// What it is written with.
+        framework: PythonFramework,
+        /// The package that is missing.
+        package: &'static str,
+        /// Where the publisher lists packages.
+        file: String,
+    },
     /// The bundle could not be read.
     #[error("read {path:?}")]
     Read {
@@ -57,7 +72,16 @@ pub fn program(tree: &Path, manifest: &Manifest, site_packages: Option<&Path>) -
         }
         AppMode::Api => plumber(tree, manifest).map(|entrypoint| Program::Plumber { entrypoint }),
         AppMode::Static => page(tree, manifest).map(|primary| Program::Static { primary }),
-        other => Err(ProgramError::Unsupported(other)),
+        mode => match PythonFramework::of(mode) {
+            Some(framework) => {
+                let entrypoint = match framework.file_endings() {
+                    None => python(tree, manifest, site_packages)?,
+                    Some(endings) => script(tree, manifest, framework, endings)?,
+                };
+                Ok(Program::PythonApp { framework, entrypoint })
+            }
+            None => Err(ProgramError::Unsupported(mode)),
+        },
     }
 }
 
@@ -106,6 +130,60 @@ fn default_module(tree: &Path) -> Result<String, ProgramError> {
     match (modules.next(), modules.next()) {
         (Some(only), None) if PythonEntrypoint::module_only(&only).is_ok() => Ok(only),
         _ => Err(ProgramError::NoDefault("app.py, application.py, main.py, api.py")),
+    }
+}
+
+/// The file or directory that an application starts from, relative to the bundle: what the manifest names, which may lack its
+/// ending or be written like a module.
+fn script(
+    tree: &Path,
+    manifest: &Manifest,
+    framework: PythonFramework,
+    endings: &[&str],
+) -> Result<String, ProgramError> {
+    let Some(Entrypoint::File(named)) = &manifest.entrypoint else {
+        return match framework {
+            // Several notebooks: Voila lists them.
+            PythonFramework::Voila => Ok(".".to_owned()),
+            _ => default_module(tree).map(|module| format!("{module}.py")),
+        };
+    };
+    let named = named.as_str();
+    let mut tried = vec![named.to_owned()];
+    if !endings.iter().any(|ending| named.ends_with(&format!(".{ending}"))) {
+        tried.extend(endings.iter().map(|ending| format!("{named}.{ending}")));
+        if named.contains('.') {
+            let path = named.replace('.', "/");
+            tried.extend(endings.iter().map(|ending| format!("{path}.{ending}")));
+        }
+    }
+    let is_there = |path: &String| {
+        let path = tree.join(path);
+        // Only some know directories; the others would fail later and say less.
+        path.is_file() || path.is_dir() && framework != PythonFramework::Streamlit
+    };
+    tried.iter().find(|path| is_there(path)).cloned().ok_or_else(|| {
+        let last = tried.pop().unwrap_or_default();
+        match tried.is_empty() {
+            true => ProgramError::NoFile(last),
+            false => ProgramError::NoModule {
+                entrypoint: named.to_owned(),
+                tried: format!("{} nor {last}", tried.join(", ")),
+            },
+        }
+    })
+}
+
+/// Checks that what the application is written with is among the restored packages; `file` is where the publisher lists them.
+pub(crate) fn check_framework(
+    framework: PythonFramework,
+    file: &str,
+    installed: &[Package],
+) -> Result<(), ProgramError> {
+    let is_missing = |package: &&&str| !installed.iter().any(|installed| installed.name == **package);
+    match framework.packages().iter().find(is_missing) {
+        Some(package) => Err(ProgramError::NoFramework { framework, package, file: file.to_owned() }),
+        None => Ok(()),
     }
 }
 
@@ -180,6 +258,7 @@ mod tests {
         let got = match program(&tree, &Manifest::parse(json.as_bytes()).unwrap(), packages.as_deref()) {
             Ok(Program::PythonAsgi { entrypoint }) => format!("asgi {entrypoint}"),
             Ok(Program::PythonWsgi { entrypoint }) => format!("wsgi {entrypoint}"),
+            Ok(Program::PythonApp { framework, entrypoint }) => format!("{} {entrypoint}", framework.title()),
             Ok(Program::Plumber { entrypoint }) => format!("plumber {entrypoint}"),
             Ok(Program::Static { primary }) => format!("static {primary}"),
             Err(error) => error.to_string(),
@@ -213,6 +292,50 @@ mod tests {
         check("api", "v1.R", &["tree/plumber.R"], "\"v1.R\" as its entry point");
         check("api", "", &["tree/app.R"], "none of plumber.R, entrypoint.R");
         check("api", "", &["tree/plumber.R", "tree/_server.yml"], "_server.yml");
+    }
+
+    #[test]
+    fn frameworks_start_from_modules_or_files() {
+        check("python-dash", "app", &["tree/app.py"], "Dash app");
+        check("python-gradio", "app:demo", &["tree/app.py"], "Gradio app:demo");
+        check(
+            "python-shiny",
+            "shiny.express.app:app_2e_py",
+            &["tree/app.py"],
+            "Shiny for Python shiny.express.app:app_2e_py",
+        );
+        check("python-streamlit", "app", &["tree/app.py"], "Streamlit app.py");
+        check("python-streamlit", "app.py", &["tree/app.py"], "Streamlit app.py");
+        check("python-streamlit", "pages.start", &["tree/pages/start.py"], "Streamlit pages/start.py");
+        check("python-streamlit", "", &["tree/main.py", "tree/util.py"], "Streamlit main.py");
+        check("python-streamlit", "app", &["tree/app/x.py"], "\"app\", and the bundle has neither app nor app.py");
+        check("python-bokeh", "sliders", &["tree/sliders/main.py"], "Bokeh sliders");
+        check("python-bokeh", "app", &["tree/app.ipynb"], "Bokeh app.ipynb");
+        check("python-panel", "app", &["tree/app.md"], "Panel app.md");
+        check("jupyter-voila", "a b.ipynb", &["tree/a b.ipynb"], "Voila a b.ipynb");
+        check("jupyter-voila", "", &["tree/a.ipynb", "tree/b.ipynb"], "Voila .");
+        check(
+            "jupyter-voila",
+            "gone.ipynb",
+            &["tree/a.ipynb"],
+            "\"gone.ipynb\" as its entry point, and the bundle has no such file",
+        );
+    }
+
+    #[test]
+    fn a_missing_framework_is_named() {
+        let installed = |names: &[&str]| -> Vec<Package> {
+            names.iter().map(|name| Package { name: (*name).to_owned(), version: "1".into() }).collect()
+        };
+        let dash = check_framework(PythonFramework::Dash, "requirements.txt", &installed(&["dashing", "flask"]));
+        assert_eq!(
+            dash.unwrap_err().to_string(),
+            "a Dash application needs the Python package dash, and requirements.txt does not install it; \
+             add a line `dash` to requirements.txt and deploy again"
+        );
+        let voila = check_framework(PythonFramework::Voila, "uv.lock", &installed(&["voila"])).unwrap_err();
+        assert!(voila.to_string().contains("package ipykernel, and uv.lock"), "{voila}");
+        assert!(check_framework(PythonFramework::Panel, "requirements.txt", &installed(&["panel"])).is_ok());
     }
 
     #[test]

@@ -165,13 +165,16 @@ impl Runtimes {
                 }
                 Ok(Prepared { program, interpreter: Some(interpreter), environment: None })
             }
-            Program::PythonAsgi { .. } | Program::PythonWsgi { .. } => {
+            Program::PythonAsgi { .. } | Program::PythonWsgi { .. } | Program::PythonApp { .. } => {
                 let version = manifest.python.as_ref().and_then(|python| python.version.as_deref());
                 let wanted = (manifest.constraints.python.as_deref(), version);
                 let interpreter = choose(Language::Python, wanted, &self.python, log)?;
                 let restore = manifest.restores_python(restore_python);
                 let wanted = RestoreRequest { tree, manifest, interpreter: &interpreter, restore };
                 let id = self.environments.restore(wanted, log, cancel).await?;
+                if let Program::PythonApp { framework, .. } = program {
+                    program::check_framework(framework, manifest.package_file(), &self.environments.freeze(&id)?)?;
+                }
                 // Again, now that the packages are there: the entry point may be in one of them.
                 let packages = python::installed::site_packages(&self.environments.path(&id));
                 let program = program::program(tree, manifest, packages.as_deref())?;

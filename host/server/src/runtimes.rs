@@ -29,7 +29,9 @@ impl Runtimes {
         let prepared = self.inner.prepare(request, log, &cancel).await.map_err(|error| crate::cli::chain(&error))?;
         let chosen = prepared.interpreter.as_ref().map(|interpreter| interpreter.version.clone());
         let (py_version, r_version) = match prepared.program {
-            Program::PythonAsgi { .. } | Program::PythonWsgi { .. } => (chosen, traits.r_version.clone()),
+            Program::PythonAsgi { .. } | Program::PythonWsgi { .. } | Program::PythonApp { .. } => {
+                (chosen, traits.r_version.clone())
+            }
             Program::Plumber { .. } => (traits.py_version.clone(), chosen),
             Program::Static { .. } => (None, None),
         };

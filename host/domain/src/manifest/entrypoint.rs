@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::{ManifestError, fields};
-use crate::AppMode;
+use crate::{AppMode, PythonFramework};
 
 /// Where content starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,15 @@ impl Entrypoint {
         match mode {
             AppMode::PythonApi | AppMode::PythonFastapi => PythonEntrypoint::parse(text).map(Self::Python),
             AppMode::Api | AppMode::Static => BundlePath::parse(KEY, text).map(Self::File),
-            _ => Ok(Self::Other(text.to_owned())),
+            _ => match PythonFramework::of(mode).map(PythonFramework::file_endings) {
+                Some(None) => PythonEntrypoint::parse(text).map(Self::Python),
+                // Their clients know of objects only: in a script there is nothing to name.
+                Some(Some(_)) => {
+                    let file = text.split_once(':').map_or(text, |(file, _)| file);
+                    BundlePath::parse(KEY, file).map(Self::File)
+                }
+                None => Ok(Self::Other(text.to_owned())),
+            },
         }
     }
 }

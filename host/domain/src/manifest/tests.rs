@@ -129,6 +129,13 @@ fn entry_points() {
     }
     assert_eq!(entrypoint("api", "api/plumber.R").as_deref(), Ok("file api/plumber.R"));
     assert!(entrypoint("api", "../plumber.R").is_err());
+    assert_eq!(entrypoint("python-dash", "app:server").as_deref(), Ok("python app:server"));
+    for (text, read) in [("app", "file app"), ("./pages//app.py:app", "file pages/app.py"), ("a b.py", "file a b.py")] {
+        assert_eq!(entrypoint("python-streamlit", text).as_deref(), Ok(read), "{text}");
+    }
+    for bad in ["../app.py", "/app.py", ".", ":app"] {
+        assert!(entrypoint("jupyter-voila", bad).is_err(), "{bad}");
+    }
     assert_eq!(entrypoint("shiny", "anything: goes").as_deref(), Ok("other anything: goes"));
 }
 

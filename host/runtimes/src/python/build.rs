@@ -52,7 +52,7 @@ pub(super) struct Build<'a> {
     pub(super) work: &'a Path,
     pub(super) request: RestoreRequest<'a>,
     pub(super) wanted: &'a Requirements,
-    pub(super) server: &'static str,
+    pub(super) server: Option<&'static str>,
 }
 
 impl Build<'_> {
@@ -88,7 +88,10 @@ impl Build<'_> {
                 install.extend(["-r", &exported]);
             }
         }
-        install.push(self.server);
+        install.extend(self.server);
+        if self.wanted.source == Source::Nothing && self.server.is_none() {
+            return Ok(());
+        }
         self.uv("installing packages", &install, log, cancel).await
     }
 

@@ -260,7 +260,7 @@ impl PythonEnvironments {
     }
 
     /// Names the environment by what determines it.
-    fn id(&self, request: &RestoreRequest<'_>, wanted: &Requirements, server: &str) -> EnvironmentId {
+    fn id(&self, request: &RestoreRequest<'_>, wanted: &Requirements, server: Option<&str>) -> EnvironmentId {
         let mut hash = blake3::Hasher::new_derive_key("lectern python environment 1");
         let mut add = |label: &str, value: &str| {
             hash.update(&(label.len() as u64).to_le_bytes()).update(label.as_bytes());
@@ -269,7 +269,7 @@ impl PythonEnvironments {
         add("python", &request.interpreter.version);
         add("interpreter", &request.interpreter.path.to_string_lossy());
         add("platform", &format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH));
-        add("server", server);
+        add("server", server.unwrap_or(""));
         add("requirements", &wanted.text);
         if wanted.local {
             // The unpacked bundle is named by its own hash.

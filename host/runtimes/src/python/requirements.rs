@@ -57,11 +57,13 @@ pub(super) struct Requirements {
     pub(super) note: String,
 }
 
-/// The server that an application of this mode runs in; it is resolved together with the publisher's packages.
-pub(super) fn server_requirement(mode: AppMode) -> &'static str {
+/// The server that an application of this mode runs in; it is resolved together with the publisher's packages. `None`: its
+/// framework is one itself.
+pub(super) fn server_requirement(mode: AppMode) -> Option<&'static str> {
     match mode {
-        AppMode::PythonApi => "waitress",
-        _ => "uvicorn",
+        AppMode::PythonApi | AppMode::PythonDash => Some("waitress"),
+        AppMode::PythonStreamlit | AppMode::PythonBokeh | AppMode::PythonPanel | AppMode::JupyterVoila => None,
+        _ => Some("uvicorn"),
     }
 }
 
@@ -69,10 +71,10 @@ pub(super) fn server_requirement(mode: AppMode) -> &'static str {
 pub(super) fn read(tree: &Path, manifest: &Manifest, restore: bool) -> Result<Requirements, RequirementsError> {
     let server = server_requirement(manifest.mode);
     let nothing = |note: String| Requirements { source: Source::Nothing, text: String::new(), local: false, note };
+    let installed =
+        server.map_or_else(|| "nothing is installed".into(), |server| format!("only {server} is installed"));
     if !restore {
-        return Ok(nothing(format!(
-            "Python packages are not restored, as the publisher asked; only {server} is installed"
-        )));
+        return Ok(nothing(format!("Python packages are not restored, as the publisher asked; {installed}")));
     }
     let manager = manifest.python.as_ref().and_then(|python| python.package_manager.as_ref());
     if manager.is_some_and(|manager| manager.name == PackageManagerName::Conda) {
@@ -80,7 +82,7 @@ pub(super) fn read(tree: &Path, manifest: &Manifest, restore: bool) -> Result<Re
     }
     let name = manifest.package_file();
     if !tree.join(name).is_file() {
-        return Ok(nothing(format!("The bundle has no {name}; only {server} is installed")));
+        return Ok(nothing(format!("The bundle has no {name}; {installed}")));
     }
     let mut reader = Reader { tree, files: 0, text: String::new(), local: false };
     let file_name = name.rsplit('/').next().unwrap_or(name);
@@ -103,7 +105,8 @@ pub(super) fn read(tree: &Path, manifest: &Manifest, restore: bool) -> Result<Re
             Source::File(name.to_owned())
         }
     };
-    let note = format!("Python packages of {name}, with {server}");
+    let with = server.map_or_else(String::new, |server| format!(", with {server}"));
+    let note = format!("Python packages of {name}{with}");
     Ok(Requirements { source, text: reader.text, local: reader.local, note })
 }
 

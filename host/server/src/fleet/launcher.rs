@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use lectern_domain::PythonFramework;
 use lectern_domain::launch::{Account, LaunchSpec, Prepared, Program};
 use lectern_domain::manifest::Manifest;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
@@ -46,6 +47,15 @@ pub(super) fn job_tag(program: &Program) -> &'static str {
     match program {
         Program::PythonAsgi { .. } => "run_fastapi_app",
         Program::PythonWsgi { .. } => "run_python_api",
+        Program::PythonApp { framework, .. } => match framework {
+            PythonFramework::Dash => "run_dash_app",
+            PythonFramework::Streamlit => "run_streamlit",
+            // The protocol has no word for Panel, which is a Bokeh server, nor for Gradio, which is a FastAPI application.
+            PythonFramework::Bokeh | PythonFramework::Panel => "run_bokeh_app",
+            PythonFramework::Shiny => "run_pyshiny_app",
+            PythonFramework::Gradio => "run_fastapi_app",
+            PythonFramework::Voila => "run_voila_app",
+        },
         Program::Plumber { .. } => "run_api",
         Program::Static { .. } => "unknown",
     }

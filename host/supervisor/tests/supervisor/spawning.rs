@@ -134,7 +134,11 @@ async fn whoever_else_listens_is_not_taken_for_a_supervisor() {
         let _other = foreigner(&host, 0, "220 mail server ready").await;
         let error = Client::connect_or_spawn(&host.socket, &program).await.err().unwrap();
         assert!(matches!(error, ClientError::Gone | ClientError::Protocol(_)), "{error}");
-        assert_eq!(host.supervisors().len(), 1, "the other one, which has the path on its command line, and none of ours");
+        assert_eq!(
+            host.supervisors().len(),
+            1,
+            "the other one, which has the path on its command line, and none of ours"
+        );
     }
     if is_root() {
         std::fs::remove_file(&host.socket).unwrap();
