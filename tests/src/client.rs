@@ -98,13 +98,20 @@ pub fn r(server: &Server, account: &Account, code: &str) -> Run {
 pub fn example(server: &Server, name: &str) -> String {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
     let to = server.scratch().join("examples").join(name);
-    std::fs::create_dir_all(&to).expect("make a directory");
-    for entry in std::fs::read_dir(from).expect("an example").flatten() {
-        if entry.path().is_file() {
-            std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copy a file");
+    copy_tree(&from, &to);
+    to.to_str().expect("a path in UTF-8").to_owned()
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("make a directory");
+    for entry in std::fs::read_dir(from).expect("a directory").flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_tree(&from, &to);
+        } else {
+            std::fs::copy(from, to).expect("copy a file");
         }
     }
-    to.to_str().expect("a path in UTF-8").to_owned()
 }
 
 /// Writes files into a directory of the test's own and answers its path.
