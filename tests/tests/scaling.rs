@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use lectern_tests::http::{Ask, Reply};
-use lectern_tests::postgres::Postgres;
 use lectern_tests::publisher::{Publisher, text};
 use lectern_tests::server::{Account, Server};
 use lectern_tests::wait::until;
@@ -259,18 +258,15 @@ fn all_workers_of_a_pool_outlive_the_server() {
 
 #[test]
 fn a_session_stays_with_its_worker_over_a_restart() {
-    let postgres = Postgres::start();
-    let authority = postgres.authority.to_str().unwrap().to_owned();
-    let world =
-        World::new(&[("LECTERN_DATABASE__URL", &postgres.url()), ("LECTERN_DATABASE__TLS_CA_FILE", &authority)]);
-    let guid = world.publish("session", &json!({"min_processes": 3, "max_processes": 3, "load_factor": 0}));
+    let world = World::new(&[]);
+    let guid = world.publisher().create("session");
+    let settings = json!({"min_processes": 3, "max_processes": 3, "load_factor": 0});
+    world.publisher().change(&guid, &settings).expect(200);
+    // The kind of content says whether it keeps sessions; any ASGI app can be of this one.
+    let files = [("app.py", SLOW), ("requirements.txt", "shiny>=1,<2\n")];
+    world.publisher().redeploy(&guid, &bundle::app("python-shiny", "app:app", &files));
     world.until_ready(&guid, 3);
     let before = world.jobs(&guid, 3);
-    // The kind of content says whether it keeps sessions; the app behind it is the same.
-    postgres.sql(&format!("UPDATE content SET app_mode = 'python-shiny' WHERE guid = '{guid}'"));
-    world.server.kill();
-    world.server.start();
-    world.until_ready(&guid, 3);
 
     // With one worker busy a newcomer gets another one, and stays there when the first is free again.
     let busy = world.begin(&world.ada, &guid, "wait?s=3");
