@@ -127,6 +127,8 @@ need_runtime() {
     need_postgres
     need_python
     has_r_package plumber || need_package "R with plumber" r-base-core r-cran-plumber
+    has_r_package shiny || need_package "R's shiny" r-cran-shiny
+    has_r_package rmarkdown || need_package "R's rmarkdown" r-cran-rmarkdown
     command -v bwrap >/dev/null || need_package "bubblewrap" bubblewrap
     command -v slirp4netns >/dev/null || need_package "slirp4netns" slirp4netns
     # What udev sets; a machine without it leaves the device to root, and content without a network of its own.

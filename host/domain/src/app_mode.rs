@@ -63,7 +63,7 @@ impl AppMode {
 
     /// Whether this version of Lectern can run or serve such content.
     pub fn is_supported(self) -> bool {
-        matches!(self, Self::Static | Self::Api | Self::PythonApi | Self::PythonFastapi)
+        matches!(self, Self::Static | Self::Api | Self::Shiny | Self::RmdShiny | Self::PythonApi | Self::PythonFastapi)
             || PythonFramework::of(self).is_some()
     }
 

@@ -51,6 +51,16 @@ pub enum Program {
         /// The file that defines the API, relative to the bundle's root.
         entrypoint: String,
     },
+    /// An R Shiny application.
+    Shiny {
+        /// The file that is the application, relative to the bundle's root; `.` for `app.R`, or `ui.R` and `server.R`, in the root.
+        app: String,
+    },
+    /// An R Markdown document with a Shiny runtime.
+    RmdShiny {
+        /// The document, relative to the bundle's root.
+        document: String,
+    },
     /// Files served by Lectern itself.
     Static {
         /// The file served for the root, relative to the bundle's root.

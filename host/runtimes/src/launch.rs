@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lectern_domain::confinement::Walls;
-use lectern_domain::launch::{Account, EnvironmentId, LaunchSpec, Prepared, Program, home, is_reserved_variable};
+use lectern_domain::launch::{
+    Account, EnvironmentId, Interpreter, LaunchSpec, Prepared, Program, home, is_reserved_variable,
+};
 use lectern_domain::{BundleId, ContentGuid, JobKey, PythonFramework};
 
 use crate::interpreters;
@@ -25,6 +27,8 @@ pub const KEEP_ALIVE_SECONDS: u64 = 120;
 
 /// Longest path of a Unix socket, in bytes (`sockaddr_un` holds 108 with the final zero).
 const SOCKET_PATH_LIMIT: usize = 107;
+/// What Debian has installed: its build of the R package jquerylib, which every Shiny page needs, asks dpkg for a version.
+const PACKAGE_LIST: &str = "/var/lib/dpkg";
 /// What a worker keeps of its grace to leave in order after its requests were cut.
 const LEAVE: Duration = Duration::from_secs(2);
 
@@ -131,6 +135,8 @@ pub fn launch(
     let grace = context.stop_grace.saturating_sub(LEAVE).as_secs().max(1);
     // A thread costs little, but hundreds in one interpreter only wait for each other.
     let threads = u64::from(context.max_conns_per_process.clamp(1, 100));
+    let is_r = matches!(prepared.program, Program::Plumber { .. } | Program::Shiny { .. } | Program::RmdShiny { .. });
+    walls.read_only.extend(is_r.then(|| PathBuf::from(PACKAGE_LIST)));
     let argv = match &prepared.program {
         Program::Static { .. } => return Err(LaunchError::Static),
         Program::PythonAsgi { entrypoint } => python("lectern_asgi.py", entrypoint, grace, &mut env)?,
@@ -146,13 +152,10 @@ pub fn launch(
             };
             python(launcher, entrypoint, measure, &mut env)?
         }
-        Program::Plumber { entrypoint } => {
-            let launcher = text(&launchers.path("lectern_plumber.R"));
-            let file = format!("--file={launcher}");
-            let r = text(&interpreter.path);
-            let options =
-                ["--no-echo", "--no-save", "--no-restore", &file, "--args", &text(context.socket), entrypoint];
-            std::iter::once(r).chain(options.map(str::to_owned)).collect()
+        Program::Plumber { entrypoint } => r(interpreter, &launchers.path("lectern_plumber.R"), context, &[entrypoint]),
+        Program::Shiny { app } => r(interpreter, &launchers.path("lectern_shiny.R"), context, &["app", app]),
+        Program::RmdShiny { document } => {
+            r(interpreter, &launchers.path("lectern_shiny.R"), context, &["rmd", document])
         }
     };
     let zygote =
@@ -178,6 +181,15 @@ pub fn launch(
         notifies: zygote::notifies(&prepared.program),
         zygote,
     })
+}
+
+/// R with one of our launchers, which gets the socket and then `words`.
+fn r(interpreter: &Interpreter, launcher: &Path, context: &LaunchContext<'_>, words: &[&str]) -> Vec<String> {
+    let mut argv = vec![text(&interpreter.path)];
+    argv.extend(["--no-echo", "--no-save", "--no-restore"].map(str::to_owned));
+    argv.extend([format!("--file={}", text(launcher)), "--args".to_owned(), text(context.socket)]);
+    argv.extend(words.iter().map(|word| (*word).to_owned()));
+    argv
 }
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";

@@ -71,6 +71,8 @@ pub fn program(tree: &Path, manifest: &Manifest, site_packages: Option<&Path>) -
             python(tree, manifest, site_packages).map(|entrypoint| Program::PythonWsgi { entrypoint })
         }
         AppMode::Api => plumber(tree, manifest).map(|entrypoint| Program::Plumber { entrypoint }),
+        AppMode::Shiny => shiny(tree, manifest).map(|app| Program::Shiny { app }),
+        AppMode::RmdShiny => document(tree, manifest, "Rmd").map(|document| Program::RmdShiny { document }),
         AppMode::Static => page(tree, manifest).map(|primary| Program::Static { primary }),
         mode => match PythonFramework::of(mode) {
             Some(framework) => {
@@ -205,6 +207,41 @@ fn plumber(tree: &Path, manifest: &Manifest) -> Result<String, ProgramError> {
     found.cloned().ok_or(ProgramError::NoDefault("plumber.R, entrypoint.R"))
 }
 
+/// What `shiny::runApp` is given: a file that is the whole application, or `.` for the usual names.
+fn shiny(tree: &Path, manifest: &Manifest) -> Result<String, ProgramError> {
+    let names = names(tree)?;
+    let has = |wanted: &str| names.iter().any(|name| name.eq_ignore_ascii_case(wanted));
+    if let Some(Entrypoint::File(file)) = &manifest.entrypoint {
+        if !file.below(tree).is_file() {
+            return Err(ProgramError::NoFile(file.to_string()));
+        }
+        let usual = ["app.R", "server.R", "ui.R"].iter().any(|usual| file.as_str().eq_ignore_ascii_case(usual));
+        return Ok(if usual { ".".to_owned() } else { file.to_string() });
+    }
+    let two = has("server.R") && (has("ui.R") || tree.join("www/index.html").is_file());
+    if has("app.R") || two { Ok(".".to_owned()) } else { Err(ProgramError::NoDefault("app.R, server.R with ui.R")) }
+}
+
+/// The document of an interactive document: as named, `index` if there is one, or the only one.
+fn document(tree: &Path, manifest: &Manifest, extension: &'static str) -> Result<String, ProgramError> {
+    let named = manifest.primary_rmd.as_ref().or(match &manifest.entrypoint {
+        Some(Entrypoint::File(file)) => Some(file),
+        _ => None,
+    });
+    if let Some(file) = named {
+        let there = file.below(tree).is_file();
+        return if there { Ok(file.to_string()) } else { Err(ProgramError::NoFile(file.to_string())) };
+    }
+    let is_document = |name: &String| name.rsplit_once('.').is_some_and(|(_, end)| end.eq_ignore_ascii_case(extension));
+    let documents: Vec<String> = names(tree)?.into_iter().filter(is_document).collect();
+    let index = documents.iter().find(|name| name.to_ascii_lowercase().starts_with("index."));
+    match (index, documents.as_slice()) {
+        (Some(index), _) => Ok(index.clone()),
+        (None, [only]) => Ok(only.clone()),
+        (None, _) => Err(ProgramError::NoDefault("index.Rmd, or a single document")),
+    }
+}
+
 fn page(tree: &Path, manifest: &Manifest) -> Result<String, ProgramError> {
     let named = manifest.primary_html.as_ref().or(match &manifest.entrypoint {
         Some(Entrypoint::File(file)) => Some(file),
@@ -260,6 +297,8 @@ mod tests {
             Ok(Program::PythonWsgi { entrypoint }) => format!("wsgi {entrypoint}"),
             Ok(Program::PythonApp { framework, entrypoint }) => format!("{} {entrypoint}", framework.title()),
             Ok(Program::Plumber { entrypoint }) => format!("plumber {entrypoint}"),
+            Ok(Program::Shiny { app }) => format!("shiny {app}"),
+            Ok(Program::RmdShiny { document }) => format!("rmd {document}"),
             Ok(Program::Static { primary }) => format!("static {primary}"),
             Err(error) => error.to_string(),
         };
@@ -344,6 +383,21 @@ mod tests {
         check("static", "", &["tree/index.html"], "static index.html");
         check("static", "gone.html", &["tree/index.html"], "\"gone.html\"");
         check("static", "", &["tree/data.txt"], "none of index.html");
-        check("shiny", "app.R", &["tree/app.R"], "type shiny is not supported");
+        check("rmd-static", "", &["tree/a.Rmd"], "type rmd-static is not supported");
+    }
+
+    #[test]
+    fn shiny_files() {
+        check("shiny", "", &["tree/app.R"], "shiny .");
+        check("shiny", "App.R", &["tree/App.R"], "shiny .");
+        check("shiny", "", &["tree/server.r", "tree/ui.R"], "shiny .");
+        check("shiny", "", &["tree/server.R", "tree/www/index.html"], "shiny .");
+        check("shiny", "", &["tree/server.R"], "none of app.R, server.R with ui.R");
+        check("shiny", "other.R", &["tree/other.R"], "shiny other.R");
+        check("shiny", "gone.R", &["tree/app.R"], "\"gone.R\" as its entry point");
+        check("rmd-shiny", "", &["tree/report.rmd"], "rmd report.rmd");
+        check("rmd-shiny", "", &["tree/a.Rmd", "tree/Index.Rmd"], "rmd Index.Rmd");
+        check("rmd-shiny", "", &["tree/a.Rmd", "tree/b.Rmd"], "none of index.Rmd");
+        check("rmd-shiny", "sub/a.Rmd", &["tree/sub/a.Rmd", "tree/index.Rmd"], "rmd sub/a.Rmd");
     }
 }

@@ -1,12 +1,14 @@
 //! Which R packages this host has, compared with those a bundle was written with.
 //!
 //! Restoring R packages comes later: a bundle runs with the library that is installed. So what is missing or differs is said
-//! in the task's output, with what the administrator can do; only the lack of `plumber` itself makes a Plumber API fail.
+//! in the task's output, with what the administrator can do; only the lack of what serves the kind itself (`plumber`, `shiny`,
+//! `rmarkdown`) makes a deployment fail.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use lectern_domain::AppMode;
 use lectern_domain::launch::{Account, Interpreter};
 use lectern_domain::manifest::Manifest;
 use tokio::sync::Mutex;
@@ -41,11 +43,16 @@ pub enum LibraryError {
         /// What it said.
         words: String,
     },
-    /// A Plumber API, and no plumber.
+    /// What serves content of this kind is absent.
     #[error(
-        "the R package plumber is not installed for R {0}; the server's administrator can add it: apt install r-cran-plumber, or install.packages(\"plumber\")"
+        "the R package {package} is not installed for R {version}; the server's administrator can add it: apt install r-cran-{package}, or install.packages(\"{package}\")"
     )]
-    NoPlumber(String),
+    NoServer {
+        /// The package.
+        package: &'static str,
+        /// Which R.
+        version: String,
+    },
 }
 
 /// A package whose installed version is not the publisher's.
@@ -152,8 +159,8 @@ impl Libraries {
     /// Compares the packages of a manifest with the installed ones.
     pub async fn check_packages(&self, manifest: &Manifest, r: &Interpreter) -> Result<PackageReport, LibraryError> {
         let installed = self.installed(r).await?;
-        if manifest.mode == lectern_domain::AppMode::Api && !installed.contains_key("plumber") {
-            return Err(LibraryError::NoPlumber(r.version.clone()));
+        if let Some(package) = servers(manifest.mode).iter().find(|package| !installed.contains_key(**package)) {
+            return Err(LibraryError::NoServer { package, version: r.version.clone() });
         }
         let mut report = PackageReport { wanted: manifest.r_packages.len(), ..PackageReport::default() };
         for (name, package) in &manifest.r_packages {
@@ -221,6 +228,16 @@ fn parse(printed: &str) -> Listed {
         }
     }
     listed
+}
+
+/// The packages without which no content of a kind can be served.
+fn servers(mode: AppMode) -> &'static [&'static str] {
+    match mode {
+        AppMode::Api => &["plumber"],
+        AppMode::Shiny => &["shiny"],
+        AppMode::RmdShiny => &["rmarkdown", "shiny"],
+        _ => &[],
+    }
 }
 
 /// R takes `1.2-3` and `1.2.3` for the same version.

@@ -32,7 +32,9 @@ impl Runtimes {
             Program::PythonAsgi { .. } | Program::PythonWsgi { .. } | Program::PythonApp { .. } => {
                 (chosen, traits.r_version.clone())
             }
-            Program::Plumber { .. } => (traits.py_version.clone(), chosen),
+            Program::Plumber { .. } | Program::Shiny { .. } | Program::RmdShiny { .. } => {
+                (traits.py_version.clone(), chosen)
+            }
             Program::Static { .. } => (None, None),
         };
         Ok((prepared, Traits { py_version, r_version, ..traits.clone() }))

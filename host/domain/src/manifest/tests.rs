@@ -136,7 +136,7 @@ fn entry_points() {
     for bad in ["../app.py", "/app.py", ".", ":app"] {
         assert!(entrypoint("jupyter-voila", bad).is_err(), "{bad}");
     }
-    assert_eq!(entrypoint("shiny", "anything: goes").as_deref(), Ok("other anything: goes"));
+    assert_eq!(entrypoint("rmd-static", "anything: goes").as_deref(), Ok("other anything: goes"));
 }
 
 #[test]

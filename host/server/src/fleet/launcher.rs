@@ -57,6 +57,8 @@ pub(super) fn job_tag(program: &Program) -> &'static str {
             PythonFramework::Voila => "run_voila_app",
         },
         Program::Plumber { .. } => "run_api",
+        Program::Shiny { .. } => "run_app",
+        Program::RmdShiny { .. } => "render_shiny",
         Program::Static { .. } => "unknown",
     }
 }

@@ -1,0 +1,52 @@
+# Runs one Shiny application, or one R Markdown document with a Shiny runtime, on a Unix socket, behind Lectern's bridge.
+#
+#   R --no-echo --no-save --no-restore --file=lectern_shiny.R --args SOCKET app|rmd FILE
+#
+# FILE is relative to the working directory, which is the bundle; for an application it may be `.`. Who is asking comes to
+# `session$user` and `session$groups` in the header Shiny-Server-Credentials, which Shiny reads by itself and which the bridge
+# always overwrites.
+local({
+  here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)[[1]]))
+  source(file.path(here, "lectern_httpuv.R"), local = TRUE)
+  arguments <- commandArgs(trailingOnly = TRUE)
+  path <- arguments[[1]]
+  kind <- arguments[[2]]
+  file <- arguments[[3]]
+
+  # A document writes beside itself when it is rendered, and the bundle is read-only: it runs in a copy. Large files, which are
+  # data, are linked instead. rmarkdown resolves links of documents, so these must be files.
+  copied <- function() {
+    copy <- file.path(Sys.getenv("HOME"), "document")
+    all <- list.files(".", all.files = TRUE, recursive = TRUE, include.dirs = TRUE, no.. = TRUE)
+    about <- file.info(all)
+    dir.create(copy)
+    for (name in all[about$isdir]) dir.create(file.path(copy, name), recursive = TRUE, showWarnings = FALSE)
+    large <- !about$isdir & about$size > 1024^2
+    small <- !about$isdir & !large
+    done <- c(
+      file.copy(all[small], file.path(copy, all[small]), copy.mode = FALSE, copy.date = TRUE),
+      file.symlink(file.path(getwd(), all[large]), file.path(copy, all[large]))
+    )
+    if (!all(done)) lectern_fail("the bundle could not be copied to ", copy, ": is its disk full?")
+    setwd(copy)
+  }
+
+  listened <- lectern_listen(path)
+  lectern_need("shiny", "a Shiny application")
+  # Themes are compiled once in a process; the place that sass would keep them at is in the bundle.
+  options(sass.cache = file.path(Sys.getenv("HOME"), "sass"))
+  # A port that is a path has Shiny listen on a socket; see lectern_httpuv.R for which.
+  port <- structure(path, mask = strtoi("177", 8L))
+  # What fails here ends the process, with R's own words.
+  if (kind == "app") {
+    shiny::runApp(file, port = port, launch.browser = FALSE, quiet = TRUE)
+  } else {
+    lectern_need("rmarkdown", "an interactive document")
+    if (!rmarkdown::pandoc_available("1.12.3")) {
+      lectern_fail("an interactive document needs pandoc, which this server does not have; its administrator can add it: apt install pandoc")
+    }
+    copied()
+    rmarkdown::run(file, auto_reload = FALSE, shiny_args = list(port = port, launch.browser = FALSE, quiet = TRUE))
+  }
+  if (!listened()) lectern_fail("the application ended without serving anything")
+})

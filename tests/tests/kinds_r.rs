@@ -1,0 +1,81 @@
+//! Interactive kinds of R, each published with a stock client and used in a real browser.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::sync::LazyLock;
+
+use http::Method;
+use lectern_tests::browser;
+use lectern_tests::client::{directory, example, guid_in, r, rsconnect};
+use lectern_tests::publisher::Publisher;
+use lectern_tests::server::{Account, Server};
+use serde_json::{Value, json};
+
+static SERVER: LazyLock<Server> = LazyLock::new(Server::new);
+static ADA: LazyLock<Account> = LazyLock::new(|| SERVER.account("ada", "administrator"));
+
+fn ada() -> Publisher<'static> {
+    Publisher::new(&SERVER, &ADA)
+}
+
+/// Publishes an example with `rsconnect deploy manifest`; answers its GUID.
+fn published(name: &str) -> String {
+    let manifest = format!("{}/manifest.json", example(&SERVER, name));
+    let run = rsconnect(&SERVER, &ADA, "deploy manifest", &["--new", "--title", name, &manifest]).expect_success();
+    guid_in(&run.printed)
+}
+
+/// Opens the item at `path` in a browser, signed in as ada, and runs the script `used` on the page.
+fn used(path: &str, script: &str) -> Value {
+    let whole = format!(
+        "{}\nexport default async (all) => {{ const {{ page, args }} = all; await signIn(all); {script} }};",
+        include_str!("../browser/sign_in.mjs")
+    );
+    let args = json!({
+        "url": format!("{}{path}", SERVER.url()), "name": ADA.name, "password": ADA.password,
+    });
+    browser::run(&whole, &args)
+}
+
+/// Asks for another difference and notes the plan down.
+const PLAN: &str = "
+    await page.locator('#answer strong').filter({ hasText: '64' }).waitFor();
+    const who = await page.locator('#who').innerText();
+    await page.locator('#effect').evaluate((input) => window.jQuery(input).data('ionRangeSlider').update({ from: 1 }));
+    await page.locator('#answer strong').filter({ hasText: '17' }).waitFor();
+    await page.getByRole('button', { name: 'Note it down' }).click();
+    await page.locator('#notes td').first().waitFor();
+    await page.locator('#curve img').waitFor();
+    await all.shot('planned');
+    return { who, cells: await page.locator('#notes td').allInnerTexts() };
+";
+
+#[test]
+fn shiny_at_its_guid_and_under_a_vanity_path() {
+    let guid = published("shiny");
+    assert_eq!(ada().content(&guid)["app_mode"], "shiny");
+    let seen = used(&format!("/content/{guid}/"), PLAN);
+    assert_eq!(seen["who"], "signed in as ada");
+    assert_eq!(seen["cells"], json!(["1", "0.800", "0.050", "17"]));
+
+    let vanity = json!({"path": "/planning/samples/"});
+    ada().api(Method::PUT, &format!("/v1/content/{guid}/vanity")).json(&vanity).send().expect(200);
+    let seen = used("/planning/samples/", PLAN);
+    assert_eq!((&seen["who"], &seen["cells"][3]), (&json!("signed in as ada"), &json!("17")));
+}
+
+#[test]
+fn shiny_with_rs_own_client() {
+    let path = directory(&SERVER, "samples", &[("app.R", include_str!("../../examples/shiny/app.R"))]);
+    let code = format!(
+        "library(rsconnect)
+         options(rsconnect.check.certificate = FALSE, repos = c(CRAN = 'https://cran.example.org'))
+         addConnectServer(server, 'here', quiet = TRUE)
+         connectApiUser(account = name, server = 'here', apiKey = key, quiet = TRUE)
+         ok <- deployApp('{path}', appName = 'samples', account = name, server = 'here', launch.browser = FALSE)
+         stopifnot(isTRUE(ok))"
+    );
+    r(&SERVER, &ADA, &code).expect_success();
+    let listed = ada().api(Method::GET, "/v1/content?name=samples").send().expect(200).json();
+    let guid = listed[0]["guid"].as_str().unwrap();
+    assert!(ada().open(guid, "").expect(200).text().contains("Sample size"));
+}
