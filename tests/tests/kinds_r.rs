@@ -79,3 +79,21 @@ fn shiny_with_rs_own_client() {
     let guid = listed[0]["guid"].as_str().unwrap();
     assert!(ada().open(guid, "").expect(200).text().contains("Sample size"));
 }
+
+#[test]
+fn an_interactive_document_of_r_markdown() {
+    let guid = published("rmarkdown-shiny");
+    assert_eq!(ada().content(&guid)["app_mode"], "rmd-shiny");
+    let read = "
+        const text = page.locator('#prediction');
+        await text.filter({ hasText: 'about 66 minutes' }).waitFor();
+        await page.locator('#minutes').evaluate((input) => window.jQuery(input).data('ionRangeSlider').update({ from: 5 }));
+        await text.filter({ hasText: 'about 87 minutes' }).waitFor();
+        await page.locator('#plot img').waitFor();
+        await all.shot('moved');
+        return await page.locator('body').innerText();
+    ";
+    let seen = used(&format!("/content/{guid}/"), read);
+    // Computed when it was rendered.
+    assert!(seen.as_str().unwrap().contains("shorter than 4 minutes"), "{seen}");
+}

@@ -25,7 +25,7 @@ local({
     small <- !about$isdir & !large
     done <- c(
       file.copy(all[small], file.path(copy, all[small]), copy.mode = FALSE, copy.date = TRUE),
-      file.symlink(file.path(getwd(), all[large]), file.path(copy, all[large]))
+      if (any(large)) file.symlink(file.path(getwd(), all[large]), file.path(copy, all[large]))
     )
     if (!all(done)) lectern_fail("the bundle could not be copied to ", copy, ": is its disk full?")
     setwd(copy)
