@@ -15,12 +15,15 @@ pub mod r_library;
 pub mod reach;
 mod runtimes;
 mod seal;
+mod shelf;
+mod workshop;
 mod zygote;
 
 pub use fence::Fence;
 pub use interpreters::{Found, Language, Search};
 pub use process::RunError;
 pub use runtimes::{PrepareError, PrepareRequest, Runtimes, Settings};
+pub use shelf::ShelfError;
 
 /// Receives the lines that a publisher reads in the task's output.
 pub type Log<'a> = &'a mut (dyn FnMut(&str) + Send);

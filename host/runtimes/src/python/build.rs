@@ -1,17 +1,12 @@
 //! One build of an environment: what uv is asked, as whom, with which variables, and how the result is made safe.
 //!
-//! All builds run as the same account, and packages may run code of their own while they are built. So the directory of a
-//! build is closed to the account until everything in it is laid out, and root touches nothing below it until it has been
-//! taken back.
+//! All builds run as the same account; see [`crate::workshop`].
 
 use std::collections::VecDeque;
-use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{PermissionsExt, chown, lchown};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use lectern_domain::launch::Account;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -22,12 +17,10 @@ use crate::Log;
 use crate::fence::{Fence, Yard};
 use crate::interpreters;
 use crate::process::{self, Order, Stream};
-use crate::seal::seal;
+use crate::workshop::{self, BUNDLE, RECORD};
 
 /// Lines of uv's last words that an error repeats.
 const ERROR_LINES: usize = 40;
-/// What is written into each environment about itself.
-const RECORD: &str = "lectern-environment.json";
 
 /// What an environment says about itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,7 +53,8 @@ impl Build<'_> {
     pub(super) async fn run(&self, log: Log<'_>, cancel: &CancellationToken) -> Result<(), RestoreError> {
         let (work, tree, local, account) =
             (self.work.to_owned(), self.request.tree.to_owned(), self.wanted.local, self.settings.account);
-        let laid_out = tokio::task::spawn_blocking(move || lay_out(&work, local.then_some(&tree), account)).await;
+        let laid_out =
+            tokio::task::spawn_blocking(move || workshop::lay_out(&work, local.then_some(&tree), account)).await;
         let laid_out = laid_out.unwrap_or_else(|error| Err(io::Error::other(error)));
         laid_out.map_err(|cause| RestoreError::Io { what: "prepare", path: self.work.to_owned(), cause })?;
 
@@ -104,7 +98,7 @@ impl Build<'_> {
             requirements: self.wanted.text.clone(),
         })?;
         let (work, target, take) = (self.work.to_owned(), target.to_owned(), self.settings.account.is_some());
-        let finished = tokio::task::spawn_blocking(move || finish(&work, &target, &record, take)).await;
+        let finished = tokio::task::spawn_blocking(move || workshop::finish(&work, &target, &record, take)).await;
         finished.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 
@@ -191,98 +185,6 @@ impl Build<'_> {
     }
 }
 
-/// Where a copy of the bundle is, inside a build's directory.
-const BUNDLE: &str = "bundle";
-
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
-}
-
-/// Lays out a build's directory and then opens it to the account: home, temporary files, and, when packages of the bundle
-/// itself are installed, a copy of the bundle, because building writes beside the sources.
-fn lay_out(work: &Path, bundle: Option<&PathBuf>, account: Option<Account>) -> io::Result<()> {
-    if let Some(bundle) = bundle {
-        copy_tree(bundle, &work.join(BUNDLE), account)?;
-    }
-    // The whole comes last: then root has written all it will.
-    for name in ["home", "tmp", ""] {
-        let path = work.join(name);
-        fs::create_dir_all(&path)?;
-        fs::set_permissions(&path, Permissions::from_mode(0o755))?;
-        if let Some(account) = account {
-            chown(&path, Some(account.uid), Some(account.gid))?;
-        }
-    }
-    Ok(())
-}
-
-/// Copies a tree, writable for its new owner.
-fn copy_tree(from: &Path, to: &Path, account: Option<Account>) -> io::Result<()> {
-    let meta = fs::symlink_metadata(from)?;
-    if meta.is_symlink() {
-        std::os::unix::fs::symlink(fs::read_link(from)?, to)?;
-    } else if meta.is_dir() {
-        fs::create_dir(to)?;
-        for entry in from.read_dir()? {
-            let entry = entry?;
-            copy_tree(&entry.path(), &to.join(entry.file_name()), account)?;
-        }
-    } else {
-        fs::copy(from, to)?;
-        let executable = meta.permissions().mode() & 0o100 != 0;
-        fs::set_permissions(to, Permissions::from_mode(if executable { 0o755 } else { 0o644 }))?;
-    }
-    match account {
-        Some(account) => lchown(to, Some(account.uid), Some(account.gid)),
-        None => Ok(()),
-    }
-}
-
-fn finish(work: &Path, target: &Path, record: &[u8], take: bool) -> io::Result<()> {
-    let environment = work.join("env");
-    if take {
-        chown(work, Some(0), Some(0))?;
-    }
-    if !fs::symlink_metadata(&environment)?.is_dir() {
-        return Err(io::Error::other("the build left no directory"));
-    }
-    seal(&environment, take)?;
-    let path = environment.join(RECORD);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    File::create_new(&path)?.write_all(record)?;
-    fs::set_permissions(&path, Permissions::from_mode(0o644))?;
-    // A power cut after the rename must not leave empty files under a good name.
-    nix::unistd::syncfs(File::open(&environment)?.as_fd())?;
-    fs::rename(&environment, target)?;
-    match target.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn writes_through_no_link_that_a_build_left() {
-        let root = tempfile::tempdir().unwrap();
-        let victim = root.path().join("victim");
-        fs::write(&victim, "precious").unwrap();
-        let work = root.path().join("work");
-        fs::create_dir_all(work.join("env")).unwrap();
-        std::os::unix::fs::symlink(&victim, work.join("env").join(RECORD)).unwrap();
-        let take = nix::unistd::geteuid().is_root();
-        finish(&work, &root.path().join("done"), b"{}", take).unwrap();
-        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
-        assert_eq!(fs::read_to_string(root.path().join("done").join(RECORD)).unwrap(), "{}");
-
-        std::os::unix::fs::symlink(root.path(), work.join("env")).unwrap();
-        let swapped = finish(&work, &root.path().join("other"), b"{}", take).unwrap_err();
-        assert_eq!(swapped.to_string(), "the build left no directory");
-    }
 }

@@ -1,19 +1,14 @@
 //! Restored Python environments: built once per content of the requirements, shared by all who want the same.
 //!
-//! An environment lives in `<directory>/<id>`, where the id is a hash of everything that determines it. It is built beside
-//! that place and renamed there when it is whole, so a directory that bears an id is always complete. A lock file per id
-//! lets one build at a time, over all servers that share the directory; who waited finds the work done.
+//! An environment lives in `<directory>/<id>`, where the id is a hash of everything that determines it; see [`crate::shelf`].
 
 use std::fmt;
-use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lectern_domain::launch::{Account, EnvironmentId, Interpreter};
 use lectern_domain::manifest::Manifest;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::build::{Build, Record};
@@ -23,14 +18,10 @@ use super::uv::{Uv, UvError};
 use crate::Log;
 use crate::fence::Fence;
 use crate::process::RunError;
+use crate::shelf::{Shelf, ShelfError};
 
 /// How long a build may take unless the settings say otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-/// Builds at a time: resolving waits for the network, compiling uses every core.
-const MOST_BUILDS: usize = 2;
-/// How often a wanted lock is tried again.
-const LOCK_POLL: Duration = Duration::from_millis(100);
-
 /// Where and how environments are built.
 #[derive(Clone)]
 pub struct Settings {
@@ -90,7 +81,10 @@ pub enum RestoreError {
         #[source]
         cause: RunError,
     },
-    /// A directory or file of ours could not be used.
+    /// Where environments are kept could not be used.
+    #[error(transparent)]
+    Shelf(#[from] ShelfError),
+    /// An environment of ours could not be read or finished.
     #[error("{what} {path:?}")]
     Io {
         /// What was tried.
@@ -138,7 +132,7 @@ pub struct Cached {
 pub struct PythonEnvironments {
     settings: Settings,
     uv: Result<Uv, NoUv>,
-    builds: Semaphore,
+    shelf: Shelf,
 }
 
 impl PythonEnvironments {
@@ -148,25 +142,12 @@ impl PythonEnvironments {
         if settings.account.is_none() && nix::unistd::geteuid().is_root() {
             return Err(RestoreError::AsRoot);
         }
-        let directory = settings.directory.clone();
-        let io = |what: &'static str, path: &Path| {
-            let path = path.to_owned();
-            move |cause| RestoreError::Io { what, path, cause }
-        };
-        let cache = directory.join(".uv-cache");
-        for (path, mode) in [(&directory, 0o755), (&directory.join(".locks"), 0o700), (&cache, 0o700)] {
-            fs::create_dir_all(path).map_err(io("create", path))?;
-            fs::set_permissions(path, Permissions::from_mode(mode)).map_err(io("open up", path))?;
-        }
-        if let Some(account) = settings.account {
-            chown(&cache, Some(account.uid), Some(account.gid)).map_err(io("hand over", &cache))?;
-        }
+        let shelf = Shelf::open(settings.directory.clone(), settings.timeout)?;
+        shelf.cache(".uv-cache", settings.account)?;
         let (tools, account) = (settings.tools.clone(), settings.account.is_some());
         let uv = Uv::open(settings.uv.as_deref(), settings.path.as_deref(), &tools, account).await;
         let uv = uv.map_err(|error| NoUv(chain(&error)));
-        let environments = Self { settings, uv, builds: Semaphore::new(MOST_BUILDS) };
-        environments.sweep().map_err(io("clean", &environments.settings.directory))?;
-        Ok(environments)
+        Ok(Self { settings, uv, shelf })
     }
 
     /// The uv in use, or why there is none and what to do about it.
@@ -176,7 +157,7 @@ impl PythonEnvironments {
 
     /// Where an environment is.
     pub fn path(&self, id: &EnvironmentId) -> PathBuf {
-        self.settings.directory.join(&id.0)
+        self.shelf.path(id)
     }
 
     /// Restores what a bundle wants, unless that has been done before; returns the environment it shall run with.
@@ -198,23 +179,11 @@ impl PythonEnvironments {
             return Ok(id);
         }
         let uv = self.uv.clone()?;
-        let lock = self.lock(&id, log, cancel).await?;
-        if target.is_dir() {
-            log(&format!("Environment {} has been built meanwhile", id.0));
-            return Ok(id);
-        }
-        let permit = tokio::select! {
-            permit = self.builds.acquire() => permit,
-            () = cancel.cancelled() => return Err(cancelled("waiting for other builds")),
-        };
-        self.remove_leftovers(&id).map_err(|cause| self.io("clean", cause))?;
-        let work =
-            tempfile::Builder::new().prefix(&format!(".building-{}-", id.0)).tempdir_in(&self.settings.directory);
-        let work = work.map_err(|cause| self.io("create a directory in", cause))?;
-        let build = Build { settings: &self.settings, uv: &uv, work: work.path(), request, wanted: &wanted, server };
+        let Some(claim) = self.shelf.claim(&id, log, cancel).await? else { return Ok(id) };
+        let build = Build { settings: &self.settings, uv: &uv, work: claim.work(), request, wanted: &wanted, server };
         build.run(log, cancel).await?;
-        build.finish(&target).await.map_err(|cause| self.io("finish a build in", cause))?;
-        drop((permit, lock));
+        build.finish(claim.target()).await.map_err(|cause| self.shelf.io("finish a build in", cause))?;
+        drop(claim);
         log(&format!("Environment {} is ready", id.0));
         Ok(id)
     }
@@ -227,36 +196,15 @@ impl PythonEnvironments {
 
     /// The environments of this host, sorted by id.
     pub fn list(&self) -> Result<Vec<Cached>, RestoreError> {
-        let failed = |cause| self.io("list", cause);
-        let mut found = Vec::new();
-        for entry in self.settings.directory.read_dir().map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let Some(name) = entry.file_name().to_str().filter(|name| !name.starts_with('.')).map(str::to_owned) else {
-                continue;
-            };
-            if let Some(record) = Record::read(&entry.path()) {
-                found.push(Cached { id: EnvironmentId(name), python_version: record.python_version });
-            }
-        }
-        found.sort_by(|one, other| one.id.0.cmp(&other.id.0));
+        let named = self.shelf.list()?.into_iter();
+        let found = named.filter_map(|id| Record::read(&self.path(&id)).map(|record| (id, record.python_version)));
+        let found = found.map(|(id, python_version)| Cached { id, python_version }).collect();
         Ok(found)
     }
 
     /// Removes an environment; `false` when there is none. The caller knows that no bundle in use needs it. Blocks.
     pub fn remove(&self, id: &EnvironmentId) -> Result<bool, RestoreError> {
-        let failed = |cause| self.io("remove an environment from", cause);
-        // Out of sight first: a removal that is cut short leaves no half environment under a good name.
-        let aside =
-            tempfile::Builder::new().prefix(".removing-").tempdir_in(&self.settings.directory).map_err(failed)?;
-        match fs::rename(self.path(id), aside.path().join("env")) {
-            Ok(()) => aside.close().map(|()| true).map_err(failed),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(failed(error)),
-        }
-    }
-
-    fn io(&self, what: &'static str, cause: io::Error) -> RestoreError {
-        RestoreError::Io { what, path: self.settings.directory.clone(), cause }
+        Ok(self.shelf.remove(id)?)
     }
 
     /// Names the environment by what determines it.
@@ -284,63 +232,6 @@ impl PythonEnvironments {
         }
         EnvironmentId(hash.finalize().to_hex()[..32].to_owned())
     }
-
-    async fn lock(&self, id: &EnvironmentId, log: Log<'_>, cancel: &CancellationToken) -> Result<File, RestoreError> {
-        let failed = |cause| self.io("lock", cause);
-        let file = File::create(self.settings.directory.join(".locks").join(&id.0)).map_err(failed)?;
-        let mut told = false;
-        // Twice a build's time: the one before may just have begun, and fail.
-        let deadline = tokio::time::Instant::now() + self.settings.timeout * 2;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) if tokio::time::Instant::now() < deadline => {}
-                Err(TryLockError::WouldBlock) => return Err(failed(io::ErrorKind::TimedOut.into())),
-                Err(TryLockError::Error(cause)) => return Err(failed(cause)),
-            }
-            if !told {
-                log("Another deployment is building the same environment; waiting for it");
-                told = true;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(LOCK_POLL) => {}
-                () = cancel.cancelled() => return Err(cancelled("waiting for another build")),
-            }
-        }
-    }
-
-    /// Removes what interrupted builds of `id` left; its lock is held.
-    fn remove_leftovers(&self, id: &EnvironmentId) -> io::Result<()> {
-        let prefix = format!(".building-{}-", id.0);
-        for entry in self.settings.directory.read_dir()? {
-            let entry = entry?;
-            if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
-                fs::remove_dir_all(entry.path())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes what interrupted builds and removals left, except for builds that go on in another server.
-    fn sweep(&self) -> io::Result<()> {
-        for entry in self.settings.directory.read_dir()? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with(".removing-") {
-                fs::remove_dir_all(entry.path())?;
-            } else if let Some((id, _)) = name.strip_prefix(".building-").and_then(|rest| rest.split_once('-')) {
-                let lock = File::create(self.settings.directory.join(".locks").join(id))?;
-                if lock.try_lock().is_ok() {
-                    fs::remove_dir_all(entry.path())?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn cancelled(step: &'static str) -> RestoreError {
-    RestoreError::Unfinished { step, cause: RunError::Cancelled }
 }
 
 /// An error with its causes, in one line.
