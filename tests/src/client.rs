@@ -47,6 +47,9 @@ fn home(server: &Server) -> PathBuf {
 
 fn tool(server: &Server, program: &Path) -> Command {
     let mut command = Command::new(program);
+    // For publishing Node.js, the client asks `node` and `npm` for their versions.
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:{}", TOOLS.display()));
     command.env("HOME", home(server)).env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
     for name in ["CONNECT_SERVER", "CONNECT_API_KEY", "CONNECT_BOOTSTRAP_SECRETKEY", "XDG_CONFIG_HOME"] {
         command.env_remove(name);
@@ -98,18 +101,19 @@ pub fn r(server: &Server, account: &Account, code: &str) -> Run {
 pub fn example(server: &Server, name: &str) -> String {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
     let to = server.scratch().join("examples").join(name);
-    copy_tree(&from, &to);
+    copy(&from, &to);
     to.to_str().expect("a path in UTF-8").to_owned()
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+/// Copies a directory, without packages that somebody who tried it has installed there.
+fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("make a directory");
-    for entry in std::fs::read_dir(from).expect("a directory").flatten() {
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if from.is_dir() {
-            copy_tree(&from, &to);
-        } else {
-            std::fs::copy(from, to).expect("copy a file");
+    for entry in std::fs::read_dir(from).expect("an example").flatten() {
+        let (here, there) = (entry.path(), to.join(entry.file_name()));
+        if here.is_file() {
+            std::fs::copy(here, there).expect("copy a file");
+        } else if entry.file_name() != "node_modules" {
+            copy(&here, &there);
         }
     }
 }

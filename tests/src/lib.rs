@@ -22,6 +22,7 @@ pub mod processes;
 pub mod publisher;
 pub mod scratch;
 pub mod server;
+pub mod visitor;
 pub mod wait;
 
 /// Whether the tests run as root: content then has accounts of its own, and a few faults can be made only so.

@@ -4,10 +4,10 @@
 use std::sync::LazyLock;
 
 use http::Method;
-use lectern_tests::browser;
 use lectern_tests::client::{directory, example, guid_in, r, rsconnect};
 use lectern_tests::publisher::Publisher;
 use lectern_tests::server::{Account, Server};
+use lectern_tests::visitor::Visitor;
 use serde_json::{Value, json};
 
 static SERVER: LazyLock<Server> = LazyLock::new(Server::new);
@@ -24,16 +24,9 @@ fn published(name: &str) -> String {
     guid_in(&run.printed)
 }
 
-/// Opens the item at `path` in a browser, signed in as ada, and runs the script `used` on the page.
+/// Opens `path` in a browser, signed in as ada, and runs `script` on the page.
 fn used(path: &str, script: &str) -> Value {
-    let whole = format!(
-        "{}\nexport default async (all) => {{ const {{ page, args }} = all; await signIn(all); {script} }};",
-        include_str!("../browser/sign_in.mjs")
-    );
-    let args = json!({
-        "url": format!("{}{path}", SERVER.url()), "name": ADA.name, "password": ADA.password,
-    });
-    browser::run(&whole, &args)
+    Visitor::new(&SERVER, &ADA).uses(path, script, &Value::Null)
 }
 
 /// Asks for another difference and notes the plan down.

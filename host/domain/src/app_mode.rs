@@ -63,8 +63,17 @@ impl AppMode {
 
     /// Whether this version of Lectern can run or serve such content.
     pub fn is_supported(self) -> bool {
-        matches!(self, Self::Static | Self::Api | Self::Shiny | Self::RmdShiny | Self::PythonApi | Self::PythonFastapi)
-            || PythonFramework::of(self).is_some()
+        let rest = matches!(
+            self,
+            Self::Static
+                | Self::Api
+                | Self::Shiny
+                | Self::RmdShiny
+                | Self::PythonApi
+                | Self::PythonFastapi
+                | Self::Nodejs
+        );
+        rest || PythonFramework::of(self).is_some()
     }
 
     /// Whether a visitor must always meet the same process, because it keeps what they do in memory: frameworks that hold a session

@@ -61,6 +61,11 @@ pub enum Program {
         /// The document, relative to the bundle's root.
         document: String,
     },
+    /// A Node.js application.
+    Node {
+        /// The file that starts its server, relative to the bundle's root.
+        entrypoint: String,
+    },
     /// Files served by Lectern itself.
     Static {
         /// The file served for the root, relative to the bundle's root.

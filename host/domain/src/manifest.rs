@@ -104,6 +104,8 @@ pub struct Constraints {
     pub python: Option<String>,
     /// For R.
     pub r: Option<String>,
+    /// For Node.js.
+    pub node: Option<String>,
 }
 
 /// The `environment.environment_management` section; `None` means "as the content item or the server says".
@@ -113,6 +115,8 @@ pub struct EnvironmentManagement {
     pub python: Option<bool>,
     /// Whether R packages are restored.
     pub r: Option<bool>,
+    /// Whether the packages of a Node.js application are restored.
+    pub node: Option<bool>,
 }
 
 /// A manifest cannot be used. All of them are the protocol's error 38 ([`ManifestError::CODE`]).
@@ -188,8 +192,14 @@ impl Manifest {
             constraints: Constraints {
                 python: environment.section("python").owned("requires"),
                 r: environment.section("r").owned("requires"),
+                node: environment.section("nodejs").owned("requires"),
             },
-            management: EnvironmentManagement { python: management.flag("python"), r: management.flag("r") },
+            management: EnvironmentManagement {
+                python: management.flag("python"),
+                r: management.flag("r"),
+                // R's client has the one name, Python's the other.
+                node: management.flag("node").or(management.flag("nodejs")),
+            },
             files: root.section("files").entries().map(|(name, _)| name.to_owned()).collect(),
         })
     }

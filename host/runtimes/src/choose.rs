@@ -1,9 +1,9 @@
 //! Which interpreter a bundle gets.
 //!
-//! The rule, for Python and R alike:
+//! The rule, for all languages alike:
 //!
 //! 1. A constraint of the manifest (`environment.<language>.requires`, PEP 440: `>=3.11`, `~=3.10.0`, `==3.11.*`; a bare
-//!    version means its minor version, `3.11.4` = `==3.11.*`) leaves only the interpreters that satisfy it. None: an error
+//!    version means its minor version, `3.11.4` = `==3.11.*`; `^20.1` is `>=20.1,<21`) leaves only the interpreters that satisfy it. None: an error
 //!    that lists what there is.
 //! 2. Among those, the nearest to the version the publisher's client ran: that version itself; else the highest patch of
 //!    the same minor version; else the nearest newer minor version; else the nearest older one.
@@ -185,6 +185,10 @@ fn listed(candidates: &[Candidate<'_>]) -> String {
 fn specifiers(text: &str) -> Result<VersionSpecifiers, String> {
     let mut parts = Vec::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        if let Some((least, major)) = part.strip_prefix('^').and_then(|least| Some((least, next_major(least)?))) {
+            parts.extend([format!(">={least}"), format!("<{major}")]);
+            continue;
+        }
         if part.starts_with(['=', '<', '>', '!', '~']) {
             parts.push(part.to_owned());
             continue;
@@ -198,6 +202,13 @@ fn specifiers(text: &str) -> Result<VersionSpecifiers, String> {
     }
     VersionSpecifiers::from_str(&parts.join(","))
         .map_err(|error| error.to_string().lines().next().unwrap_or("").to_owned())
+}
+
+/// The major version after that of `20.1`; only of versions from 1 on, as `^` means something else below.
+fn next_major(version: &str) -> Option<u64> {
+    let mut numbers = version.split('.').map(|number| number.parse::<u64>().ok());
+    let first = numbers.next()??;
+    (first > 0 && numbers.all(|number| number.is_some())).then_some(first + 1)
 }
 
 #[cfg(test)]
@@ -249,7 +260,8 @@ mod tests {
         py("<3.9", "", "no Python on this server satisfies \"<3.9\"; available: 3.9.18, 3.10.3, 3.11.2, 3.12.1");
         py("==3.11.7", "", "available");
         py("pypy@3.9", "", "neither a version nor a comparison");
-        py("^3.9", "", "neither a version nor a comparison");
+        py("^3.10", "", "3.12.1");
+        py("^0.9", "", "neither a version nor a comparison");
         py(">=three", "", "cannot be read");
         py(">=3.9", "2.7.1", "3.9.18 (/opt/3.9.18) satisfies >=3.9 and is the nearest newer");
     }

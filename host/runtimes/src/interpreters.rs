@@ -1,7 +1,7 @@
-//! Which Python and R interpreters this host has, and which of them content can run.
+//! Which interpreters of Python, R and JavaScript this host has, and which of them content can run.
 //!
-//! Looked at, in this order: what the configuration names; `/usr/bin` and `/usr/local/bin`; `/opt/python/*/bin` or
-//! `/opt/R/*/bin`; the places of `PATH`. Each real executable counts once. Those that content cannot use are kept with the
+//! Looked at, in this order: what the configuration names; `/usr/bin` and `/usr/local/bin`; `/opt/python/*/bin`,
+//! `/opt/R/*/bin` or `/opt/node/*/bin`; the places of `PATH`. Each real executable counts once. Those that content cannot use are kept with the
 //! reason, for `lectern doctor`: an interpreter below a private home directory works for the administrator who tries it and
 //! for nobody else.
 
@@ -22,6 +22,8 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 const MOST_CANDIDATES: usize = 64;
 /// The oldest Python whose environments uv still makes.
 const OLDEST_PYTHON: (u64, u64) = (3, 8);
+/// The oldest Node.js that lets a launcher say where `import` finds packages (`module.register`).
+const OLDEST_NODE: (u64, u64) = (18, 19);
 
 /// A language whose interpreters are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +32,8 @@ pub enum Language {
     Python,
     /// R.
     R,
+    /// JavaScript, by Node.js.
+    Node,
 }
 
 impl fmt::Display for Language {
@@ -37,6 +41,7 @@ impl fmt::Display for Language {
         f.write_str(match self {
             Self::Python => "Python",
             Self::R => "R",
+            Self::Node => "Node.js",
         })
     }
 }
@@ -78,6 +83,9 @@ pub enum Unusable {
     /// Its version is too old.
     #[error("Python {0} is too old for uv, which needs at least 3.8")]
     TooOld(String),
+    /// Its version is too old for the launcher.
+    #[error("Node.js {0} is too old: content needs at least 18.19")]
+    OldNode(String),
     /// The configuration names it, and it is not there.
     #[error("there is no such file")]
     Absent,
@@ -96,6 +104,11 @@ pub async fn discover_python(search: &Search) -> Vec<Found> {
 /// Looks for R interpreters. The path is that of the `R` front end.
 pub async fn discover_r(search: &Search) -> Vec<Found> {
     discover(Language::R, search).await
+}
+
+/// Looks for Node.js.
+pub async fn discover_node(search: &Search) -> Vec<Found> {
+    discover(Language::Node, search).await
 }
 
 async fn discover(language: Language, search: &Search) -> Vec<Found> {
@@ -125,8 +138,11 @@ async fn discover(language: Language, search: &Search) -> Vec<Found> {
         let usable = match (&version, closed) {
             (_, Some(barrier)) => Err(Unusable::Closed { barrier }),
             (Err(reason), None) => Err(Unusable::Broken(reason.clone())),
-            (Ok(version), None) if language == Language::Python && too_old(version) => {
+            (Ok(version), None) if language == Language::Python && is_before(version, OLDEST_PYTHON) => {
                 Err(Unusable::TooOld(version.clone()))
+            }
+            (Ok(version), None) if language == Language::Node && is_before(version, OLDEST_NODE) => {
+                Err(Unusable::OldNode(version.clone()))
             }
             (Ok(version), None) => Ok(Interpreter { path: real, version: version.clone() }),
         };
@@ -135,9 +151,10 @@ async fn discover(language: Language, search: &Search) -> Vec<Found> {
     found
 }
 
-fn too_old(version: &str) -> bool {
+/// Whether a version is before `major.minor`.
+pub(crate) fn is_before(version: &str, oldest: (u64, u64)) -> bool {
     let mut numbers = version.split('.').map(|number| number.parse::<u64>().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < OLDEST_PYTHON
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < oldest
 }
 
 fn candidates(language: Language, search: &Search) -> Vec<PathBuf> {
@@ -153,6 +170,7 @@ fn candidates(language: Language, search: &Search) -> Vec<PathBuf> {
     let opt = match language {
         Language::Python => "/opt/python",
         Language::R => "/opt/R",
+        Language::Node => "/opt/node",
     };
     let mut places: Vec<PathBuf> = vec!["/usr/bin".into(), "/usr/local/bin".into()];
     places.extend(sorted(Path::new(opt)).into_iter().map(|version| version.join("bin")));
@@ -176,6 +194,7 @@ fn executables(language: Language, directory: &Path) -> Vec<PathBuf> {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
         match language {
             Language::R => name == "R",
+            Language::Node => name == "node",
             Language::Python => match name.strip_prefix("python3") {
                 Some("") => true,
                 Some(rest) => {
@@ -201,7 +220,7 @@ async fn probe(language: Language, path: &Path) -> Result<Probed, String> {
         print(getattr(sys, '_base_executable', None) or sys.executable)";
     let args = match language {
         Language::Python => vec!["-I".into(), "-S".into(), "-c".into(), PYTHON.into()],
-        Language::R => vec!["--version".into()],
+        Language::R | Language::Node => vec!["--version".into()],
     };
     let env = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/nonexistent"), ("LANG", "C.UTF-8")];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
@@ -217,6 +236,7 @@ async fn probe(language: Language, path: &Path) -> Result<Probed, String> {
         // `3.13.0+` is how builds between two releases call themselves.
         Language::Python => first.trim_end_matches('+'),
         Language::R => first.strip_prefix("R version ").and_then(|rest| rest.split(' ').next()).unwrap_or_default(),
+        Language::Node => first.trim_start_matches('v'),
     };
     if !printed.status.success() || !version.starts_with(|first: char| first.is_ascii_digit()) {
         let said = printed.stderr.lines().last().unwrap_or(first);
@@ -224,7 +244,7 @@ async fn probe(language: Language, path: &Path) -> Result<Probed, String> {
     }
     let real = match language {
         Language::Python => lines.next().and_then(|base| Path::new(base).canonicalize().ok()),
-        Language::R => None,
+        Language::R | Language::Node => None,
     };
     Ok(Probed { real: real.unwrap_or_else(|| path.to_owned()), version: version.to_owned() })
 }

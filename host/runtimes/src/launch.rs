@@ -18,6 +18,7 @@ use lectern_domain::{BundleId, ContentGuid, JobKey, PythonFramework};
 
 use crate::interpreters;
 use crate::launchers::Launchers;
+use crate::node::NodeEnvironments;
 use crate::python::PythonEnvironments;
 use crate::zygote;
 
@@ -27,6 +28,8 @@ pub const KEEP_ALIVE_SECONDS: u64 = 120;
 
 /// Longest path of a Unix socket, in bytes (`sockaddr_un` holds 108 with the final zero).
 const SOCKET_PATH_LIMIT: usize = 107;
+/// The port that a Node.js application is told to listen on, and then does not.
+const NODE_PORT: &str = "3000";
 /// What Debian has installed: its build of the R package jquerylib, which every Shiny page needs, asks dpkg for a version.
 const PACKAGE_LIST: &str = "/var/lib/dpkg";
 /// What a worker keeps of its grace to leave in order after its requests were cut.
@@ -100,7 +103,7 @@ impl LaunchError {
 pub fn launch(
     prepared: &Prepared,
     context: &LaunchContext<'_>,
-    environments: &PythonEnvironments,
+    places: Places<'_>,
     launchers: &Launchers,
 ) -> Result<LaunchSpec, LaunchError> {
     if context.socket.as_os_str().len() > SOCKET_PATH_LIMIT {
@@ -113,11 +116,15 @@ pub fn launch(
     if !interpreter.path.is_file() {
         return Err(LaunchError::InterpreterGone(interpreter.path.clone()));
     }
+    let environments = places.python;
     let mut env = common(context);
     let mut walls = context.walls.clone();
     walls.read_only.push(launchers.directory().to_owned());
     walls.read_only.extend(interpreters::trees(&interpreter.path));
-    walls.read_only.extend(prepared.environment.as_ref().map(|id| environments.path(id)));
+    walls.read_only.extend(prepared.environment.as_ref().map(|id| match prepared.program {
+        Program::Node { .. } => places.node.path(id),
+        _ => environments.path(id),
+    }));
     let python = |launcher: &str, entrypoint: &str, third: u64, env: &mut BTreeMap<String, String>| {
         let id = prepared.environment.as_ref().ok_or(LaunchError::Unprepared("an environment"))?;
         let environment = environments.path(id);
@@ -152,6 +159,16 @@ pub fn launch(
             };
             python(launcher, entrypoint, measure, &mut env)?
         }
+        Program::Node { entrypoint } => {
+            let environment = prepared.environment.as_ref().map(|id| (id, places.node.path(id)));
+            if let Some((id, _)) = environment.as_ref().filter(|(_, path)| !path.is_dir()) {
+                return Err(LaunchError::EnvironmentGone((*id).clone()));
+            }
+            node(context, environment.map(|(_, path)| path).as_deref(), &mut env);
+            let launcher = text(&launchers.path("lectern_node.cjs"));
+            let entrypoint = text(&context.tree.join(entrypoint));
+            vec![text(&interpreter.path), "--require".to_owned(), launcher, entrypoint]
+        }
         Program::Plumber { entrypoint } => r(interpreter, &launchers.path("lectern_plumber.R"), context, &[entrypoint]),
         Program::Shiny { app } => r(interpreter, &launchers.path("lectern_shiny.R"), context, &["app", app]),
         Program::RmdShiny { document } => {
@@ -181,6 +198,29 @@ pub fn launch(
         notifies: zygote::notifies(&prepared.program),
         zygote,
     })
+}
+
+/// Where environments are.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// Those of Python.
+    pub python: &'a PythonEnvironments,
+    /// Those of Node.js.
+    pub node: &'a NodeEnvironments,
+}
+
+/// The variables of a Node.js application: see `lectern_node.cjs`.
+fn node(context: &LaunchContext<'_>, environment: Option<&Path>, env: &mut BTreeMap<String, String>) {
+    set(env, "NODE_ENV", "production");
+    set(env, "PORT", NODE_PORT);
+    set(env, "LECTERN_SOCKET", text(context.socket));
+    // Longer than the bridge keeps its idle connections.
+    set(env, "LECTERN_KEEP_ALIVE_SECONDS", KEEP_ALIVE_SECONDS.to_string());
+    if let Some(environment) = environment {
+        set(env, "LECTERN_PACKAGES", text(environment));
+        set(env, "NODE_PATH", text(&environment.join("node_modules")));
+        set(env, "PATH", format!("{}:{PATH}", text(&environment.join("node_modules/.bin"))));
+    }
 }
 
 /// R with one of our launchers, which gets the socket and then `words`.

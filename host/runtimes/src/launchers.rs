@@ -12,6 +12,8 @@ const FILES: &[(&str, &str)] = &[
     ("lectern_entrypoint.py", include_str!("../launchers/lectern_entrypoint.py")),
     ("lectern_gradio.py", include_str!("../launchers/lectern_gradio.py")),
     ("lectern_httpuv.R", include_str!("../launchers/lectern_httpuv.R")),
+    ("lectern_node.cjs", include_str!("../launchers/lectern_node.cjs")),
+    ("lectern_node_packages.cjs", include_str!("../launchers/lectern_node_packages.cjs")),
     ("lectern_plumber.R", include_str!("../launchers/lectern_plumber.R")),
     ("lectern_shiny.R", include_str!("../launchers/lectern_shiny.R")),
     ("lectern_streamlit.py", include_str!("../launchers/lectern_streamlit.py")),

@@ -8,6 +8,7 @@ mod fence;
 pub mod interpreters;
 pub mod launch;
 pub mod launchers;
+pub mod node;
 mod process;
 pub mod program;
 pub mod python;

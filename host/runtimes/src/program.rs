@@ -3,11 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lectern_domain::launch::Program;
+use lectern_domain::launch::{Interpreter, Program};
 use lectern_domain::manifest::{Entrypoint, Manifest, PythonEntrypoint};
 use lectern_domain::{AppMode, PythonFramework};
 
 use crate::python::Package;
+
+use crate::interpreters;
 
 /// A bundle cannot be started as its manifest says.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +49,16 @@ pub enum ProgramError {
         /// Where the publisher lists packages.
         file: String,
     },
+    /// Node.js runs TypeScript by itself from 22.18 on.
+    #[error(
+        "the entry point {entrypoint:?} is TypeScript, which Node.js {version} does not run by itself; 22.18 and later do: ask for one with environment.nodejs.requires, or publish JavaScript"
+    )]
+    TypeScript {
+        /// As in the manifest.
+        entrypoint: String,
+        /// The version chosen.
+        version: String,
+    },
     /// The bundle could not be read.
     #[error("read {path:?}")]
     Read {
@@ -73,6 +85,7 @@ pub fn program(tree: &Path, manifest: &Manifest, site_packages: Option<&Path>) -
         AppMode::Api => plumber(tree, manifest).map(|entrypoint| Program::Plumber { entrypoint }),
         AppMode::Shiny => shiny(tree, manifest).map(|app| Program::Shiny { app }),
         AppMode::RmdShiny => document(tree, manifest, "Rmd").map(|document| Program::RmdShiny { document }),
+        AppMode::Nodejs => node(tree, manifest).map(|entrypoint| Program::Node { entrypoint }),
         AppMode::Static => page(tree, manifest).map(|primary| Program::Static { primary }),
         mode => match PythonFramework::of(mode) {
             Some(framework) => {
@@ -242,6 +255,28 @@ fn document(tree: &Path, manifest: &Manifest, extension: &'static str) -> Result
     }
 }
 
+/// The file that the client would have guessed, in its order.
+fn node(tree: &Path, manifest: &Manifest) -> Result<String, ProgramError> {
+    if let Some(Entrypoint::File(file)) = &manifest.entrypoint {
+        let there = file.below(tree).is_file();
+        return if there { Ok(file.to_string()) } else { Err(ProgramError::NoFile(file.to_string())) };
+    }
+    let usual =
+        ["app.js", "index.js", "server.js", "main.js", "app.ts", "index.ts", "server.ts", "main.ts"].into_iter();
+    let found = usual.map(str::to_owned).find(|name| tree.join(name).is_file());
+    found.ok_or(ProgramError::NoDefault("app.js, index.js, server.js, main.js, or .ts of these"))
+}
+
+/// Refuses an entry point that this Node.js does not run.
+pub(crate) fn javascript(entrypoint: &str, interpreter: &Interpreter) -> Result<(), ProgramError> {
+    let typescript = [".ts", ".mts", ".cts"].iter().any(|end| entrypoint.ends_with(end));
+    if typescript && interpreters::is_before(&interpreter.version, (22, 18)) {
+        let (entrypoint, version) = (entrypoint.to_owned(), interpreter.version.clone());
+        return Err(ProgramError::TypeScript { entrypoint, version });
+    }
+    Ok(())
+}
+
 fn page(tree: &Path, manifest: &Manifest) -> Result<String, ProgramError> {
     let named = manifest.primary_html.as_ref().or(match &manifest.entrypoint {
         Some(Entrypoint::File(file)) => Some(file),
@@ -297,6 +332,7 @@ mod tests {
             Ok(Program::PythonWsgi { entrypoint }) => format!("wsgi {entrypoint}"),
             Ok(Program::PythonApp { framework, entrypoint }) => format!("{} {entrypoint}", framework.title()),
             Ok(Program::Plumber { entrypoint }) => format!("plumber {entrypoint}"),
+            Ok(Program::Node { entrypoint }) => format!("node {entrypoint}"),
             Ok(Program::Shiny { app }) => format!("shiny {app}"),
             Ok(Program::RmdShiny { document }) => format!("rmd {document}"),
             Ok(Program::Static { primary }) => format!("static {primary}"),
@@ -384,6 +420,19 @@ mod tests {
         check("static", "gone.html", &["tree/index.html"], "\"gone.html\"");
         check("static", "", &["tree/data.txt"], "none of index.html");
         check("rmd-static", "", &["tree/a.Rmd"], "type rmd-static is not supported");
+    }
+
+    #[test]
+    fn node_files() {
+        check("nodejs", "src/server.js", &["tree/src/server.js"], "node src/server.js");
+        check("nodejs", "", &["tree/main.js", "tree/server.js"], "node server.js");
+        check("nodejs", "gone.js", &["tree/app.js"], "\"gone.js\" as its entry point");
+        check("nodejs", "", &["tree/lib.js"], "none of app.js");
+        let refused = |entrypoint, version: &str| {
+            javascript(entrypoint, &Interpreter { path: "/n".into(), version: version.into() }).is_err()
+        };
+        assert!(refused("app.ts", "20.20.2") && refused("app.mts", "22.17.0"));
+        assert!(!refused("app.ts", "22.18.0") && !refused("app.js", "20.20.2") && !refused("app.ts", "24.1.0"));
     }
 
     #[test]

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::choose::{self, ChooseError};
 use crate::fence::Fence;
-use crate::interpreters::{self, Found, Search, discover_python, discover_r};
-use crate::launch::{self, LaunchContext, LaunchError};
+use crate::interpreters::{self, Found, Search, discover_node, discover_python, discover_r};
+use crate::launch::{self, LaunchContext, LaunchError, Places};
 use crate::launchers::Launchers;
+use crate::node::{self, NodeEnvironments, NodeError};
 use crate::program::{self, ProgramError};
 use crate::python::{self, PythonEnvironments, RestoreError, RestoreRequest};
 use crate::r_library::{Libraries, LibraryError};
@@ -33,6 +34,10 @@ pub struct Settings {
     pub uv: Option<PathBuf>,
     /// The package index, if the configuration names one.
     pub index_url: Option<String>,
+    /// Node.js installations the configuration names.
+    pub node: Vec<PathBuf>,
+    /// What npm is given of the server's environment: see [`crate::node::passed_through`].
+    pub npm_variables: Vec<(String, String)>,
     /// What uv is given of the server's environment: see [`crate::python::uv::passed_through`].
     pub variables: Vec<(String, String)>,
     /// Who builds packages. Given when Lectern runs as root, and then content runs as accounts of its own as well.
@@ -49,6 +54,9 @@ pub enum OpenError {
     /// The directory of environments.
     #[error("open the package environments")]
     Environments(#[source] RestoreError),
+    /// The directory of Node.js environments.
+    #[error("open the package environments of Node.js")]
+    NodeEnvironments(#[source] NodeError),
     /// The launchers.
     #[error("write the launchers below {path:?}")]
     Launchers {
@@ -72,6 +80,9 @@ pub enum PrepareError {
     /// Its packages could not be restored.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// The packages of a Node.js application could not be restored.
+    #[error(transparent)]
+    Node(#[from] NodeError),
     /// The R library lacks what it needs, or could not be listed.
     #[error(transparent)]
     Library(#[from] LibraryError),
@@ -93,6 +104,8 @@ pub struct PrepareRequest<'a> {
 pub struct Runtimes {
     python: Vec<Found>,
     r: Vec<Found>,
+    node: Vec<Found>,
+    node_environments: NodeEnvironments,
     environments: PythonEnvironments,
     launchers: Launchers,
     libraries: Libraries,
@@ -108,6 +121,16 @@ impl Runtimes {
         };
         let python = discover_python(&search(settings.python)).await;
         let r = discover_r(&search(settings.r)).await;
+        let node = discover_node(&search(settings.node)).await;
+        let node_environments = NodeEnvironments::open(node::Settings {
+            // Not among Python's: each kind has a cache, and counts its own builds.
+            directory: settings.data_dir.join("node-environments"),
+            account: settings.build_account,
+            variables: settings.npm_variables,
+            timeout: settings.build_timeout,
+            fence: settings.fence.clone(),
+        });
+        let node_environments = node_environments.map_err(OpenError::NodeEnvironments)?;
         let environments = PythonEnvironments::open(python::Settings {
             directory: settings.data_dir.join("environments"),
             tools: settings.data_dir.join("tools"),
@@ -122,7 +145,8 @@ impl Runtimes {
         let environments = environments.await.map_err(OpenError::Environments)?;
         let path = settings.data_dir.join("launchers");
         let launchers = Launchers::install(&path).map_err(|cause| OpenError::Launchers { path, cause })?;
-        Ok(Self { python, r, environments, launchers, libraries: Libraries::new(settings.build_account) })
+        let libraries = Libraries::new(settings.build_account);
+        Ok(Self { python, r, node, node_environments, environments, launchers, libraries })
     }
 
     /// The Python interpreters found, usable or not.
@@ -133,6 +157,16 @@ impl Runtimes {
     /// The R interpreters found, usable or not.
     pub fn r(&self) -> &[Found] {
         &self.r
+    }
+
+    /// The Node.js installations found, usable or not.
+    pub fn node(&self) -> &[Found] {
+        &self.node
+    }
+
+    /// The restored packages of Node.js applications.
+    pub fn node_environments(&self) -> &NodeEnvironments {
+        &self.node_environments
     }
 
     /// The restored Python environments.
@@ -165,6 +199,14 @@ impl Runtimes {
                 }
                 Ok(Prepared { program, interpreter: Some(interpreter), environment: None })
             }
+            Program::Node { ref entrypoint } => {
+                let wanted = (manifest.constraints.node.as_deref(), manifest.node_version.as_deref());
+                let interpreter = choose(Language::Node, wanted, &self.node, log)?;
+                program::javascript(entrypoint, &interpreter)?;
+                let wanted = node::RestoreRequest { tree, manifest, interpreter: &interpreter };
+                let environment = self.node_environments.restore(wanted, log, cancel).await?;
+                Ok(Prepared { program, interpreter: Some(interpreter), environment })
+            }
             Program::PythonAsgi { .. } | Program::PythonWsgi { .. } | Program::PythonApp { .. } => {
                 let version = manifest.python.as_ref().and_then(|python| python.version.as_deref());
                 let wanted = (manifest.constraints.python.as_deref(), version);
@@ -185,7 +227,8 @@ impl Runtimes {
 
     /// Says how to start one worker of a prepared bundle.
     pub fn launch(&self, prepared: &Prepared, context: &LaunchContext<'_>) -> Result<LaunchSpec, LaunchError> {
-        launch::launch(prepared, context, &self.environments, &self.launchers)
+        let places = Places { python: &self.environments, node: &self.node_environments };
+        launch::launch(prepared, context, places, &self.launchers)
     }
 }
 

@@ -36,6 +36,17 @@ pub(crate) fn lay_out(work: &Path, bundle: Option<&PathBuf>, account: Option<Acc
     Ok(())
 }
 
+/// Gives a tree that root has laid out, in which there are no links, to the account.
+pub(crate) fn hand_over(tree: &Path, account: Option<Account>) -> io::Result<()> {
+    let Some(Account { uid, gid }) = account else { return Ok(()) };
+    if tree.is_dir() {
+        for entry in tree.read_dir()? {
+            hand_over(&entry?.path(), account)?;
+        }
+    }
+    lchown(tree, Some(uid), Some(gid))
+}
+
 /// Copies a tree, writable for its new owner.
 fn copy_tree(from: &Path, to: &Path, account: Option<Account>) -> io::Result<()> {
     let meta = fs::symlink_metadata(from)?;

@@ -20,7 +20,11 @@ fn launcher(program: &Program) -> Option<&'static str> {
         Program::PythonAsgi { .. } => Some("lectern_asgi"),
         Program::PythonWsgi { .. } => Some("lectern_wsgi"),
         Program::Plumber { .. } => Some("lectern_plumber.R"),
-        Program::PythonApp { .. } | Program::Shiny { .. } | Program::RmdShiny { .. } | Program::Static { .. } => None,
+        Program::PythonApp { .. }
+        | Program::Shiny { .. }
+        | Program::RmdShiny { .. }
+        | Program::Node { .. }
+        | Program::Static { .. } => None,
     }
 }
 

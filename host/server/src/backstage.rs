@@ -45,7 +45,7 @@ pub(crate) struct ServerBackstage {
 impl Backstage for ServerBackstage {
     fn runtimes(&self) -> ApiRuntimes {
         let (python, r) = self.runtimes.versions();
-        ApiRuntimes { python, r, quarto: Vec::new(), nodejs: Vec::new() }
+        ApiRuntimes { python, r, quarto: Vec::new(), nodejs: self.runtimes.node_versions() }
     }
 
     async fn refresh(&self, part: ApiPart) {

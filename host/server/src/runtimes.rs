@@ -35,6 +35,9 @@ impl Runtimes {
             Program::Plumber { .. } | Program::Shiny { .. } | Program::RmdShiny { .. } => {
                 (traits.py_version.clone(), chosen)
             }
+            Program::Node { .. } => {
+                return Ok((prepared, Traits { node_version: chosen, ..traits.clone() }));
+            }
             Program::Static { .. } => (None, None),
         };
         Ok((prepared, Traits { py_version, r_version, ..traits.clone() }))
@@ -46,6 +49,12 @@ impl Runtimes {
         let environments = self.inner.environments();
         let environment = prepared.environment.as_ref().is_none_or(|id| environments.path(id).is_dir());
         interpreter && environment
+    }
+
+    /// Versions of Node.js that content can use.
+    pub(crate) fn node_versions(&self) -> Vec<String> {
+        let usable = lectern_runtimes::interpreters::usable(self.inner.node());
+        usable.into_iter().map(|interpreter| interpreter.version).collect()
     }
 
     /// Versions that content can use, highest first.

@@ -38,7 +38,7 @@ impl Entrypoint {
     pub(super) fn parse(mode: AppMode, text: &str) -> Result<Self, ManifestError> {
         match mode {
             AppMode::PythonApi | AppMode::PythonFastapi => PythonEntrypoint::parse(text).map(Self::Python),
-            AppMode::Api | AppMode::Shiny | AppMode::RmdShiny | AppMode::Static => {
+            AppMode::Api | AppMode::Nodejs | AppMode::Shiny | AppMode::RmdShiny | AppMode::Static => {
                 BundlePath::parse(KEY, text).map(Self::File)
             }
             _ => match PythonFramework::of(mode).map(PythonFramework::file_endings) {

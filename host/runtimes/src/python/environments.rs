@@ -83,7 +83,7 @@ pub enum RestoreError {
     },
     /// Where environments are kept could not be used.
     #[error(transparent)]
-    Shelf(#[from] ShelfError),
+    Shelf(ShelfError),
     /// An environment of ours could not be read or finished.
     #[error("{what} {path:?}")]
     Io {
@@ -98,6 +98,15 @@ pub enum RestoreError {
     /// As root and without an account: code from the network would run as root.
     #[error("packages are never built as root; configure an account for builds")]
     AsRoot,
+}
+
+impl From<ShelfError> for RestoreError {
+    fn from(error: ShelfError) -> Self {
+        match error {
+            ShelfError::Cancelled(step) => Self::Unfinished { step, cause: RunError::Cancelled },
+            error => Self::Shelf(error),
+        }
+    }
 }
 
 /// Why there is no uv, as found at start, with the remedy.

@@ -52,6 +52,8 @@ pub fn settings(data_dir: &Path) -> Settings {
         python: Vec::new(),
         r: Vec::new(),
         path: None,
+        node: Vec::new(),
+        npm_variables: lectern_runtimes::node::passed_through(std::env::vars()),
         uv: Some(uv()),
         index_url: None,
         variables: uv::passed_through(std::env::vars()),

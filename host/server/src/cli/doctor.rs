@@ -167,6 +167,8 @@ async fn languages(config: &Config, paths: &Paths) -> Vec<Finding> {
     let mut findings = interpreters("Python", &python, "apt-get install python3 python3-venv");
     findings.extend(interpreters("R", &r, "apt-get install r-base-core r-cran-plumber"));
     findings.push(uv(config, paths));
+    let node = lectern_runtimes::interpreters::discover_node(&search(&config.node.interpreters)).await;
+    findings.extend(interpreters("Node.js", &node, "apt-get install nodejs npm, at least 18.19"));
     findings
 }
 

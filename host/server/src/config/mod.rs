@@ -36,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) bootstrap: Bootstrap,
     pub(crate) python: Language,
     pub(crate) r: Language,
+    pub(crate) node: Language,
     pub(crate) content: Content,
     pub(crate) jobs: Jobs,
     pub(crate) sandbox: Sandbox,
@@ -104,14 +105,14 @@ pub(crate) struct Bootstrap {
     pub(crate) secret: Option<Secret>,
 }
 
-/// `[python]` and `[r]`: interpreters and package restore.
+/// `[python]`, `[r]` and `[node]`: interpreters and package restore.
 #[derive(Debug, Clone)]
 pub(crate) struct Language {
     /// Executables offered besides those found in the usual places.
     pub(crate) interpreters: Vec<PathBuf>,
     /// The `uv` program (Python only).
     pub(crate) uv: Option<PathBuf>,
-    /// Package index (Python only).
+    /// Package index (Python), registry (Node.js).
     pub(crate) index_url: Option<url::Url>,
     /// Longest time one restore may take.
     pub(crate) restore_timeout: Duration,

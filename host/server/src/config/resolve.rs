@@ -53,6 +53,12 @@ impl Config {
             index_url: None,
             restore_timeout: read.seconds("r.restore_timeout_seconds", 900, 1, MONTH),
         };
+        let node = Language {
+            interpreters: read.paths("node.interpreters"),
+            uv: None,
+            index_url: read.optional("node.registry_url", "an http or https URL", false, parse_base_url),
+            restore_timeout: python.restore_timeout,
+        };
         let content = content(&mut read, cores, memory);
         let jobs = jobs(&mut read);
         let sandbox = sandbox(&mut read);
@@ -70,6 +76,7 @@ impl Config {
             bootstrap,
             python,
             r,
+            node,
             content,
             jobs,
             sandbox,

@@ -57,7 +57,7 @@ pub(super) fn job_tag(program: &Program) -> &'static str {
             PythonFramework::Voila => "run_voila_app",
         },
         Program::Plumber { .. } => "run_api",
-        Program::Shiny { .. } => "run_app",
+        Program::Shiny { .. } | Program::Node { .. } => "run_app",
         Program::RmdShiny { .. } => "render_shiny",
         Program::Static { .. } => "unknown",
     }

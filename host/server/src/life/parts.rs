@@ -330,6 +330,7 @@ pub(crate) async fn find_runtimes(config: &Config, paths: &Paths, facts: Arc<Fac
     let of_workers = [Layer::MemoryLimit, Layer::CpuLimit, Layer::TaskLimit];
     walls.require.retain(|layer| !of_workers.contains(layer));
     let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let variables: Vec<(String, String)> = variables.collect();
     let inner = lectern_runtimes::Runtimes::open(lectern_runtimes::Settings {
         data_dir: paths.root().to_owned(),
         python: config.python.interpreters.clone(),
@@ -337,18 +338,31 @@ pub(crate) async fn find_runtimes(config: &Config, paths: &Paths, facts: Arc<Fac
         path: std::env::var_os("PATH"),
         uv: config.python.uv.clone(),
         index_url: config.python.index_url.as_ref().map(ToString::to_string),
+        npm_variables: npm_variables(config, variables.clone()),
         variables: lectern_runtimes::python::uv::passed_through(variables),
+        node: config.node.interpreters.clone(),
         build_account: host::build_account(config),
         fence: Some(Fence { walls, facts, program: Arc::new(program) }),
         build_timeout: config.python.restore_timeout,
     });
     let runtimes = Runtimes { inner: inner.await.context("look for R and Python")? };
     let (python, r) = runtimes.versions();
-    tracing::info!(python = python.join(", "), r = r.join(", "), "interpreters that content can use");
+    let node = runtimes.node_versions().join(", ");
+    tracing::info!(python = python.join(", "), r = r.join(", "), node, "interpreters that content can use");
     if let Err(missing) = runtimes.inner.environments().uv() {
         tracing::warn!(error = crate::cli::chain(missing), "Python content cannot be deployed");
     }
     Ok(runtimes)
+}
+
+/// What npm is given of the server's environment, with the registry that the configuration names.
+fn npm_variables(config: &Config, environment: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mut passed = lectern_runtimes::node::passed_through(environment);
+    if let Some(url) = &config.node.index_url {
+        passed.retain(|(name, _)| !name.eq_ignore_ascii_case("npm_config_registry"));
+        passed.push(("npm_config_registry".to_owned(), url.to_string()));
+    }
+    passed
 }
 
 /// Components are compiled by this program in processes of their own.
