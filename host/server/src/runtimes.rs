@@ -46,8 +46,10 @@ impl Runtimes {
     /// Whether what a bundle was prepared with is still on this host.
     pub(crate) fn still_there(&self, prepared: &Prepared) -> bool {
         let interpreter = prepared.interpreter.as_ref().is_none_or(|interpreter| interpreter.path.is_file());
-        let environments = self.inner.environments();
-        let environment = prepared.environment.as_ref().is_none_or(|id| environments.path(id).is_dir());
+        let environment = prepared.environment.as_ref().is_none_or(|id| match prepared.program {
+            Program::Node { .. } => self.inner.node_environments().path(id).is_dir(),
+            _ => self.inner.environments().path(id).is_dir(),
+        });
         interpreter && environment
     }
 
