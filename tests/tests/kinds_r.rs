@@ -1,11 +1,16 @@
 //! Interactive kinds of R, each published with a stock client and used in a real browser.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::sync::LazyLock;
 
 use http::Method;
+use lectern_tests::bundle;
 use lectern_tests::client::{directory, example, guid_in, r, rsconnect};
 use lectern_tests::publisher::Publisher;
+use lectern_tests::scratch::Scratch;
 use lectern_tests::server::{Account, Server};
 use lectern_tests::visitor::Visitor;
 use serde_json::{Value, json};
@@ -89,4 +94,46 @@ fn an_interactive_document_of_r_markdown() {
     let seen = used(&format!("/content/{guid}/"), read);
     // Computed when it was rendered.
     assert!(seen.as_str().unwrap().contains("shorter than 4 minutes"), "{seen}");
+}
+
+/// An R installation of its own: the system's, with a library that has an engine.
+fn with_an_engine() -> Server {
+    let scratch = Scratch::new();
+    let (bin, library) = (scratch.join("r/bin"), scratch.join("r/lib"));
+    for place in [&bin, &library] {
+        std::fs::create_dir_all(place).unwrap();
+    }
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/apps/tinyserver");
+    let options = ["CMD", "INSTALL", "--no-docs", "--no-test-load", "--library"];
+    let built = Command::new("R").args(options).arg(&library).arg(source).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let front = format!("#!/bin/sh\nR_LIBS={} exec /usr/bin/R \"$@\"\n", library.display());
+    std::fs::write(bin.join("R"), front).unwrap();
+    std::fs::set_permissions(bin.join("R"), Permissions::from_mode(0o755)).unwrap();
+    Server::setup().env("LECTERN_R__INTERPRETERS", bin.join("R").display().to_string()).start_in(scratch)
+}
+
+#[test]
+fn an_engine_that_a_server_yml_names() {
+    let server = with_an_engine();
+    let account = server.account("ada", "publisher");
+    let ada = Publisher::new(&server, &account);
+    let settings = "engine: tinyserver\nanswers:\n  /: Hello\n  /moon: full\n";
+    let guid = ada.publish("engine", &bundle::app("api", "", &[("_server.yml", settings)]));
+    assert_eq!(ada.open(&guid, "").expect(200).text(), "Hello");
+    assert_eq!(ada.open(&guid, "moon").expect(200).text(), "full");
+    assert_eq!(ada.open(&guid, "sun").expect(404).text(), "no such answer");
+    assert_eq!(ada.open(&guid, "who").expect(200).text(), format!("127.0.0.1 /content/{guid}"));
+
+    for (name, settings, words) in [
+        ("absent", "engine: plumber99\n", "the R package plumber99 is not installed"),
+        ("none", "engine: stats\n", "the R package stats is no engine"),
+        ("unnamed", "routes: api.R\n", "no line like `engine: plumber2`"),
+    ] {
+        let guid = ada.create(name);
+        let id = ada.upload(&guid, &bundle::app("api", "", &[("_server.yml", settings)]));
+        let done = ada.wait(&ada.start_draft(&guid, &id)).expect_failure();
+        let said = format!("{}\n{}", done.output, done.error);
+        assert!(said.contains(words), "{words:?} is not in\n{said}");
+    }
 }

@@ -51,6 +51,13 @@ pub enum Program {
         /// The file that defines the API, relative to the bundle's root.
         entrypoint: String,
     },
+    /// A server that a `_server.yml` describes.
+    Engine {
+        /// The R package that runs it.
+        engine: String,
+        /// The file, relative to the bundle's root.
+        settings: String,
+    },
     /// An R Shiny application.
     Shiny {
         /// The file that is the application, relative to the bundle's root; `.` for `app.R`, or `ui.R` and `server.R`, in the root.
@@ -164,6 +171,13 @@ impl fmt::Display for ZygoteName {
 /// The home directory of the worker whose private directory is `private`; its temporary files are there, too.
 pub fn home(private: &Path) -> PathBuf {
     private.join("home")
+}
+
+impl Program {
+    /// Whether R runs it.
+    pub fn is_r(&self) -> bool {
+        matches!(self, Self::Plumber { .. } | Self::Engine { .. } | Self::Shiny { .. } | Self::RmdShiny { .. })
+    }
 }
 
 impl fmt::Debug for LaunchSpec {

@@ -142,8 +142,7 @@ pub fn launch(
     let grace = context.stop_grace.saturating_sub(LEAVE).as_secs().max(1);
     // A thread costs little, but hundreds in one interpreter only wait for each other.
     let threads = u64::from(context.max_conns_per_process.clamp(1, 100));
-    let is_r = matches!(prepared.program, Program::Plumber { .. } | Program::Shiny { .. } | Program::RmdShiny { .. });
-    walls.read_only.extend(is_r.then(|| PathBuf::from(PACKAGE_LIST)));
+    walls.read_only.extend(prepared.program.is_r().then(|| PathBuf::from(PACKAGE_LIST)));
     let argv = match &prepared.program {
         Program::Static { .. } => return Err(LaunchError::Static),
         Program::PythonAsgi { entrypoint } => python("lectern_asgi.py", entrypoint, grace, &mut env)?,
@@ -170,6 +169,9 @@ pub fn launch(
             vec![text(&interpreter.path), "--require".to_owned(), launcher, entrypoint]
         }
         Program::Plumber { entrypoint } => r(interpreter, &launchers.path("lectern_plumber.R"), context, &[entrypoint]),
+        Program::Engine { engine, settings } => {
+            r(interpreter, &launchers.path("lectern_engine.R"), context, &[engine, settings])
+        }
         Program::Shiny { app } => r(interpreter, &launchers.path("lectern_shiny.R"), context, &["app", app]),
         Program::RmdShiny { document } => {
             r(interpreter, &launchers.path("lectern_shiny.R"), context, &["rmd", document])

@@ -9,6 +9,7 @@ const FILES: &[(&str, &str)] = &[
     ("lectern_asgi.py", include_str!("../launchers/lectern_asgi.py")),
     ("lectern_bokeh.py", include_str!("../launchers/lectern_bokeh.py")),
     ("lectern_dash.py", include_str!("../launchers/lectern_dash.py")),
+    ("lectern_engine.R", include_str!("../launchers/lectern_engine.R")),
     ("lectern_entrypoint.py", include_str!("../launchers/lectern_entrypoint.py")),
     ("lectern_gradio.py", include_str!("../launchers/lectern_gradio.py")),
     ("lectern_httpuv.R", include_str!("../launchers/lectern_httpuv.R")),

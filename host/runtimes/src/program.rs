@@ -31,11 +31,11 @@ pub enum ProgramError {
     /// The manifest names nothing and nothing usual is there.
     #[error("the manifest names no entry point, and the bundle has none of {0}")]
     NoDefault(&'static str),
-    /// A Plumber API that wants an engine of its own.
+    /// A `_server.yml` that does not say who runs it.
     #[error(
-        "the bundle has a _server.yml, which names an engine of its own; this server runs Plumber APIs from plumber.R or entrypoint.R"
+        "the bundle has a {0}, and its first level has no line like `engine: plumber2` that names an R package to run it"
     )]
-    ServerYml,
+    NoEngine(String),
     /// What the application is written with is not installed.
     #[error(
         "a {} application needs the Python package {package}, and {file} does not install it; add a line `{package}` to {file} and deploy again",
@@ -82,7 +82,7 @@ pub fn program(tree: &Path, manifest: &Manifest, site_packages: Option<&Path>) -
         AppMode::PythonApi => {
             python(tree, manifest, site_packages).map(|entrypoint| Program::PythonWsgi { entrypoint })
         }
-        AppMode::Api => plumber(tree, manifest).map(|entrypoint| Program::Plumber { entrypoint }),
+        AppMode::Api => api(tree, manifest),
         AppMode::Shiny => shiny(tree, manifest).map(|app| Program::Shiny { app }),
         AppMode::RmdShiny => document(tree, manifest, "Rmd").map(|document| Program::RmdShiny { document }),
         AppMode::Nodejs => node(tree, manifest).map(|entrypoint| Program::Node { entrypoint }),
@@ -202,11 +202,29 @@ pub(crate) fn check_framework(
     }
 }
 
-fn plumber(tree: &Path, manifest: &Manifest) -> Result<String, ProgramError> {
+/// A Plumber API, unless a `_server.yml` says that another engine runs it (the standard of `_server.yml`, which plumber2 began).
+fn api(tree: &Path, manifest: &Manifest) -> Result<Program, ProgramError> {
     let names = names(tree)?;
-    if names.iter().any(|name| matches!(name.as_str(), "_server.yml" | "_server.yaml")) {
-        return Err(ProgramError::ServerYml);
-    }
+    let Some(settings) = names.iter().find(|name| matches!(name.as_str(), "_server.yml" | "_server.yaml")) else {
+        return plumber(tree, manifest, &names).map(|entrypoint| Program::Plumber { entrypoint });
+    };
+    let path = tree.join(settings);
+    let text = std::fs::read_to_string(&path).map_err(|cause| ProgramError::Read { path, cause })?;
+    let engine = engine(&text).ok_or_else(|| ProgramError::NoEngine(settings.clone()))?;
+    Ok(Program::Engine { engine: engine.to_owned(), settings: settings.clone() })
+}
+
+/// The engine that a `_server.yml` names: the one key that the standard has. The rest is read by the engine.
+fn engine(text: &str) -> Option<&str> {
+    let value = text.lines().find_map(|line| line.strip_prefix("engine:"))?;
+    let value = value.split(" #").next().unwrap_or_default().trim().trim_matches(['"', '\'']);
+    // What R allows as a package's name.
+    let fits = value.starts_with(|c: char| c.is_ascii_alphabetic())
+        && value.chars().all(|c| c.is_ascii_alphanumeric() || c == '.');
+    fits.then_some(value)
+}
+
+fn plumber(tree: &Path, manifest: &Manifest, names: &[String]) -> Result<String, ProgramError> {
     if let Some(Entrypoint::File(file)) = &manifest.entrypoint {
         return if file.below(tree).is_file() {
             Ok(file.to_string())
@@ -332,6 +350,7 @@ mod tests {
             Ok(Program::PythonWsgi { entrypoint }) => format!("wsgi {entrypoint}"),
             Ok(Program::PythonApp { framework, entrypoint }) => format!("{} {entrypoint}", framework.title()),
             Ok(Program::Plumber { entrypoint }) => format!("plumber {entrypoint}"),
+            Ok(Program::Engine { engine, settings }) => format!("engine {engine} {settings}"),
             Ok(Program::Node { entrypoint }) => format!("node {entrypoint}"),
             Ok(Program::Shiny { app }) => format!("shiny {app}"),
             Ok(Program::RmdShiny { document }) => format!("rmd {document}"),
@@ -366,7 +385,21 @@ mod tests {
         check("api", "api/v1.R", &["tree/api/v1.R"], "plumber api/v1.R");
         check("api", "v1.R", &["tree/plumber.R"], "\"v1.R\" as its entry point");
         check("api", "", &["tree/app.R"], "none of plumber.R, entrypoint.R");
-        check("api", "", &["tree/plumber.R", "tree/_server.yml"], "_server.yml");
+        check("api", "", &["tree/plumber.R", "tree/_server.yml"], "has a _server.yml, and its first level has no line");
+    }
+
+    #[test]
+    fn engines_of_a_server_yml() {
+        for (text, expected) in [
+            ("engine: plumber2\nroutes: api.R\n", Some("plumber2")),
+            ("# mine\noptions:\n  engine: other\nengine: 'my.engine' # that one\n", Some("my.engine")),
+            ("engine:\n", None),
+            ("engine: a; system('x')\n", None),
+            ("engine: ../x\n", None),
+            ("routes: api.R\n", None),
+        ] {
+            assert_eq!(engine(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use lectern_domain::AppMode;
-use lectern_domain::launch::{Account, Interpreter};
+use lectern_domain::launch::{Account, Interpreter, Program};
 use lectern_domain::manifest::Manifest;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -45,11 +44,12 @@ pub enum LibraryError {
     },
     /// What serves content of this kind is absent.
     #[error(
-        "the R package {package} is not installed for R {version}; the server's administrator can add it: apt install r-cran-{package}, or install.packages(\"{package}\")"
+        "the R package {package} is not installed for R {version}; the server's administrator can add it: apt install r-cran-{}, or install.packages(\"{package}\")",
+        package.to_lowercase()
     )]
     NoServer {
         /// The package.
-        package: &'static str,
+        package: String,
         /// Which R.
         version: String,
     },
@@ -157,10 +157,15 @@ impl Libraries {
     }
 
     /// Compares the packages of a manifest with the installed ones.
-    pub async fn check_packages(&self, manifest: &Manifest, r: &Interpreter) -> Result<PackageReport, LibraryError> {
+    pub async fn check_packages(
+        &self,
+        manifest: &Manifest,
+        program: &Program,
+        r: &Interpreter,
+    ) -> Result<PackageReport, LibraryError> {
         let installed = self.installed(r).await?;
-        if let Some(package) = servers(manifest.mode).iter().find(|package| !installed.contains_key(**package)) {
-            return Err(LibraryError::NoServer { package, version: r.version.clone() });
+        if let Some(package) = servers(program).into_iter().find(|package| !installed.contains_key(*package)) {
+            return Err(LibraryError::NoServer { package: package.to_owned(), version: r.version.clone() });
         }
         let mut report = PackageReport { wanted: manifest.r_packages.len(), ..PackageReport::default() };
         for (name, package) in &manifest.r_packages {
@@ -230,13 +235,14 @@ fn parse(printed: &str) -> Listed {
     listed
 }
 
-/// The packages without which no content of a kind can be served.
-fn servers(mode: AppMode) -> &'static [&'static str] {
-    match mode {
-        AppMode::Api => &["plumber"],
-        AppMode::Shiny => &["shiny"],
-        AppMode::RmdShiny => &["rmarkdown", "shiny"],
-        _ => &[],
+/// The packages without which a program cannot be served.
+fn servers(program: &Program) -> Vec<&str> {
+    match program {
+        Program::Plumber { .. } => vec!["plumber"],
+        Program::Engine { engine, .. } => vec![engine],
+        Program::Shiny { .. } => vec!["shiny"],
+        Program::RmdShiny { .. } => vec!["rmarkdown", "shiny"],
+        _ => Vec::new(),
     }
 }
 
@@ -276,7 +282,8 @@ mod tests {
         );
         let manifest = Manifest::parse(manifest.as_bytes()).unwrap();
         let started = std::time::Instant::now();
-        let report = libraries.check_packages(&manifest, &r).await.unwrap();
+        let program = Program::Plumber { entrypoint: "plumber.R".into() };
+        let report = libraries.check_packages(&manifest, &program, &r).await.unwrap();
         assert!(started.elapsed() < Duration::from_millis(50), "the listing is kept");
         assert_eq!(report.missing, [("nameOnly".into(), None), ("noSuchPackage".into(), Some("2.0".into()))]);
         assert_eq!(report.differs.len(), 1);

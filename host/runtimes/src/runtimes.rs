@@ -191,10 +191,10 @@ impl Runtimes {
         let program = program::program(tree, manifest, None)?;
         match program {
             Program::Static { .. } => Ok(Prepared { program, interpreter: None, environment: None }),
-            Program::Plumber { .. } | Program::Shiny { .. } | Program::RmdShiny { .. } => {
+            Program::Plumber { .. } | Program::Engine { .. } | Program::Shiny { .. } | Program::RmdShiny { .. } => {
                 let wanted = (manifest.constraints.r.as_deref(), manifest.r_version.as_deref());
                 let interpreter = choose(Language::R, wanted, &self.r, log)?;
-                for line in self.libraries.check_packages(manifest, &interpreter).await?.lines() {
+                for line in self.libraries.check_packages(manifest, &program, &interpreter).await?.lines() {
                     log(&line);
                 }
                 Ok(Prepared { program, interpreter: Some(interpreter), environment: None })

@@ -21,6 +21,7 @@ fn launcher(program: &Program) -> Option<&'static str> {
         Program::PythonWsgi { .. } => Some("lectern_wsgi"),
         Program::Plumber { .. } => Some("lectern_plumber.R"),
         Program::PythonApp { .. }
+        | Program::Engine { .. }
         | Program::Shiny { .. }
         | Program::RmdShiny { .. }
         | Program::Node { .. }

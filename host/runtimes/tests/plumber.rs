@@ -81,7 +81,8 @@ async fn an_entrypoint_file_and_failures() {
         assert!(worker.log().contains(words), "{words:?} is not in\n{}", worker.log());
     }
     let engine = bundle(MANIFEST, &[("plumber.R", API), ("_server.yml", "engine: x")]);
-    assert!(prepare(&host.runtimes, &engine).await.0.unwrap_err().to_string().contains("_server.yml"));
+    let error = prepare(&host.runtimes, &engine).await.0.unwrap_err().to_string();
+    assert!(error.contains("the R package x is not installed"), "{error}");
 }
 
 #[tokio::test]

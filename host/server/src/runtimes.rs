@@ -32,7 +32,7 @@ impl Runtimes {
             Program::PythonAsgi { .. } | Program::PythonWsgi { .. } | Program::PythonApp { .. } => {
                 (chosen, traits.r_version.clone())
             }
-            Program::Plumber { .. } | Program::Shiny { .. } | Program::RmdShiny { .. } => {
+            Program::Plumber { .. } | Program::Engine { .. } | Program::Shiny { .. } | Program::RmdShiny { .. } => {
                 (traits.py_version.clone(), chosen)
             }
             Program::Node { .. } => {

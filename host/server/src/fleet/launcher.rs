@@ -56,7 +56,7 @@ pub(super) fn job_tag(program: &Program) -> &'static str {
             PythonFramework::Gradio => "run_fastapi_app",
             PythonFramework::Voila => "run_voila_app",
         },
-        Program::Plumber { .. } => "run_api",
+        Program::Plumber { .. } | Program::Engine { .. } => "run_api",
         Program::Shiny { .. } | Program::Node { .. } => "run_app",
         Program::RmdShiny { .. } => "render_shiny",
         Program::Static { .. } => "unknown",
