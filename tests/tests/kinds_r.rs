@@ -137,3 +137,79 @@ fn an_engine_that_a_server_yml_names() {
         assert!(said.contains(words), "{words:?} is not in\n{said}");
     }
 }
+
+/// The shiny example, open to the tests of its connection.
+static SAMPLES: LazyLock<String> = LazyLock::new(|| published("shiny"));
+
+/// Notes a plan down, and waits until there are so many.
+const NOTE: &str = "
+    const note = async (count) => {
+      await page.getByRole('button', { name: 'Note it down' }).click();
+      await page.locator('#notes tbody tr').nth(count - 1).waitFor();
+    };
+    const sockets = (code) => page.addInitScript(code).then(() => page.reload());
+";
+
+#[test]
+fn a_shiny_session_outlives_its_connection() {
+    let breaks = "
+        await sockets(() => {
+          window.opened = [];
+          window.WebSocket = class extends WebSocket { constructor(...all) { super(...all); window.opened.push(this); } };
+        });
+        await note(1);
+        for (let n = 2; n < 4; n += 1) {
+          await page.evaluate(() => window.opened.at(-1).close());
+          // Told while there is no connection, and answered by the same session.
+          await note(n);
+        }
+        return { opened: await page.evaluate(() => window.opened.length), rows: await page.locator('#notes tbody tr').count() };
+    ";
+    let seen = used(&format!("/content/{}/", *SAMPLES), &format!("{NOTE}{breaks}"));
+    assert_eq!(seen, json!({"opened": 3, "rows": 3}));
+}
+
+#[test]
+fn shiny_works_where_websockets_are_blocked() {
+    let blocked = "
+        const polls = [];
+        page.on('request', (request) => { if (request.url().includes('__lectern__/poll')) polls.push(request.url()); });
+        await sockets(() => {
+          // Nobody listens there.
+          window.WebSocket = class extends WebSocket { constructor() { super('ws://127.0.0.1:9/'); } };
+        });
+        await page.locator('#answer strong').filter({ hasText: '64' }).waitFor();
+        await page.locator('#effect').evaluate((input) => window.jQuery(input).data('ionRangeSlider').update({ from: 1 }));
+        await page.locator('#answer strong').filter({ hasText: '17' }).waitFor();
+        await page.locator('#curve img').waitFor();
+        await note(1);
+        await note(2);
+        await all.shot('polled');
+        return { who: await page.locator('.who').innerText(), polled: polls.length > 3 };
+    ";
+    let seen = used(&format!("/content/{}/", *SAMPLES), &format!("{NOTE}{blocked}"));
+    assert_eq!(seen, json!({"who": "signed in as ada", "polled": true}));
+}
+
+#[test]
+fn a_page_begins_anew_when_its_process_is_gone() {
+    let mortal = "shinyApp(function(req) if (req$QUERY_STRING == '?die') quit('no') else ui, server)";
+    let source = include_str!("../../examples/shiny/app.R").replace("shinyApp(ui, server)", mortal);
+    let guid = ada().publish("mortal", &bundle::app("shiny", "app.R", &[("app.R", &source)]));
+    let gone = "
+        const overlay = page.locator('#shiny-disconnected-overlay');
+        await page.locator('#effect').evaluate((input) => window.jQuery(input).data('ionRangeSlider').update({ from: 1 }));
+        await page.locator('#answer strong').filter({ hasText: '17' }).waitFor();
+        await note(1);
+        const before = await page.evaluate(() => window.Shiny.shinyapp.config.sessionId);
+        await page.evaluate(() => fetch('?die'));
+        await overlay.waitFor({ state: 'attached' });
+        await page.waitForFunction((before) => window.Shiny.shinyapp.config.sessionId !== before, before);
+        // Another session with the same inputs, the button's count among them.
+        await overlay.waitFor({ state: 'detached' });
+        await page.locator('#answer strong').filter({ hasText: '17' }).waitFor();
+        await note(2);
+        return await page.evaluate(() => window.Shiny.shinyapp.$socket.readyState);
+    ";
+    assert_eq!(used(&format!("/content/{guid}/"), &format!("{NOTE}{gone}")), 1);
+}

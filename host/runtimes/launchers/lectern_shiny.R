@@ -1,8 +1,8 @@
-# Runs one Shiny application, or one R Markdown document with a Shiny runtime, on a Unix socket, behind Lectern's bridge.
+# Runs one Shiny application, or one document of R Markdown or Quarto with a Shiny runtime, on a Unix socket, behind Lectern's bridge.
 #
-#   R --no-echo --no-save --no-restore --file=lectern_shiny.R --args SOCKET app|rmd FILE
+#   R --no-echo --no-save --no-restore --file=lectern_shiny.R --args SOCKET app|rmd|qmd FILE [QUARTO|-]
 #
-# FILE is relative to the working directory, which is the bundle; for an application it may be `.`. Who is asking comes to
+# A document of Quarto is rendered by QUARTO; with `-`, the page beside it in the bundle is served. FILE is relative to the working directory, which is the bundle; for an application it may be `.`. Who is asking comes to
 # `session$user` and `session$groups` in the header Shiny-Server-Credentials, which Shiny reads by itself and which the bridge
 # always overwrites.
 local({
@@ -31,8 +31,11 @@ local({
     setwd(copy)
   }
 
-  listened <- lectern_listen(path)
+  source(file.path(here, "lectern_link.R"), local = TRUE)
+  listened <- lectern_listen(path, lectern_linked)
   lectern_need("shiny", "a Shiny application")
+  # Shiny's way for a server to put something into its pages.
+  options(shiny.http.response.filter = lectern_link_filter(file.path(here, "lectern_link.js")))
   # Themes are compiled once in a process; the place that sass would keep them at is in the bundle.
   options(sass.cache = file.path(Sys.getenv("HOME"), "sass"))
   # A port that is a path has Shiny listen on a socket; see lectern_httpuv.R for which.
@@ -42,10 +45,16 @@ local({
     shiny::runApp(file, port = port, launch.browser = FALSE, quiet = TRUE)
   } else {
     lectern_need("rmarkdown", "an interactive document")
-    if (!rmarkdown::pandoc_available("1.12.3")) {
+    if (kind == "rmd" && !rmarkdown::pandoc_available("1.12.3")) {
       lectern_fail("an interactive document needs pandoc, which this server does not have; its administrator can add it: apt install pandoc")
     }
     copied()
+    if (kind == "qmd") {
+      quarto <- arguments[[4]]
+      if (quarto != "-" && system2(quarto, c("render", shQuote(file))) != 0) lectern_fail(quarto, " did not render ", file)
+      # Only Quarto renders its documents; what it made is served as `quarto serve` does.
+      Sys.setenv(RMARKDOWN_RUN_PRERENDER = "0")
+    }
     rmarkdown::run(file, auto_reload = FALSE, shiny_args = list(port = port, launch.browser = FALSE, quiet = TRUE))
   }
   if (!listened()) lectern_fail("the application ended without serving anything")

@@ -13,6 +13,8 @@ const FILES: &[(&str, &str)] = &[
     ("lectern_entrypoint.py", include_str!("../launchers/lectern_entrypoint.py")),
     ("lectern_gradio.py", include_str!("../launchers/lectern_gradio.py")),
     ("lectern_httpuv.R", include_str!("../launchers/lectern_httpuv.R")),
+    ("lectern_link.R", include_str!("../launchers/lectern_link.R")),
+    ("lectern_link.js", include_str!("../launchers/lectern_link.js")),
     ("lectern_node.cjs", include_str!("../launchers/lectern_node.cjs")),
     ("lectern_node_packages.cjs", include_str!("../launchers/lectern_node_packages.cjs")),
     ("lectern_plumber.R", include_str!("../launchers/lectern_plumber.R")),
