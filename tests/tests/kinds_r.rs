@@ -213,3 +213,59 @@ fn a_page_begins_anew_when_its_process_is_gone() {
     ";
     assert_eq!(used(&format!("/content/{guid}/"), &format!("{NOTE}{gone}")), 1);
 }
+
+/// A Quarto document with what it was rendered to: the R Markdown example, whose page has the same form.
+fn rendered() -> Vec<bundle::File> {
+    let source = include_str!("../../examples/rmarkdown-shiny/index.Rmd");
+    let path = directory(&SERVER, "quarto", &[("plan.Rmd", source)]);
+    let made =
+        Command::new("Rscript").args(["--vanilla", "-e", "rmarkdown::render('plan.Rmd')"]).current_dir(&path).output();
+    let made = made.unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let page = std::fs::read(format!("{path}/plan.html")).unwrap();
+    let document = source.replace("runtime: shiny_prerendered", "server: shiny");
+    vec![("plan.qmd".into(), document.into_bytes()), ("plan.html".into(), page)]
+}
+
+/// Packs files as a document of Quarto.
+fn quarto(files: &[bundle::File]) -> Vec<u8> {
+    let mut manifest = bundle::manifest("quarto-shiny", "plan.qmd", files);
+    manifest["quarto"] = json!({"version": "1.5.57", "engines": ["knitr"]});
+    let manifest = ("manifest.json".to_owned(), manifest.to_string().into_bytes());
+    bundle::pack(&[&[manifest], files].concat())
+}
+
+#[test]
+fn a_quarto_document_that_was_rendered_before() {
+    let files = rendered();
+    let guid = ada().publish("quarto", &quarto(&files));
+    assert_eq!(ada().content(&guid)["app_mode"], "quarto-shiny");
+    let read = "
+        const text = page.locator('#prediction');
+        await text.filter({ hasText: 'about 66 minutes' }).waitFor();
+        await page.locator('#minutes').evaluate((input) => window.jQuery(input).data('ionRangeSlider').update({ from: 5 }));
+        await text.filter({ hasText: 'about 87 minutes' }).waitFor();
+        await all.shot('moved');
+        return await page.title();
+    ";
+    assert_eq!(used(&format!("/content/{guid}/"), read), "Old Faithful");
+    // Without the page it needs Quarto, which is no package anywhere: it is only looked for.
+    if !Command::new("quarto").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        let words = "needs Quarto, which this server does not have";
+        assert!(refusal("no-quarto", &quarto(&files[..1])).contains(words));
+    }
+}
+
+/// What the deployment of a bundle says that cannot work.
+fn refusal(name: &str, bundle: &[u8]) -> String {
+    let guid = ada().create(name);
+    let id = ada().upload(&guid, bundle);
+    let done = ada().deploy(&guid, &id).expect_failure();
+    format!("{}\n{}", done.output, done.error)
+}
+
+#[test]
+fn models_are_refused_with_what_to_do_instead() {
+    let said = refusal("model", &bundle::app("tensorflow-saved-model", "", &[("1/saved_model.pb", "")]));
+    assert!(said.contains("publish an API that loads the model instead"), "{said}");
+}

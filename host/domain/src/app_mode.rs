@@ -61,7 +61,7 @@ impl AppMode {
         Self::ALL.iter().copied().find(|mode| mode.as_str() == text)
     }
 
-    /// Whether this version of Lectern can run or serve such content.
+    /// Whether bundles of this kind are taken. What a host lacks for one is said when it is deployed.
     pub fn is_supported(self) -> bool {
         let rest = matches!(
             self,
@@ -69,6 +69,8 @@ impl AppMode {
                 | Self::Api
                 | Self::Shiny
                 | Self::RmdShiny
+                | Self::QuartoShiny
+                | Self::TensorflowSavedModel
                 | Self::PythonApi
                 | Self::PythonFastapi
                 | Self::Nodejs

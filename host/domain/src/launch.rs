@@ -68,6 +68,13 @@ pub enum Program {
         /// The document, relative to the bundle's root.
         document: String,
     },
+    /// A Quarto document with a Shiny runtime.
+    QuartoShiny {
+        /// The document, relative to the bundle's root.
+        document: String,
+        /// The `quarto` that renders it when it starts; `None` serves the page that is in the bundle.
+        quarto: Option<PathBuf>,
+    },
     /// A Node.js application.
     Node {
         /// The file that starts its server, relative to the bundle's root.
@@ -176,7 +183,14 @@ pub fn home(private: &Path) -> PathBuf {
 impl Program {
     /// Whether R runs it.
     pub fn is_r(&self) -> bool {
-        matches!(self, Self::Plumber { .. } | Self::Engine { .. } | Self::Shiny { .. } | Self::RmdShiny { .. })
+        matches!(
+            self,
+            Self::Plumber { .. }
+                | Self::Engine { .. }
+                | Self::Shiny { .. }
+                | Self::RmdShiny { .. }
+                | Self::QuartoShiny { .. }
+        )
     }
 }
 

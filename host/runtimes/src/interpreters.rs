@@ -1,7 +1,7 @@
-//! Which interpreters of Python, R and JavaScript this host has, and which of them content can run.
+//! Which interpreters of Python, R, JavaScript and Quarto this host has, and which of them content can run.
 //!
 //! Looked at, in this order: what the configuration names; `/usr/bin` and `/usr/local/bin`; `/opt/python/*/bin`,
-//! `/opt/R/*/bin` or `/opt/node/*/bin`; the places of `PATH`. Each real executable counts once. Those that content cannot use are kept with the
+//! `/opt/R/*/bin` `/opt/node/*/bin` or `/opt/quarto/*/bin`; the places of `PATH`. Each real executable counts once. Those that content cannot use are kept with the
 //! reason, for `lectern doctor`: an interpreter below a private home directory works for the administrator who tries it and
 //! for nobody else.
 
@@ -34,6 +34,8 @@ pub enum Language {
     R,
     /// JavaScript, by Node.js.
     Node,
+    /// Quarto, which renders documents.
+    Quarto,
 }
 
 impl fmt::Display for Language {
@@ -42,6 +44,7 @@ impl fmt::Display for Language {
             Self::Python => "Python",
             Self::R => "R",
             Self::Node => "Node.js",
+            Self::Quarto => "Quarto",
         })
     }
 }
@@ -111,6 +114,11 @@ pub async fn discover_node(search: &Search) -> Vec<Found> {
     discover(Language::Node, search).await
 }
 
+/// Looks for Quarto.
+pub async fn discover_quarto(search: &Search) -> Vec<Found> {
+    discover(Language::Quarto, search).await
+}
+
 async fn discover(language: Language, search: &Search) -> Vec<Found> {
     let mut found = Vec::new();
     let mut seen = HashSet::new();
@@ -171,6 +179,7 @@ fn candidates(language: Language, search: &Search) -> Vec<PathBuf> {
         Language::Python => "/opt/python",
         Language::R => "/opt/R",
         Language::Node => "/opt/node",
+        Language::Quarto => "/opt/quarto",
     };
     let mut places: Vec<PathBuf> = vec!["/usr/bin".into(), "/usr/local/bin".into()];
     places.extend(sorted(Path::new(opt)).into_iter().map(|version| version.join("bin")));
@@ -195,6 +204,7 @@ fn executables(language: Language, directory: &Path) -> Vec<PathBuf> {
         match language {
             Language::R => name == "R",
             Language::Node => name == "node",
+            Language::Quarto => name == "quarto",
             Language::Python => match name.strip_prefix("python3") {
                 Some("") => true,
                 Some(rest) => {
@@ -220,7 +230,7 @@ async fn probe(language: Language, path: &Path) -> Result<Probed, String> {
         print(getattr(sys, '_base_executable', None) or sys.executable)";
     let args = match language {
         Language::Python => vec!["-I".into(), "-S".into(), "-c".into(), PYTHON.into()],
-        Language::R | Language::Node => vec!["--version".into()],
+        Language::R | Language::Node | Language::Quarto => vec!["--version".into()],
     };
     let env = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/nonexistent"), ("LANG", "C.UTF-8")];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
@@ -237,6 +247,7 @@ async fn probe(language: Language, path: &Path) -> Result<Probed, String> {
         Language::Python => first.trim_end_matches('+'),
         Language::R => first.strip_prefix("R version ").and_then(|rest| rest.split(' ').next()).unwrap_or_default(),
         Language::Node => first.trim_start_matches('v'),
+        Language::Quarto => first,
     };
     if !printed.status.success() || !version.starts_with(|first: char| first.is_ascii_digit()) {
         let said = printed.stderr.lines().last().unwrap_or(first);
@@ -244,7 +255,7 @@ async fn probe(language: Language, path: &Path) -> Result<Probed, String> {
     }
     let real = match language {
         Language::Python => lines.next().and_then(|base| Path::new(base).canonicalize().ok()),
-        Language::R | Language::Node => None,
+        Language::R | Language::Node | Language::Quarto => None,
     };
     Ok(Probed { real: real.unwrap_or_else(|| path.to_owned()), version: version.to_owned() })
 }

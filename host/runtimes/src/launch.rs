@@ -176,6 +176,11 @@ pub fn launch(
         Program::RmdShiny { document } => {
             r(interpreter, &launchers.path("lectern_shiny.R"), context, &["rmd", document])
         }
+        Program::QuartoShiny { document, quarto } => {
+            walls.read_only.extend(quarto.iter().flat_map(|quarto| interpreters::trees(quarto)));
+            let quarto = quarto.as_ref().map_or("-".to_owned(), |path| text(path));
+            r(interpreter, &launchers.path("lectern_shiny.R"), context, &["qmd", document, &quarto])
+        }
     };
     let zygote =
         (context.zygotes).then(|| zygote::zygote(&prepared.program, context, launchers, &walls, &env, &argv)).flatten();

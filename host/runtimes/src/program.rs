@@ -49,6 +49,21 @@ pub enum ProgramError {
         /// Where the publisher lists packages.
         file: String,
     },
+    /// Nothing renders the document, and it was not rendered before.
+    #[error(
+        "the document {document:?} needs Quarto, which this server does not have: its administrator can unpack a release of Quarto in /opt/quarto (`lectern doctor` says what is found), or render the document before you publish, so that the bundle has {page:?}"
+    )]
+    NoQuarto {
+        /// The document.
+        document: String,
+        /// The page it is rendered to.
+        page: String,
+    },
+    /// No server for models.
+    #[error(
+        "TensorFlow models are served by TensorFlow Serving (tensorflow_model_server), which Lectern does not run: publish an API that loads the model instead, with `rsconnect deploy fastapi` and tensorflow in its requirements.txt"
+    )]
+    TensorFlow,
     /// Node.js runs TypeScript by itself from 22.18 on.
     #[error(
         "the entry point {entrypoint:?} is TypeScript, which Node.js {version} does not run by itself; 22.18 and later do: ask for one with environment.nodejs.requires, or publish JavaScript"
@@ -85,6 +100,10 @@ pub fn program(tree: &Path, manifest: &Manifest, site_packages: Option<&Path>) -
         AppMode::Api => api(tree, manifest),
         AppMode::Shiny => shiny(tree, manifest).map(|app| Program::Shiny { app }),
         AppMode::RmdShiny => document(tree, manifest, "Rmd").map(|document| Program::RmdShiny { document }),
+        AppMode::QuartoShiny => {
+            document(tree, manifest, "qmd").map(|document| Program::QuartoShiny { document, quarto: None })
+        }
+        AppMode::TensorflowSavedModel => Err(ProgramError::TensorFlow),
         AppMode::Nodejs => node(tree, manifest).map(|entrypoint| Program::Node { entrypoint }),
         AppMode::Static => page(tree, manifest).map(|primary| Program::Static { primary }),
         mode => match PythonFramework::of(mode) {
@@ -269,7 +288,7 @@ fn document(tree: &Path, manifest: &Manifest, extension: &'static str) -> Result
     match (index, documents.as_slice()) {
         (Some(index), _) => Ok(index.clone()),
         (None, [only]) => Ok(only.clone()),
-        (None, _) => Err(ProgramError::NoDefault("index.Rmd, or a single document")),
+        (None, _) => Err(ProgramError::NoDefault("a document index, or a single one")),
     }
 }
 
@@ -353,6 +372,7 @@ mod tests {
             Ok(Program::Engine { engine, settings }) => format!("engine {engine} {settings}"),
             Ok(Program::Node { entrypoint }) => format!("node {entrypoint}"),
             Ok(Program::Shiny { app }) => format!("shiny {app}"),
+            Ok(Program::QuartoShiny { document, .. }) => format!("qmd {document}"),
             Ok(Program::RmdShiny { document }) => format!("rmd {document}"),
             Ok(Program::Static { primary }) => format!("static {primary}"),
             Err(error) => error.to_string(),
@@ -479,7 +499,9 @@ mod tests {
         check("shiny", "gone.R", &["tree/app.R"], "\"gone.R\" as its entry point");
         check("rmd-shiny", "", &["tree/report.rmd"], "rmd report.rmd");
         check("rmd-shiny", "", &["tree/a.Rmd", "tree/Index.Rmd"], "rmd Index.Rmd");
-        check("rmd-shiny", "", &["tree/a.Rmd", "tree/b.Rmd"], "none of index.Rmd");
+        check("rmd-shiny", "", &["tree/a.Rmd", "tree/b.Rmd"], "none of a document index");
+        check("quarto-shiny", "", &["tree/a.qmd", "tree/b.Rmd"], "qmd a.qmd");
+        check("tensorflow-saved-model", "", &["tree/1/saved_model.pb"], "publish an API that loads the model");
         check("rmd-shiny", "sub/a.Rmd", &["tree/sub/a.Rmd", "tree/index.Rmd"], "rmd sub/a.Rmd");
     }
 }

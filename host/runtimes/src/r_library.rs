@@ -241,7 +241,7 @@ fn servers(program: &Program) -> Vec<&str> {
         Program::Plumber { .. } => vec!["plumber"],
         Program::Engine { engine, .. } => vec![engine],
         Program::Shiny { .. } => vec!["shiny"],
-        Program::RmdShiny { .. } => vec!["rmarkdown", "shiny"],
+        Program::RmdShiny { .. } | Program::QuartoShiny { .. } => vec!["rmarkdown", "shiny"],
         _ => Vec::new(),
     }
 }

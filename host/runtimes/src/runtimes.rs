@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::choose::{self, ChooseError};
 use crate::fence::Fence;
-use crate::interpreters::{self, Found, Search, discover_node, discover_python, discover_r};
+use crate::interpreters::{self, Found, Search, discover_node, discover_python, discover_quarto, discover_r};
 use crate::launch::{self, LaunchContext, LaunchError, Places};
 use crate::launchers::Launchers;
 use crate::node::{self, NodeEnvironments, NodeError};
@@ -36,6 +36,8 @@ pub struct Settings {
     pub index_url: Option<String>,
     /// Node.js installations the configuration names.
     pub node: Vec<PathBuf>,
+    /// Quarto installations the configuration names.
+    pub quarto: Vec<PathBuf>,
     /// What npm is given of the server's environment: see [`crate::node::passed_through`].
     pub npm_variables: Vec<(String, String)>,
     /// What uv is given of the server's environment: see [`crate::python::uv::passed_through`].
@@ -105,6 +107,7 @@ pub struct Runtimes {
     python: Vec<Found>,
     r: Vec<Found>,
     node: Vec<Found>,
+    quarto: Vec<Found>,
     node_environments: NodeEnvironments,
     environments: PythonEnvironments,
     launchers: Launchers,
@@ -122,6 +125,7 @@ impl Runtimes {
         let python = discover_python(&search(settings.python)).await;
         let r = discover_r(&search(settings.r)).await;
         let node = discover_node(&search(settings.node)).await;
+        let quarto = discover_quarto(&search(settings.quarto)).await;
         let node_environments = NodeEnvironments::open(node::Settings {
             // Not among Python's: each kind has a cache, and counts its own builds.
             directory: settings.data_dir.join("node-environments"),
@@ -146,7 +150,7 @@ impl Runtimes {
         let path = settings.data_dir.join("launchers");
         let launchers = Launchers::install(&path).map_err(|cause| OpenError::Launchers { path, cause })?;
         let libraries = Libraries::new(settings.build_account);
-        Ok(Self { python, r, node, node_environments, environments, launchers, libraries })
+        Ok(Self { python, r, node, quarto, node_environments, environments, launchers, libraries })
     }
 
     /// The Python interpreters found, usable or not.
@@ -162,6 +166,11 @@ impl Runtimes {
     /// The Node.js installations found, usable or not.
     pub fn node(&self) -> &[Found] {
         &self.node
+    }
+
+    /// The Quarto installations found, usable or not.
+    pub fn quarto(&self) -> &[Found] {
+        &self.quarto
     }
 
     /// The restored packages of Node.js applications.
@@ -188,10 +197,17 @@ impl Runtimes {
         cancel: &CancellationToken,
     ) -> Result<Prepared, PrepareError> {
         let PrepareRequest { tree, manifest, restore_python } = request;
-        let program = program::program(tree, manifest, None)?;
+        let mut program = program::program(tree, manifest, None)?;
+        if let Program::QuartoShiny { document, quarto } = &mut program {
+            *quarto = self.renderer(tree, document, manifest, log)?;
+        }
         match program {
             Program::Static { .. } => Ok(Prepared { program, interpreter: None, environment: None }),
-            Program::Plumber { .. } | Program::Engine { .. } | Program::Shiny { .. } | Program::RmdShiny { .. } => {
+            Program::Plumber { .. }
+            | Program::Engine { .. }
+            | Program::Shiny { .. }
+            | Program::RmdShiny { .. }
+            | Program::QuartoShiny { .. } => {
                 let wanted = (manifest.constraints.r.as_deref(), manifest.r_version.as_deref());
                 let interpreter = choose(Language::R, wanted, &self.r, log)?;
                 for line in self.libraries.check_packages(manifest, &program, &interpreter).await?.lines() {
@@ -223,6 +239,27 @@ impl Runtimes {
                 Ok(Prepared { program, interpreter: Some(interpreter), environment: Some(id) })
             }
         }
+    }
+
+    /// The Quarto for a document; `None` where there is none and the bundle has the rendered page.
+    fn renderer(
+        &self,
+        tree: &Path,
+        document: &str,
+        manifest: &Manifest,
+        log: Log<'_>,
+    ) -> Result<Option<PathBuf>, PrepareError> {
+        if !interpreters::usable(&self.quarto).is_empty() {
+            let wanted = (None, manifest.quarto_version.as_deref());
+            return Ok(Some(choose(Language::Quarto, wanted, &self.quarto, log)?.path));
+        }
+        let page = Path::new(document).with_extension("html");
+        if !tree.join(&page).is_file() {
+            let (document, page) = (document.to_owned(), page.to_string_lossy().into_owned());
+            return Err(ProgramError::NoQuarto { document, page }.into());
+        }
+        log(&format!("This server has no Quarto; {} is served as it was rendered", page.display()));
+        Ok(None)
     }
 
     /// Says how to start one worker of a prepared bundle.

@@ -24,6 +24,7 @@ fn launcher(program: &Program) -> Option<&'static str> {
         | Program::Engine { .. }
         | Program::Shiny { .. }
         | Program::RmdShiny { .. }
+        | Program::QuartoShiny { .. }
         | Program::Node { .. }
         | Program::Static { .. } => None,
     }

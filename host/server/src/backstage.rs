@@ -45,7 +45,8 @@ pub(crate) struct ServerBackstage {
 impl Backstage for ServerBackstage {
     fn runtimes(&self) -> ApiRuntimes {
         let (python, r) = self.runtimes.versions();
-        ApiRuntimes { python, r, quarto: Vec::new(), nodejs: self.runtimes.node_versions() }
+        let (nodejs, quarto) = self.runtimes.more_versions();
+        ApiRuntimes { python, r, quarto, nodejs }
     }
 
     async fn refresh(&self, part: ApiPart) {

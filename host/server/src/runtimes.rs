@@ -32,9 +32,11 @@ impl Runtimes {
             Program::PythonAsgi { .. } | Program::PythonWsgi { .. } | Program::PythonApp { .. } => {
                 (chosen, traits.r_version.clone())
             }
-            Program::Plumber { .. } | Program::Engine { .. } | Program::Shiny { .. } | Program::RmdShiny { .. } => {
-                (traits.py_version.clone(), chosen)
-            }
+            Program::Plumber { .. }
+            | Program::Engine { .. }
+            | Program::Shiny { .. }
+            | Program::RmdShiny { .. }
+            | Program::QuartoShiny { .. } => (traits.py_version.clone(), chosen),
             Program::Node { .. } => {
                 return Ok((prepared, Traits { node_version: chosen, ..traits.clone() }));
             }
@@ -53,18 +55,18 @@ impl Runtimes {
         interpreter && environment
     }
 
-    /// Versions of Node.js that content can use.
-    pub(crate) fn node_versions(&self) -> Vec<String> {
-        let usable = lectern_runtimes::interpreters::usable(self.inner.node());
-        usable.into_iter().map(|interpreter| interpreter.version).collect()
+    /// Versions of Node.js and of Quarto that content can use.
+    pub(crate) fn more_versions(&self) -> (Vec<String>, Vec<String>) {
+        (versions(self.inner.node()), versions(self.inner.quarto()))
     }
 
     /// Versions that content can use, highest first.
     pub(crate) fn versions(&self) -> (Vec<String>, Vec<String>) {
-        let versions = |found: &[lectern_runtimes::Found]| {
-            let usable = lectern_runtimes::interpreters::usable(found);
-            usable.into_iter().map(|interpreter| interpreter.version).collect()
-        };
         (versions(self.inner.python()), versions(self.inner.r()))
     }
+}
+
+fn versions(found: &[lectern_runtimes::Found]) -> Vec<String> {
+    let usable = lectern_runtimes::interpreters::usable(found);
+    usable.into_iter().map(|interpreter| interpreter.version).collect()
 }

@@ -38,9 +38,12 @@ impl Entrypoint {
     pub(super) fn parse(mode: AppMode, text: &str) -> Result<Self, ManifestError> {
         match mode {
             AppMode::PythonApi | AppMode::PythonFastapi => PythonEntrypoint::parse(text).map(Self::Python),
-            AppMode::Api | AppMode::Nodejs | AppMode::Shiny | AppMode::RmdShiny | AppMode::Static => {
-                BundlePath::parse(KEY, text).map(Self::File)
-            }
+            AppMode::Api
+            | AppMode::Nodejs
+            | AppMode::QuartoShiny
+            | AppMode::Shiny
+            | AppMode::RmdShiny
+            | AppMode::Static => BundlePath::parse(KEY, text).map(Self::File),
             _ => match PythonFramework::of(mode).map(PythonFramework::file_endings) {
                 Some(None) => PythonEntrypoint::parse(text).map(Self::Python),
                 // Their clients know of objects only: in a script there is nothing to name.

@@ -53,6 +53,7 @@ pub fn settings(data_dir: &Path) -> Settings {
         r: Vec::new(),
         path: None,
         node: Vec::new(),
+        quarto: Vec::new(),
         npm_variables: lectern_runtimes::node::passed_through(std::env::vars()),
         uv: Some(uv()),
         index_url: None,

@@ -169,6 +169,12 @@ async fn languages(config: &Config, paths: &Paths) -> Vec<Finding> {
     findings.push(uv(config, paths));
     let node = lectern_runtimes::interpreters::discover_node(&search(&config.node.interpreters)).await;
     findings.extend(interpreters("Node.js", &node, "apt-get install nodejs npm, at least 18.19"));
+    let quarto = lectern_runtimes::interpreters::discover_quarto(&search(&config.quarto.interpreters)).await;
+    findings.extend(interpreters(
+        "Quarto",
+        &quarto,
+        "unpack a release of Quarto in /opt/quarto, as /opt/quarto/VERSION",
+    ));
     findings
 }
 

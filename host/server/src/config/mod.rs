@@ -37,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) python: Language,
     pub(crate) r: Language,
     pub(crate) node: Language,
+    pub(crate) quarto: Language,
     pub(crate) content: Content,
     pub(crate) jobs: Jobs,
     pub(crate) sandbox: Sandbox,
@@ -105,7 +106,7 @@ pub(crate) struct Bootstrap {
     pub(crate) secret: Option<Secret>,
 }
 
-/// `[python]`, `[r]` and `[node]`: interpreters and package restore.
+/// `[python]`, `[r]`, `[node]` and `[quarto]`: interpreters and package restore.
 #[derive(Debug, Clone)]
 pub(crate) struct Language {
     /// Executables offered besides those found in the usual places.

@@ -59,6 +59,12 @@ impl Config {
             index_url: read.optional("node.registry_url", "an http or https URL", false, parse_base_url),
             restore_timeout: python.restore_timeout,
         };
+        let quarto = Language {
+            interpreters: read.paths("quarto.interpreters"),
+            uv: None,
+            index_url: None,
+            restore_timeout: python.restore_timeout,
+        };
         let content = content(&mut read, cores, memory);
         let jobs = jobs(&mut read);
         let sandbox = sandbox(&mut read);
@@ -77,6 +83,7 @@ impl Config {
             python,
             r,
             node,
+            quarto,
             content,
             jobs,
             sandbox,

@@ -58,7 +58,7 @@ pub(super) fn job_tag(program: &Program) -> &'static str {
         },
         Program::Plumber { .. } | Program::Engine { .. } => "run_api",
         Program::Shiny { .. } | Program::Node { .. } => "run_app",
-        Program::RmdShiny { .. } => "render_shiny",
+        Program::RmdShiny { .. } | Program::QuartoShiny { .. } => "render_shiny",
         Program::Static { .. } => "unknown",
     }
 }

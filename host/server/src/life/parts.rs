@@ -341,14 +341,16 @@ pub(crate) async fn find_runtimes(config: &Config, paths: &Paths, facts: Arc<Fac
         npm_variables: npm_variables(config, variables.clone()),
         variables: lectern_runtimes::python::uv::passed_through(variables),
         node: config.node.interpreters.clone(),
+        quarto: config.quarto.interpreters.clone(),
         build_account: host::build_account(config),
         fence: Some(Fence { walls, facts, program: Arc::new(program) }),
         build_timeout: config.python.restore_timeout,
     });
     let runtimes = Runtimes { inner: inner.await.context("look for R and Python")? };
     let (python, r) = runtimes.versions();
-    let node = runtimes.node_versions().join(", ");
-    tracing::info!(python = python.join(", "), r = r.join(", "), node, "interpreters that content can use");
+    let (node, quarto) = runtimes.more_versions();
+    let (node, quarto) = (node.join(", "), quarto.join(", "));
+    tracing::info!(python = python.join(", "), r = r.join(", "), node, quarto, "interpreters that content can use");
     if let Err(missing) = runtimes.inner.environments().uv() {
         tracing::warn!(error = crate::cli::chain(missing), "Python content cannot be deployed");
     }
