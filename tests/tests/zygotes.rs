@@ -154,11 +154,11 @@ fn plumber_and_flask_come_from_one_too() {
     let code = "started <- Sys.time()\n#* @get /\n#* @serializer unboxedJSON\nfunction() {\n  writeLines('x', tempfile())\n\
                 list(pid = Sys.getpid(), word = Sys.getenv('WORD'), temporary = tempdir(), files = length(list.files(tempdir())), \
                 home = Sys.getenv('HOME'), drawn = runif(1), exists = file.exists(tempdir()), here = file.exists('plumber.R'))\n}\n";
-    let plumber =
-        world.publish("r", &bundle::pack(&[("manifest.json".into(), manifest), ("plumber.R".into(), code.into())]));
+    let plumber = world
+        .publish("plumber", &bundle::pack(&[("manifest.json".into(), manifest), ("plumber.R".into(), code.into())]));
     let flask = "from flask import Flask\nimport os\napp = Flask(__name__)\n@app.get('/')\ndef index(): return {'pid': os.getpid(), 'word': os.environ.get('WORD', '')}\n";
     let flask = world.publish(
-        "f",
+        "flask",
         &bundle::app("python-api", "app:app", &[("app.py", flask), ("requirements.txt", "flask>=3,<4\n")]),
     );
     for guid in [&plumber, &flask] {

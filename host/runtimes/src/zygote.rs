@@ -11,8 +11,11 @@ use crate::launchers::Launchers;
 /// What R loads before it forks; what these depend on comes with them.
 const R_PACKAGES: [&str; 3] = ["plumber", "httpuv", "jsonlite"];
 
-/// Variables that name one run; the others are the same for all workers of a version.
-const OF_ONE_RUN: [&str; 3] = ["CONNECT_CONTENT_JOB_KEY", "HOME", "TMPDIR"];
+/// Variables that no interpreter reads and that may change without the version.
+const NOT_NEEDED: [&str; 2] = ["CONNECT_CONTENT_JOB_KEY", "CONNECT_SERVER"];
+
+/// Variables that name places of one run.
+const PLACES: [&str; 2] = ["HOME", "TMPDIR"];
 
 /// The launcher that a zygote loads for a program; `None` for one that must be started by itself.
 fn launcher(program: &Program) -> Option<&'static str> {
@@ -61,7 +64,7 @@ pub(crate) fn zygote(
         vec![interpreter, text(&launchers.path("lectern_zygote.py")), launcher.to_owned()]
     };
     let mut env = env.clone();
-    env.remove("CONNECT_CONTENT_JOB_KEY");
+    env.retain(|name, _| !NOT_NEEDED.contains(&name.as_str()));
     Some(Zygote {
         name: name(context, walls, &env, &argv),
         argv,
@@ -80,7 +83,7 @@ fn name(context: &LaunchContext<'_>, walls: &Walls, env: &BTreeMap<String, Strin
     add(&format!("{} {} {:?} {}", context.content, context.bundle, context.account, text(context.tree)));
     // Neither holds a secret, and their printed forms hold every field.
     add(&format!("{walls:?}"));
-    for (name, value) in env.iter().filter(|(name, _)| !OF_ONE_RUN.contains(&name.as_str())) {
+    for (name, value) in env.iter().filter(|(name, _)| !PLACES.contains(&name.as_str())) {
         add(name);
         add(value);
     }
