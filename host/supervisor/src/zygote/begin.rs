@@ -148,7 +148,7 @@ pub(super) async fn begin(
             });
             let waited_ms = begun.elapsed().as_millis() as u64;
             tracing::info!(zygote = %zygote.name, content.id = %zygote.content, pid, waited_ms, "zygote ready");
-            registry.zygotes.lock().running.insert(number, Arc::clone(&zygote));
+            registry.zygotes.note(&zygote);
             registry.zygotes.tasks.spawn(own(Arc::clone(registry), Arc::clone(&zygote), reaped, reports, remains));
             Ok(zygote)
         }

@@ -214,6 +214,15 @@ impl Zygotes {
         Ok(inner.last)
     }
 
+    /// Notes one that can fork.
+    fn note(&self, zygote: &Arc<Zygote>) {
+        let mut inner = self.lock();
+        inner.running.insert(zygote.number, Arc::clone(zygote));
+        if inner.closed {
+            zygote.retire();
+        }
+    }
+
     /// All that run, in the order of their start.
     pub(crate) fn list(&self) -> Vec<ZygoteStatus> {
         let mut all: Vec<_> = self.lock().running.values().map(|zygote| (zygote.number, zygote.status())).collect();
