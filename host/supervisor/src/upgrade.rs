@@ -107,19 +107,19 @@ pub(crate) async fn attempt(
         tokio::task::yield_now().await;
     }
     let ending = futures_util::FutureExt::now_or_never(terminate.recv()).is_some();
-    let error = if ending {
+    let failed = if ending {
         None
     } else if frozen.is_still(there(registry)) {
         // From here to the end nothing else runs in this process: what ends now is reaped by the other program.
-        Some(become_program(program, &state(registry, place, true), registry))
+        refusal(become_program(program, &state(registry, place, true), registry))
     } else {
-        Some("something moved at the last moment; try again".to_owned())
+        busy("something moved at the last moment; try again")
     };
     if let Err(errno) = signals.thread_unblock() {
         tracing::error!(%errno, "unblock signals");
     }
     drop(frozen);
-    error.and_then(refusal)
+    failed
 }
 
 /// How many workers and zygotes there are.

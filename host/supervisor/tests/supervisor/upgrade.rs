@@ -296,6 +296,11 @@ async fn many_at_once_and_all_the_time() {
     churn.await.unwrap();
     println!("{done} programs one after another");
     assert_eq!(client.status(&stays.job).await.unwrap(), before);
+    if !is_root() {
+        println!("the descriptors are not counted: nobody but root may look at them");
+        client.shutdown(LONG).await.unwrap();
+        return;
+    }
     // No descriptor of an earlier program is left behind: fewer than a worker takes.
     let fds = || fs::read_dir(format!("/proc/{}/fd", client.greeting().pid)).unwrap().count();
     let now = fds();
