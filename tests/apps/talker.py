@@ -3,8 +3,19 @@
 import json
 import os
 import sys
+import threading
 import time
 from urllib.parse import parse_qs
+
+
+def flood(n):
+    """Writes n MiB of lines, in writes that a pipe does not take at once."""
+    block = (b"x" * 127 + b"\n") * 8192
+    for _ in range(n):
+        left = memoryview(block)
+        while left:
+            left = left[os.write(1, left) :]
+    print("the flood is over", flush=True)
 
 
 async def app(scope, receive, send):
@@ -18,13 +29,7 @@ async def app(scope, receive, send):
         for number in range(n):
             print(f"{query['text'][0]} {number}", flush=True)
     elif path == "/flood":
-        # n MiB of lines, in writes that a pipe does not take at once.
-        block = (b"x" * 127 + b"\n") * 8192
-        for _ in range(n):
-            left = memoryview(block)
-            while left:
-                left = left[os.write(1, left) :]
-        print("the flood is over", flush=True)
+        threading.Thread(target=flood, args=(n,), daemon=True).start()
     elif path == "/binary":
         sys.stderr.flush()
         os.write(2, bytes(range(11, 256)) * 40 + b"\n")
