@@ -44,7 +44,7 @@ impl Events {
     }
 
     /// The next event; `None` when the server ended the stream or is gone.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn read(&mut self) -> Option<Event> {
         let mut event = Event { id: None, kind: String::new(), data: String::new() };
         loop {
             let mut line = String::new();

@@ -108,7 +108,7 @@ fn a_log_is_followed_line_by_line_across_servers() {
     let mut last = 0;
     let mut follow = |events: &mut Events, until: &str| {
         loop {
-            let event = events.next().unwrap_or_else(|| panic!("the stream ended before {until:?}"));
+            let event = events.read().unwrap_or_else(|| panic!("the stream ended before {until:?}"));
             assert_eq!(event.id, Some(last + 1), "no line is missed, none comes twice: {event:?}");
             last += 1;
             let entry: Value = serde_json::from_str(&event.data).unwrap();
@@ -122,7 +122,7 @@ fn a_log_is_followed_line_by_line_across_servers() {
 
     // The app and its supervisor live on; what it says meanwhile is in the log.
     server.kill();
-    assert_eq!(events.next(), None, "a stream ends with its server");
+    assert_eq!(events.read(), None, "a stream ends with its server");
     server.start();
     who.open(&guid, "say?text=second&n=2").expect(200);
     let mut events = Events::open(&server, &grace, &path, Some(had));
@@ -133,7 +133,7 @@ fn a_log_is_followed_line_by_line_across_servers() {
     let order = who.api(Method::DELETE, &format!("/v1/content/{guid}/jobs/{key}")).send().expect(200).json();
     assert_eq!((&order["job_key"], &order["app_guid"]), (&json!(key), &json!(guid)));
     loop {
-        let event = events.next().expect("the last event says that it is the last");
+        let event = events.read().expect("the last event says that it is the last");
         if event.kind == "end" {
             break;
         }
@@ -146,7 +146,7 @@ fn a_log_is_followed_line_by_line_across_servers() {
     let mut open = Events::open(&server, &grace, &format!("/__api__/v1/content/{guid}/jobs/{next}/tail"), None);
     let asked = std::time::Instant::now();
     assert!(server.stop().success());
-    while open.next().is_some() {}
+    while open.read().is_some() {}
     assert!(
         asked.elapsed() < Duration::from_secs(25),
         "the grace of 30 s is for requests that end: {:?}",
@@ -169,7 +169,7 @@ fn a_flood_is_bounded_and_the_log_says_what_is_missing() {
             let path = format!("/__api__/v1/content/{guid}/jobs/{key}/tail?after=0");
             let mut events = Events::open(&server, &grace, &path, None);
             let (mut last, mut marks, mut lines) = (0, 0, 0_u64);
-            while let Some(event) = events.next() {
+            while let Some(event) = events.read() {
                 if event.data.contains("the flood is over") {
                     break;
                 }

@@ -13,6 +13,7 @@ mod content;
 mod deploy;
 mod environment;
 mod error;
+mod followed;
 mod guard;
 mod jobs;
 mod keys;

@@ -17,15 +17,14 @@ use url::Url;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
+use crate::followed::Followed;
+
 /// The version announced to clients; it decides which of their features they switch on.
 pub const ANNOUNCED_VERSION: &str = "2026.01.0";
 
 /// Uploads received at a time. Each holds one blocking thread and a few chunks of memory; the runtime has 512 blocking
 /// threads, which downloads, hashing and unpacking need as well.
 const UPLOADS_AT_A_TIME: usize = 32;
-
-/// Logs followed at a time. Each looks at its file five times a second and holds two pieces of it.
-const FOLLOWED_AT_A_TIME: usize = 100;
 
 /// Everything a handler may use. Cheap to clone.
 #[derive(Clone)]
@@ -41,7 +40,7 @@ pub struct Services {
     /// What the operator chose.
     pub settings: Arc<Settings>,
     pub(crate) uploads: Arc<Semaphore>,
-    pub(crate) followed: Arc<Semaphore>,
+    pub(crate) followed: Followed,
 }
 
 impl Services {
@@ -54,8 +53,8 @@ impl Services {
         settings: Settings,
     ) -> Self {
         let uploads = Arc::new(Semaphore::new(UPLOADS_AT_A_TIME));
-        let followed = Arc::new(Semaphore::new(FOLLOWED_AT_A_TIME));
-        Self { database, store, cache, backstage, settings: Arc::new(settings), uploads, followed }
+        let settings = Arc::new(settings);
+        Self { database, store, cache, backstage, settings, uploads, followed: Followed::default() }
     }
 }
 

@@ -139,8 +139,10 @@ async fn tail(
     if !wants_stream(&headers) {
         return Ok(Json(JobLog { entries: entries(last_lines(&services, &job, most).await?) }).into_response());
     }
-    let Ok(permit) = services.followed.clone().try_acquire_owned() else {
-        return Err(ApiError::busy("as many logs are followed as this server allows; try again shortly"));
+    let Some(following) = services.followed.begin(at.caller.user) else {
+        return Err(ApiError::busy(
+            "as many logs are followed as may be, by you or by all; close one, or try again shortly",
+        ));
     };
     let after = match last_event(&headers).or(query.after) {
         Some(after) => after,
@@ -159,7 +161,7 @@ async fn tail(
     // What is limited is the whole stream; cut in the middle it has no `end`, and the client comes again.
     let events = begin.chain(events).chain(end).take_until(tokio::time::sleep(FOLLOW_LIMIT));
     let events = events.map(move |event| {
-        let _held = &permit;
+        let _held = &following;
         Ok::<_, Infallible>(event)
     });
     let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(SIGN_OF_LIFE)).into_response();

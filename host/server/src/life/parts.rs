@@ -79,6 +79,7 @@ pub(super) fn edge_config(config: &Config, tls: Option<Arc<TlsSlot>>) -> EdgeCon
 
 impl Parts {
     /// Starts them, in order.
+    #[allow(clippy::too_many_arguments, reason = "called once; a struct for it would be this list again")]
     pub(super) async fn start(
         config: &Config,
         paths: &Paths,
