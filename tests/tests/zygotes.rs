@@ -153,7 +153,7 @@ fn plumber_and_flask_come_from_one_too() {
     let manifest = std::fs::read(root.join("plumber/manifest.json")).unwrap();
     let code = "started <- Sys.time()\n#* @get /\n#* @serializer unboxedJSON\nfunction() {\n  writeLines('x', tempfile())\n\
                 list(pid = Sys.getpid(), word = Sys.getenv('WORD'), temporary = tempdir(), files = length(list.files(tempdir())), \
-                home = Sys.getenv('HOME'), drawn = runif(1), exists = file.exists(tempdir()), here = file.exists('plumber.R'))\n}\n";
+                home = Sys.getenv('HOME'), drawn = runif(1), exists = file.exists(tempdir()), here = file.exists('plumber.R') && nzchar(R.home()) && system2('true') == 0)\n}\n";
     let plumber = world
         .publish("plumber", &bundle::pack(&[("manifest.json".into(), manifest), ("plumber.R".into(), code.into())]));
     let flask = "from flask import Flask\nimport os\napp = Flask(__name__)\n@app.get('/')\ndef index(): return {'pid': os.getpid(), 'word': os.environ.get('WORD', '')}\n";

@@ -11,6 +11,9 @@ use crate::launchers::Launchers;
 /// What R loads before it forks; what these depend on comes with them.
 const R_PACKAGES: [&str; 3] = ["plumber", "httpuv", "jsonlite"];
 
+/// A publisher's files that R reads before anything else.
+const R_BEGINS_WITH: [&str; 2] = [".Rprofile", ".Renviron"];
+
 /// Variables that no interpreter reads and that may change without the version.
 const NOT_NEEDED: [&str; 2] = ["CONNECT_CONTENT_JOB_KEY", "CONNECT_SERVER"];
 
@@ -39,7 +42,7 @@ pub(crate) fn notifies(program: &Program) -> bool {
 }
 
 /// The zygote of a worker that would be started with `argv`, `env` and the publisher's variables. `None` where the program has
-/// none, or where a variable of the publisher's is read when an interpreter begins.
+/// none, or where a variable or file of the publisher's is read when an interpreter begins.
 pub(crate) fn zygote(
     program: &Program,
     context: &LaunchContext<'_>,
@@ -51,6 +54,10 @@ pub(crate) fn zygote(
     let launcher = launcher(program)?;
     let mut chosen = context.variables.iter().map(|(name, _)| name).filter(|name| !is_reserved_variable(name));
     if chosen.any(|name| is_read_at_the_start(name)) {
+        return None;
+    }
+    // R runs these when it begins, in the directory that it begins in.
+    if matches!(program, Program::Plumber { .. }) && R_BEGINS_WITH.iter().any(|name| context.tree.join(name).exists()) {
         return None;
     }
     let interpreter = argv.first()?.clone();

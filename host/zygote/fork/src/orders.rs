@@ -38,15 +38,12 @@ impl Orders {
         Some(Self { directory, home, arguments, variables })
     }
 
-    /// Makes the home, goes to the directory, and exchanges all variables; arguments are in `LECTERN_ARGUMENTS`, with the
+    /// Makes the home, goes to the directory, and sets the variables; arguments are in `LECTERN_ARGUMENTS`, with the
     /// separator 0x1f between them, and the number of the descriptor that tells readiness in `LECTERN_READY_FD`.
     pub(crate) fn put_on(&self, ready: i32) -> io::Result<()> {
         DirBuilder::new().mode(0o700).create(&self.home)?;
         std::env::set_current_dir(&self.directory)?;
-        // SAFETY: this is the only thread, and the interpreter, which keeps a copy of its own, reads the variables after this.
-        if unsafe { libc::clearenv() } != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        // Over those that the interpreter has set itself since it began, as R's own script does: they are part of its start.
         for variable in &self.variables {
             let bytes = variable.as_bytes();
             let at = bytes.iter().position(|byte| *byte == b'=').unwrap_or(bytes.len());
