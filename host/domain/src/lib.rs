@@ -14,6 +14,7 @@ pub mod job;
 pub mod launch;
 pub mod manifest;
 pub mod plugin;
+pub mod r_packages;
 pub mod scaling;
 pub mod snapshot;
 pub mod user;

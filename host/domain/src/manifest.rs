@@ -5,6 +5,7 @@
 
 mod entrypoint;
 mod fields;
+mod r_remote;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use crate::AppMode;
 use fields::Fields;
 
 pub use entrypoint::{BundlePath, Entrypoint, PythonEntrypoint};
+pub use r_remote::RRemote;
 
 /// Longest manifest that is read, in bytes: one that lists 60,000 files and 500 R packages stays below it.
 pub const MAX_MANIFEST_BYTES: usize = 16 << 20;
@@ -45,6 +47,10 @@ pub struct Manifest {
     pub node_version: Option<String>,
     /// R packages by name.
     pub r_packages: BTreeMap<String, RPackage>,
+    /// How the repositories of R packages are chosen (`environment.r.package_repository_resolution`), unparsed.
+    pub r_resolution: Option<String>,
+    /// The lock file that lists the R packages instead (`r.package_file`, `environment.r.package_file` or `.lockfile`).
+    pub r_lockfile: Option<BundlePath>,
     /// Which interpreter versions will do.
     pub constraints: Constraints,
     /// Whether the server restores packages.
@@ -95,6 +101,8 @@ pub struct RPackage {
     pub source: Option<String>,
     /// The URL of its repository.
     pub repository: Option<String>,
+    /// The commit that it was built from, when it came from a source repository.
+    pub remote: Option<RRemote>,
 }
 
 /// The `environment.<language>.requires` constraints, unparsed: `>=3.11`, `~=4.3.0`.
@@ -176,6 +184,11 @@ impl Manifest {
         let entrypoint = metadata.text("entrypoint").map(|text| Entrypoint::parse(mode, text)).transpose()?;
         let environment = root.section("environment");
         let management = environment.section("environment_management");
+        let of_r = environment.section("r");
+        let lockfiles = [root.section("r").path("package_file", "r.package_file")?]
+            .into_iter()
+            .chain([of_r.path("package_file", "environment.r.package_file")?])
+            .chain([of_r.path("lockfile", "environment.r.lockfile")?]);
         Ok(Self {
             mode,
             entrypoint,
@@ -189,6 +202,8 @@ impl Manifest {
             quarto_version: root.section("quarto").owned("version"),
             node_version: root.section("node").owned("version"),
             r_packages: root.section("packages").entries().map(RPackage::read).collect(),
+            r_resolution: of_r.owned("package_repository_resolution"),
+            r_lockfile: lockfiles.flatten().next(),
             constraints: Constraints {
                 python: environment.section("python").owned("requires"),
                 r: environment.section("r").owned("requires"),
@@ -212,6 +227,11 @@ impl Manifest {
             return false;
         }
         self.management.python.unwrap_or(default)
+    }
+
+    /// Whether the server shall restore the publisher's R packages; `default` when the manifest says nothing.
+    pub fn restores_r(&self, default: bool) -> bool {
+        self.management.r.unwrap_or(default)
     }
 
     /// The Python requirements file, relative to the bundle's root: `requirements.txt` unless the manifest names another.
@@ -243,10 +263,12 @@ impl PythonSection {
 impl RPackage {
     fn read((name, value): (&str, &Value)) -> (String, Self) {
         let package = Fields::of(value).unwrap_or_default();
+        let description = package.section("description");
         let read = Self {
-            version: package.section("description").owned("Version"),
+            version: description.owned("Version"),
             source: package.owned("Source"),
             repository: package.owned("Repository"),
+            remote: RRemote::read(&|key: &str| description.text(key).or_else(|| package.text(key))),
         };
         (name.to_owned(), read)
     }
