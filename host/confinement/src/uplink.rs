@@ -25,7 +25,7 @@ const READY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Uplink {
     /// Closed by the drop; the other end is what the process waits for.
-    alive: OwnedFd,
+    alive: Option<OwnedFd>,
     pid: u32,
     /// Names the process even when somebody else has reaped it.
     handle: Option<OwnedFd>,
@@ -61,7 +61,7 @@ impl Uplink {
         sys::keep_open(&mut command, vec![tell.as_raw_fd(), watched.as_raw_fd()]);
         let pid = command.spawn()?.id();
         let handle = sys::process_handle(pid).ok();
-        let uplink = Self { alive, pid, handle };
+        let uplink = Self { alive: Some(alive), pid, handle };
         drop((tell, watched));
         let ready = Receiver::from_owned_fd(ready)?;
         let wait = async {
@@ -79,19 +79,28 @@ impl Uplink {
         Ok(uplink)
     }
 
+    /// Ends it, and waits until it is gone; mostly a millisecond.
+    pub(crate) async fn end(mut self) {
+        drop(self.alive.take());
+        if let Some(handle) = self.handle.take() {
+            let gone = tokio::task::spawn_blocking(move || waitid(Id::PIDFd(handle.as_fd()), WaitPidFlag::WEXITED));
+            let _ = tokio::time::timeout(READY, gone).await;
+        }
+    }
+
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
     /// What keeps it, and what names it.
-    pub(crate) fn descriptors(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
-        (self.alive.as_fd(), self.handle.as_ref().map(OwnedFd::as_fd))
+    pub(crate) fn descriptors(&self) -> (Option<BorrowedFd<'_>>, Option<BorrowedFd<'_>>) {
+        (self.alive.as_ref().map(OwnedFd::as_fd), self.handle.as_ref().map(OwnedFd::as_fd))
     }
 
     /// One that runs already, by its descriptors and its number.
     pub(crate) fn again(alive: OwnedFd, pid: u32, handle: Option<OwnedFd>) -> Self {
-        Self { alive, pid, handle }
+        Self { alive: Some(alive), pid, handle }
     }
 }
 

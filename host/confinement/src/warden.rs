@@ -106,9 +106,11 @@ pub struct UplinkRest {
 }
 
 impl UplinkRest {
-    fn of(uplink: &Uplink) -> Self {
+    /// `None` when it is being ended.
+    fn of(uplink: &Uplink) -> Option<Self> {
         let (alive, handle) = uplink.descriptors();
-        Self { alive: alive.as_raw_fd(), pid: uplink.pid(), handle: handle.map(|handle| handle.as_raw_fd()) }
+        let (alive, handle) = (alive?.as_raw_fd(), handle.map(|handle| handle.as_raw_fd()));
+        Some(Self { alive, pid: uplink.pid(), handle })
     }
 }
 
@@ -206,7 +208,7 @@ impl Warden {
         let mut heard = self.reader.buffer().to_vec();
         heard.extend_from_slice(before.get_ref().get(before.position() as usize..).unwrap_or_default());
         let control: &UnixStream = socket.as_ref();
-        let uplink = self.uplink.as_ref().map(UplinkRest::of);
+        let uplink = self.uplink.as_ref().and_then(UplinkRest::of);
         Rest { control: control.as_fd().as_raw_fd(), heard, ended: self.ended, uplink }
     }
 
@@ -245,6 +247,13 @@ pub struct Words {
 }
 
 impl Words {
+    /// Ends the way out of the namespace, and returns when nothing is left of it.
+    pub async fn close(self) {
+        if let Some(uplink) = self.uplink {
+            uplink.end().await;
+        }
+    }
+
     /// The process with the number `pid` inside keeps a worker.
     pub async fn keep(&mut self, pid: i32) -> io::Result<()> {
         tell(&mut self.writer, &Word::Keep { pid }).await
@@ -262,7 +271,7 @@ impl Words {
     /// it again. What is heard comes in whole lines, and is understood before anything else happens: nothing is half heard.
     pub fn rest(&self) -> Rest {
         let control: &UnixStream = self.writer.as_ref();
-        let uplink = self.uplink.as_ref().map(UplinkRest::of);
+        let uplink = self.uplink.as_ref().and_then(UplinkRest::of);
         Rest { control: control.as_fd().as_raw_fd(), heard: Vec::new(), ended: None, uplink }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lectern_confinement::cgroup::Group;
 use lectern_confinement::{Cell, EnterError, Launch, Limits, Missing, Subject, Warden, plan};
-use lectern_domain::launch::{LaunchSpec, home};
+use lectern_domain::launch::{Account, LaunchSpec, home};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::net::unix::pipe::Receiver;
@@ -120,7 +120,7 @@ pub(crate) async fn spawn(registry: &Registry, spec: &LaunchSpec) -> Result<Proc
     let mut cell =
         Cell::new(plan, launch, registry.program.as_fd(), &mark, isolate).map_err(|cause| exec_error(spec, cause))?;
     let ready = match spec.notifies {
-        true => Some(readiness(&mut cell).map_err(|cause| exec_error(spec, cause))?),
+        true => Some(readiness(&mut cell, spec.account).map_err(|cause| exec_error(spec, cause))?),
         false => None,
     };
     let started = cell.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -219,10 +219,20 @@ pub(crate) async fn log_and_group(
 }
 
 /// The end of a pipe on which the program says that it listens.
-fn readiness(cell: &mut Cell) -> io::Result<Receiver> {
-    let (ready, tell) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+fn readiness(cell: &mut Cell, account: Option<Account>) -> io::Result<Receiver> {
+    let (ready, tell) = ready_pipe(account)?;
     cell.pass("LECTERN_READY_FD", tell);
     Receiver::from_owned_fd(ready)
+}
+
+/// A pipe on which a program of `account` says that it listens. It is the account's: R writes to files only, and has to open it by
+/// its name below `/proc`.
+pub(crate) fn ready_pipe(account: Option<Account>) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ready, tell) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    if let Some(account) = account.filter(|_| nix::unistd::geteuid().is_root()) {
+        nix::unistd::fchown(&tell, Some(account.uid.into()), Some(account.gid.into()))?;
+    }
+    Ok((ready, tell))
 }
 
 /// What failed inside, as it would have failed outside.

@@ -225,8 +225,10 @@ pub(super) async fn own(
     zygote.gone.cancel();
     zygote.end.cancel();
     zygote.retire();
-    // With these goes its way out of the namespace.
-    drop(zygote.words.lock().await.take());
+    let words = zygote.words.lock().await.take();
+    if let Some(words) = words {
+        words.close().await;
+    }
     // It may still hold what was said last.
     let _ = tokio::time::timeout(LAST_OUTPUT, listening).await;
     zygote.life().sweeps.clear();

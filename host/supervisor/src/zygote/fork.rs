@@ -87,7 +87,8 @@ pub(super) async fn fork(
     let own_home = home(&zygote.private).join(number.to_string());
     let ground = spawn::log_and_group(registry, spec, zygote.limits).await?;
     let pipe = || nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(ForkError::at("make a pipe"));
-    let ((stdout, out), (stderr, err), (ready, tell)) = (pipe()?, pipe()?, pipe()?);
+    let ((stdout, out), (stderr, err)) = (pipe()?, pipe()?);
+    let (ready, tell) = spawn::ready_pipe(spec.account).map_err(ForkError::at("make a pipe"))?;
     let (status, theirs) = StdUnixStream::pair().map_err(ForkError::at("make a socket pair"))?;
     setsockopt(&status, PassCred, &true).map_err(ForkError::at("ask for the peer's number"))?;
     let orders = orders(spec, &socket, &own_home).map_err(ForkError::at("write its orders"))?;

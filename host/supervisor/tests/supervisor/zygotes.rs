@@ -92,7 +92,7 @@ async fn ends_are_reported_as_they_are() {
         assert_eq!((end.ending, end.status), (Ending::FailedToStart, Some(status)), "{code}: {}", end.message);
         if code.contains("ValueError") {
             let said: Vec<&str> = end.last_lines.iter().map(|line| line.data.as_str()).collect();
-            assert!(said.first() == Some(&"what is wrong") && said.last() == Some(&"ValueError: 3"), "{said:?}");
+            assert!(said.contains(&"what is wrong") && said.contains(&"ValueError: 3"), "{said:?}");
         }
     }
     let busy = "data = bytearray(96 << 20)\nbegun = time.process_time()\nwhile time.process_time() < begun + 0.5: pass\nsys.exit(3)";
@@ -254,4 +254,22 @@ async fn what_workers_left_in_shared_places_is_gone_with_the_last() {
     forked(&client, &second).await;
     wait_until("the next to look", || log_text(&second).contains(&"done".to_owned())).await;
     assert_eq!(log_text(&second)[..3], ["[]", "[]", "[]"]);
+}
+
+#[tokio::test]
+async fn programs_can_say_that_they_listen() {
+    let (host, client) = Host::start().await;
+    // As R does it, which writes to files only.
+    let code = "s = listen()\nopen('/proc/self/fd/' + os.environ['LECTERN_READY_FD'], 'wb').write(b'R')\nprint('told', flush=True)\nserve(s)";
+    for mut spec in [host.python(code), host.forked(code)] {
+        spec.notifies = true;
+        ready(&client, &spec).await;
+        wait_until("it to have said so", || log_text(&spec) == ["told"]).await;
+    }
+    // One that closes it and says nothing is asked, and one that keeps it, too.
+    for code in ["os.close(int(os.environ['LECTERN_READY_FD']))\nserve(listen())", "serve(listen())"] {
+        let mut spec = host.python(code);
+        spec.notifies = true;
+        ready(&client, &spec).await;
+    }
 }
