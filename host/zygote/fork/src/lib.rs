@@ -53,8 +53,8 @@ fn begin() -> Option<()> {
     let number: RawFd = std::env::var("LECTERN_ZYGOTE_FD").ok()?.parse().ok()?;
     // SAFETY: nobody else in this process knows the number; that it is open shows below.
     let control = unsafe { OwnedFd::from_raw_fd(number) };
-    // SAFETY: the interpreter runs one thread, which is in this call.
-    unsafe { std::env::remove_var("LECTERN_ZYGOTE_FD") };
+    // SAFETY: the name ends with a zero byte, and the interpreter runs one thread, which is in this call.
+    unsafe { nix::libc::unsetenv(c"LECTERN_ZYGOTE_FD".as_ptr()) };
     nix::fcntl::fcntl(&control, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).ok()?;
     // Workers have the same account: none of them shall write into the process that later ones come from.
     prctl::set_dumpable(false).ok()?;
