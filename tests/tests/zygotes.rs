@@ -208,7 +208,10 @@ fn one_that_dies_or_may_not_be_there_fails_no_request() {
     let before = world.figure("lectern_content_starts_total", &["plain"]);
     world.publisher().open(&guid, "").expect(200);
     assert_eq!(world.figure("lectern_content_starts_total", &["plain"]), before + 1);
-    // And where none are wanted, none are there.
+}
+
+#[test]
+fn where_none_are_wanted_none_are_there() {
     let none = World::new(&[("LECTERN_CONTENT__ZYGOTES", "0")]);
     let guid = none.publish("plain", &apps::probe());
     none.publisher().open(&guid, "").expect(200);
@@ -229,7 +232,10 @@ fn the_budget_takes_them_back_first() {
     world.ask(&second);
     assert!(world.server.log().contains("a zygote ends to make room"));
     assert_eq!(world.figure("lectern_content_zygotes", &[&first]), 0);
-    // Only so many are kept in any case: the longest idle gives its place.
+}
+
+#[test]
+fn only_so_many_are_kept_and_the_longest_idle_gives_its_place() {
     let world = World::new(&[("LECTERN_CONTENT__ZYGOTES", "1")]);
     let first = world.publish("first", &apps::asgi(TELLS));
     world.until_stopped(&first);
