@@ -73,11 +73,13 @@ async fn a_flood_is_bounded_and_hinders_nobody() {
     let (host, client) = Host::start().await;
     // As much as the promise says takes a minute without optimisation.
     let mib: u32 = std::env::var("LECTERN_TEST_FLOOD_MIB").map_or(100, |text| text.parse().unwrap());
-    let flood = host.python(&format!(
+    let mut flood = host.python(&format!(
         "line = b'a line that says little but says it very often, and then again, until the disk is full\\n'\n\
          block = line * 700\nleft = {mib} * 1024 * 1024\nwhile left > 0:\n    left -= os.write(1, block)\n\
          print()\nprint('the last line')"
     ));
+    // It never listens, and ends when it has said all.
+    flood.init_timeout = 10 * LONG;
     client.start(flood.clone()).await.unwrap();
     let mut slowest = Duration::ZERO;
     let mut others = 0;
