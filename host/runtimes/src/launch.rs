@@ -177,6 +177,9 @@ pub fn launch(
             r(interpreter, &launchers.path("lectern_shiny.R"), context, &["rmd", document])
         }
         Program::QuartoShiny { document, quarto } => {
+            if let Some(gone) = quarto.as_ref().filter(|path| !path.is_file()) {
+                return Err(LaunchError::InterpreterGone(gone.clone()));
+            }
             walls.read_only.extend(quarto.iter().flat_map(|quarto| interpreters::trees(quarto)));
             let quarto = quarto.as_ref().map_or("-".to_owned(), |path| text(path));
             r(interpreter, &launchers.path("lectern_shiny.R"), context, &["qmd", document, &quarto])

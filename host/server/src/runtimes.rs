@@ -52,7 +52,11 @@ impl Runtimes {
             Program::Node { .. } => self.inner.node_environments().path(id).is_dir(),
             _ => self.inner.environments().path(id).is_dir(),
         });
-        interpreter && environment
+        let renderer = match &prepared.program {
+            Program::QuartoShiny { quarto: Some(path), .. } => path.is_file(),
+            _ => true,
+        };
+        interpreter && environment && renderer
     }
 
     /// Versions of Node.js and of Quarto that content can use.
