@@ -5,9 +5,12 @@ use std::collections::HashMap;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
-use lectern_domain::access::{AccessRules, Action, AppRole, PermissionRole, Principal, Verdict, app_role, decide};
-use lectern_domain::ids::{ContentGuid, ContentId};
+use lectern_domain::access::{
+    AccessRules, AccessType, Action, AppRole, PermissionRole, Principal, Verdict, app_role, decide,
+};
+use lectern_domain::ids::{ContentGuid, ContentId, UserId};
 use lectern_metadata::content::{self, ContentRow};
+use lectern_metadata::groups::ListingRow;
 use lectern_metadata::{Client, Database, permissions};
 
 use crate::Services;
@@ -83,7 +86,7 @@ pub(crate) async fn permit(
     action: Action,
 ) -> Result<AppRole, ApiError> {
     let entries = permissions::of_user(client, caller.user).await?;
-    let rules = rules(row, caller, &entries);
+    let rules = rules_of(row, caller, &entries);
     if let Verdict::Allowed(role) = decide(Some(caller), &rules, action) {
         return Ok(role);
     }
@@ -95,24 +98,36 @@ pub(crate) async fn permit(
 
 /// The caller's standing with an item, given what the caller's entries say.
 pub(crate) fn standing(row: &ContentRow, caller: &Principal, entries: &Entries) -> AppRole {
-    app_role(caller, &rules(row, caller, entries))
+    app_role(caller, &rules_of(row, caller, entries))
 }
 
 /// Whether the caller may see that an item exists.
 pub(crate) fn visible(row: &ContentRow, caller: &Principal, entries: &Entries) -> bool {
-    matches!(decide(Some(caller), &rules(row, caller, entries), Action::Inspect), Verdict::Allowed(_))
+    matches!(decide(Some(caller), &rules_of(row, caller, entries), Action::Inspect), Verdict::Allowed(_))
 }
 
-/// The permission entries of one user.
+/// Whether the caller may see an item that a group's list names.
+pub(crate) fn listed_visibly(row: &ListingRow, caller: &Principal, entries: &Entries) -> bool {
+    let rules = rules(row.content, row.owner, row.access_type, caller, entries);
+    matches!(decide(Some(caller), &rules, Action::Inspect), Verdict::Allowed(_))
+}
+
+/// What the permission entries of one user, and of the user's groups, give.
 pub(crate) type Entries = HashMap<ContentId, PermissionRole>;
 
 /// The rules of `row` as far as they concern `caller`: entries of others cannot change what is decided about them.
-fn rules(row: &ContentRow, caller: &Principal, entries: &Entries) -> AccessRules {
-    let listed = |wanted| entries.get(&row.id).is_some_and(|role| *role == wanted).then_some(caller.user);
+fn rules_of(row: &ContentRow, caller: &Principal, entries: &Entries) -> AccessRules {
+    rules(row.id, row.owner.id, row.access_type, caller, entries)
+}
+
+fn rules(id: ContentId, owner: UserId, access_type: AccessType, caller: &Principal, entries: &Entries) -> AccessRules {
+    let listed = |wanted| entries.get(&id).is_some_and(|role| *role == wanted).then_some(caller.user);
     AccessRules {
-        owner: row.owner.id,
-        access_type: row.access_type,
+        owner,
+        access_type,
         viewers: listed(PermissionRole::Viewer).into_iter().collect(),
         editors: listed(PermissionRole::Owner).into_iter().collect(),
+        // The caller's groups are in the entries.
+        groups: Vec::new(),
     }
 }

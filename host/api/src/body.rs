@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::Value;
 
+use crate::checksum;
 use crate::error::{ApiError, Code};
 
 /// Most bytes of a JSON body, 1 MiB: ten times what the largest request of any client (all environment variables of an
@@ -46,6 +47,7 @@ async fn collect(body: Body) -> Result<Bytes, ApiError> {
             let message = format!("the request body is longer than {MAX_JSON_BYTES} bytes");
             Err(ApiError::new(Code::BadJson, message).with_status(StatusCode::PAYLOAD_TOO_LARGE))
         }
+        Err(cause) if checksum::is_mismatch(&*cause) => Err(checksum::refusal()),
         Err(cause) => Err(ApiError::new(Code::BadJson, "the request body was cut short").caused_by(cause)),
     }
 }

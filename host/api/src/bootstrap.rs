@@ -63,7 +63,7 @@ async fn bootstrap(State(services): State<Services>, headers: HeaderMap) -> Resu
     let mut client = services.database.client().await?;
     let tx = client.transaction().await.map_err(DbError::from)?;
     let user = users::create_first_administrator(&tx, &user).await?;
-    keys::create(&tx, user.id, FIRST_KEY, UserRole::Administrator, &key.hash()).await?;
+    keys::create(&tx, user.id, FIRST_KEY, UserRole::Administrator, &key.hash(), None).await?;
     tx.commit().await.map_err(DbError::from)?;
     drop(client);
     services.backstage.refresh(Part::Users).await;

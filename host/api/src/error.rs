@@ -49,23 +49,33 @@ codes! {
     UsernameTaken 8 CONFLICT, "Another account has this user name.";
     UserMissing 9 NOT_FOUND, "The user does not exist.";
     MissingParameter 12 BAD_REQUEST, "A required parameter is absent.";
+    GroupNameTaken 15 CONFLICT, "Another group has this name.";
+    AlreadyMember 16 CONFLICT, "The user belongs to the group already.";
     CannotRemove 17 NOT_FOUND, "What is to be removed does not exist.";
+    MissingToChange 18 NOT_FOUND, "What is to be changed does not exist.";
     NoAccess 19 FORBIDDEN, "The caller may not see the object.";
+    MayNotRemove 20 FORBIDDEN, "The caller may not remove the object.";
     CannotChange 21 FORBIDDEN, "The caller may not change the object.";
     NotPermitted 22 FORBIDDEN, "The caller's role does not allow the operation.";
     SignInNeeded 24 UNAUTHORIZED, "No credential was presented.";
     BadParameter 25 BAD_REQUEST, "A parameter has a value that is not allowed.";
     NameTaken 26 CONFLICT, "The owner has another content item of this name.";
     NoBundle 28 NOT_FOUND, "There is no bundle to deploy.";
+    TokenLate 29 UNAUTHORIZED, "The token was not claimed in time.";
     BadCredential 30 UNAUTHORIZED, "The credential presented is not valid.";
     CannotCollaborate 33 FORBIDDEN, "A viewer's account cannot collaborate.";
     IsOwner 34 BAD_REQUEST, "The owner needs no permission entry.";
     BadManifest 38 BAD_REQUEST, "The manifest is absent or not usable.";
+    NotConfirmed 40 BAD_REQUEST, "The user's account has not been confirmed.";
     ModeFixed 48 FORBIDDEN, "The kind of content is fixed after the first deployment.";
+    UserLocked 50 FORBIDDEN, "The user's account is locked.";
     VanityTaken 51 CONFLICT, "Another content item has this vanity path.";
     VanityRefused 52 BAD_REQUEST, "This vanity path is not allowed.";
     BundleActive 75 BAD_REQUEST, "The active bundle cannot be deleted.";
     ForeignBundle 82 BAD_REQUEST, "The bundle belongs to another content item.";
+    TokenClaimed 84 FORBIDDEN, "The token was claimed before.";
+    TokenTaken 85 BAD_REQUEST, "There is a token of this id.";
+    TokenIncomplete 86 BAD_REQUEST, "What describes the token is not complete.";
     BadField 87 BAD_REQUEST, "A field has a value that is not allowed.";
     CrossSite 92 FORBIDDEN, "A signed-in browser was sent here by another site.";
     BadChecksum 104 BAD_REQUEST, "The bytes received are not those announced.";
@@ -80,7 +90,9 @@ codes! {
     BadArchive 135 BAD_REQUEST, "The bundle received cannot be extracted.";
     TaskMissing 141 NOT_FOUND, "The task does not exist.";
     VariableTwice 149 CONFLICT, "The same variable is named twice.";
-    AlreadyListed 154 CONFLICT, "The principal already has a permission entry.";
+    GroupMissing 153 NOT_FOUND, "The group does not exist.";
+    AlreadyListed 154 CONFLICT, "The user already has a permission entry.";
+    GroupListed 155 CONFLICT, "The group already has a permission entry.";
     CannotOwn 156 FORBIDDEN, "A viewer's account cannot own content.";
     BadInclude 161 BAD_REQUEST, "An `include` value is unknown.";
     JobNotActive 163 CONFLICT, "The job has ended.";
@@ -159,6 +171,11 @@ impl ApiError {
         self.status
     }
 
+    /// What the client is told.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The code answered.
     pub fn code(&self) -> i32 {
         self.code
@@ -235,7 +252,11 @@ impl From<DbError> for ApiError {
                 return Self::internal(error);
             }
             DbError::NotFound(_) => Code::Missing,
-            DbError::NameTaken => Code::NameTaken,
+            DbError::NameTaken | DbError::KeyNameTaken => Code::NameTaken,
+            DbError::GroupNameTaken => Code::GroupNameTaken,
+            DbError::AlreadyMember => Code::AlreadyMember,
+            DbError::GroupAlreadyListed => Code::GroupListed,
+            DbError::TokenTaken => Code::TokenTaken,
             DbError::UsernameTaken => Code::UsernameTaken,
             DbError::VanityTaken => Code::VanityTaken,
             DbError::AlreadyListed => Code::AlreadyListed,

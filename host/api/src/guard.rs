@@ -4,10 +4,16 @@
 //! [`CredentialRejected`] into the request's extensions, all taken from the gate's decision and never from the client's
 //! own words. What is missing counts as "anonymous", so a forgotten extension can only deny.
 //!
+//! A program that signs its requests proves who it is here and not in the gate: its signature covers the method, the path and
+//! the body's checksum, so it speaks of this interface only, and what it announces of the body is checked as the body is read
+//! (see [`crate::signed`]). Content takes no signatures.
+//!
 //! Our side: a request whose credential came to nothing is refused on every route, public ones too, because clients test
 //! their keys on public routes; the bootstrap route alone reads its own kind of credential.
 
-use axum::extract::{FromRequestParts, Request};
+use std::net::IpAddr;
+
+use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
@@ -16,8 +22,8 @@ use lectern_domain::access::{Principal, PrincipalVia};
 use lectern_domain::user::UserRole;
 use url::Url;
 
-use crate::Services;
 use crate::error::{ApiError, Code};
+use crate::{Services, checksum, login, signed, upload};
 
 /// Where the bootstrap token is presented.
 pub(crate) const BOOTSTRAP_PATH: &str = "/__api__/v1/experimental/bootstrap";
@@ -32,6 +38,10 @@ pub struct External {
     /// The path the whole server is published below: empty, or with a leading and without a trailing slash.
     pub prefix: String,
 }
+
+/// The client's address, as established by the listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddress(pub IpAddr);
 
 /// Marks a request whose credential the gate refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,22 +61,47 @@ pub(crate) struct Publisher(pub(crate) Principal);
 
 /// An account that administers the server; refuses others with code 22.
 #[derive(Debug, Clone)]
-pub(crate) struct Administrator;
+pub(crate) struct Administrator(pub(crate) Principal);
 
 /// Runs before every route.
-pub(crate) async fn check(mut request: Request, next: Next) -> Response {
-    let bootstrap = request.uri().path() == BOOTSTRAP_PATH;
-    let principal = request.extensions().get::<Option<Principal>>().cloned().flatten();
-    let rejected = request.extensions().get::<CredentialRejected>().is_some();
-    if !bootstrap && (rejected || (principal.is_none() && presents_credential(request.headers()))) {
-        return ApiError::new(Code::BadCredential, "the credential presented is not valid").into_response();
+pub(crate) async fn check(State(services): State<Services>, request: Request, next: Next) -> Response {
+    let (mut parts, mut body) = request.into_parts();
+    let principal = match admitted(&services, &parts).await {
+        Ok(principal) => principal,
+        Err(refusal) => return refusal.into_response(),
+    };
+    parts.extensions.insert(Caller(principal));
+    if !upload::is_sent_to(parts.uri.path()) {
+        match checksum::announced(&parts.headers) {
+            Ok(None) => {}
+            Ok(Some(announced)) => body = checksum::checked(body, announced),
+            Err(refusal) => return refusal.into_response(),
+        }
     }
-    let principal = if bootstrap { None } else { principal };
-    if let Some(refusal) = principal.as_ref().and_then(|who| changes_by_session(who, request.method())) {
-        return refusal.into_response();
+    next.run(Request::from_parts(parts, body)).await
+}
+
+/// Who is asking, and whether they may ask at all; which routes they may use is for each route to say.
+async fn admitted(services: &Services, request: &Parts) -> Result<Option<Principal>, ApiError> {
+    if request.uri.path() == BOOTSTRAP_PATH {
+        return Ok(None);
     }
-    request.extensions_mut().insert(Caller(principal));
-    next.run(request).await
+    let known = request.extensions.get::<Option<Principal>>().cloned().flatten();
+    let rejected = request.extensions.get::<CredentialRejected>().is_some();
+    let bad = || ApiError::new(Code::BadCredential, "the credential presented is not valid");
+    if rejected {
+        return Err(bad());
+    }
+    let Some(principal) = known else {
+        let Some(signature) = signed::Presented::read(request)? else {
+            return if presents_credential(&request.headers) { Err(bad()) } else { Ok(None) };
+        };
+        return signed::principal(services, &signature).await.map(Some);
+    };
+    match changes_by_session(&principal, &request.method) {
+        Some(refusal) if !login::may_make_key(services, &principal, request).await? => Err(refusal),
+        Some(_) | None => Ok(Some(principal)),
+    }
 }
 
 /// Whether the client presented a credential of any kind. `X-Auth-Token: anonymous-access` is how R clients say "none".
@@ -87,9 +122,13 @@ fn changes_by_session(principal: &Principal, method: &Method) -> Option<ApiError
     })
 }
 
+/// The path of a request before a slash at its end was taken off; only where there was one.
+#[derive(Debug, Clone)]
+pub(crate) struct PathAsSent(pub(crate) String);
+
 /// Treats `/x/` as `/x`: some clients add the slash.
 pub(crate) fn without_trailing_slash(mut request: Request) -> Request {
-    let path = request.uri().path();
+    let path = request.uri().path().to_owned();
     let trimmed = path.trim_end_matches('/');
     if trimmed.len() == path.len() || trimmed.is_empty() {
         return request;
@@ -101,6 +140,7 @@ pub(crate) fn without_trailing_slash(mut request: Request) -> Request {
     let mut parts = request.uri().clone().into_parts();
     // A shorter form of a valid path is valid; were it not, the request would go on as it came.
     if let Ok(target) = target.parse() {
+        request.extensions_mut().insert(PathAsSent(path));
         parts.path_and_query = Some(target);
         if let Ok(uri) = Uri::from_parts(parts) {
             *request.uri_mut() = uri;
@@ -150,7 +190,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Publisher {
 impl<S: Send + Sync> FromRequestParts<S> for Administrator {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        with_role(parts, UserRole::Administrator).map(|_| Self)
+        with_role(parts, UserRole::Administrator).map(Self)
     }
 }
 

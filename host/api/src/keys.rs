@@ -9,6 +9,8 @@ use lectern_domain::user::UserRole;
 use lectern_metadata::keys::{self, KeyRow};
 use lectern_metadata::users;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -70,6 +72,10 @@ pub(crate) struct KeyView {
     #[schema(value_type = String, example = "publisher")]
     role: UserRole,
     created_time: Stamp,
+    /// When it ends by itself; null: when it is revoked.
+    expires_time: Option<Stamp>,
+    /// To the minute or so; null: never.
+    last_used_time: Option<Stamp>,
 }
 
 /// A key just made: the only reply that holds its text.
@@ -88,6 +94,8 @@ fn view(row: KeyRow, owner: &Principal) -> KeyView {
         name: row.name,
         role: row.role,
         created_time: row.created_at.into(),
+        expires_time: row.expires_at.map(Stamp),
+        last_used_time: row.last_used_at.map(Stamp),
     }
 }
 
@@ -125,12 +133,15 @@ pub(crate) struct NewKey {
     name: Option<String>,
     /// The most it may do; absent: what its owner may.
     role: Option<String>,
+    /// When it shall end by itself (RFC 3339); absent: when it is revoked.
+    expires_time: Option<String>,
 }
 
-/// Makes a key. It gives at most what the caller's own credential gives.
+/// Makes a key. It gives at most what the caller's own credential gives; its name is unique among the owner's keys.
 #[utoipa::path(post, path = "/v1/users/{guid}/keys", tag = "users", params(("guid" = String, Path,)),
     request_body = NewKey,
-    responses((status = 200, body = NewKeyView), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = NewKeyView), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 async fn create(
     State(services): State<Services>,
     Account(caller): Account,
@@ -152,6 +163,7 @@ async fn create(
         let message = format!("a credential of role {have} cannot make a key of role {want}");
         return Err(ApiError::new(Code::NotPermitted, message));
     }
+    let expires_at = wanted.expires_time.as_deref().map(end_of).transpose()?;
     let client = services.database.client().await?;
     if keys::list(&client, owner.user).await?.len() >= MAX_KEYS {
         return Err(ApiError::new(
@@ -160,13 +172,20 @@ async fn create(
         ));
     }
     let text = ApiKeyText::random()?;
-    let row = keys::create(&client, owner.user, &name, role, &text.hash()).await?;
+    let row = keys::create(&client, owner.user, &name, role, &text.hash(), expires_at).await?;
     drop(client); // Refreshing needs a connection too.
     services.backstage.refresh(Part::Keys).await;
     Ok(Json(NewKeyView { about: view(row, &owner), key: text.into_text() }))
 }
 
-/// Revokes a key at once and for good.
+/// Reads when a key shall end: in the future.
+fn end_of(text: &str) -> Result<OffsetDateTime, ApiError> {
+    let read = OffsetDateTime::parse(text, &Rfc3339).ok().filter(|end| *end > OffsetDateTime::now_utc());
+    let refused = || ApiError::new(Code::BadField, "expires_time must be a time to come, as 2030-01-31T12:00:00Z");
+    read.ok_or_else(refused)
+}
+
+/// Revokes a key at once and for good. A credential revokes no key that gives more than itself.
 #[utoipa::path(delete, path = "/v1/users/{guid}/keys/{id}", tag = "users",
     params(("guid" = String, Path,), ("id" = String, Path,)),
     responses((status = 204), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
@@ -177,9 +196,16 @@ async fn revoke(
 ) -> Result<StatusCode, ApiError> {
     let owner = own(&services, caller, &guid).await?;
     let key: KeyId = id.parse()?;
-    if !keys::revoke(&services.database.client().await?, owner.user, key).await? {
-        return Err(ApiError::new(Code::Missing, "there is no such key"));
+    let client = services.database.client().await?;
+    let missing = || ApiError::new(Code::Missing, "there is no such key");
+    let row = keys::get(&client, owner.user, key).await?.ok_or_else(missing)?;
+    if row.role > owner.role {
+        return Err(ApiError::new(Code::MayNotRemove, "a key of a lesser role does not revoke this one"));
     }
+    if !keys::revoke(&client, owner.user, key).await? {
+        return Err(missing());
+    }
+    drop(client);
     services.backstage.refresh(Part::Keys).await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,16 +9,20 @@ mod access;
 mod body;
 mod bootstrap;
 mod bundles;
+mod checksum;
 mod content;
 mod deploy;
 mod environment;
 mod error;
 mod followed;
+mod groups;
 mod guard;
 mod jobs;
 mod keys;
 mod leftover;
 mod legacy;
+mod login;
+mod page;
 mod permissions;
 mod processes;
 mod publish;
@@ -26,17 +30,21 @@ mod query;
 mod router;
 mod services;
 mod settings;
+mod signed;
 mod stamp;
 mod tasks;
+mod tokens;
 mod upload;
 mod users;
 mod vanity;
 
 pub use error::{ApiError, Code, ErrorBody};
-pub use guard::{CredentialRejected, External};
+pub use guard::{ClientAddress, CredentialRejected, External};
 pub use keys::ApiKeyText;
 pub use router::{openapi, router};
 pub use services::{
-    ANNOUNCED_VERSION, Backstage, ContentProcess, LogLine, LogLines, LogSource, Logout, Part, PasswordError, Runtimes,
-    Scheduler, Services, Settings,
+    ANNOUNCED_VERSION, Backstage, BegunSession, ContentProcess, LogLine, LogLines, LogSource, Logout, Part,
+    PasswordError, Runtimes, Scheduler, Services, Settings,
 };
+pub use tokens::claim;
+pub use users::{LINK_LIFETIME, set_password_by_link};

@@ -6,7 +6,7 @@ use http::StatusCode;
 use lectern_domain::access::PermissionRole;
 use lectern_domain::ids::{ContentGuid, UserGuid};
 use lectern_domain::user::UserRole;
-use lectern_metadata::permissions::{self, PermissionRow};
+use lectern_metadata::permissions::{self, Grantee, PermissionRow};
 use lectern_metadata::users::{self, UserRow};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,6 +17,7 @@ use crate::Services;
 use crate::access::Changeable;
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
+use crate::groups::group_of;
 use crate::services::Part;
 
 pub(crate) fn routes() -> OpenApiRouter<Services> {
@@ -39,8 +40,11 @@ fn view(row: &PermissionRow, content: ContentGuid) -> PermissionView {
     PermissionView {
         id: row.id.to_string(),
         content_guid: content.to_string(),
-        principal_guid: row.user_guid.to_string(),
-        principal_type: "user",
+        principal_guid: row.grantee.guid().to_string(),
+        principal_type: match row.grantee {
+            Grantee::User(..) => "user",
+            Grantee::Group(..) => "group",
+        },
         role: row.role,
     }
 }
@@ -50,7 +54,7 @@ fn view(row: &PermissionRow, content: ContentGuid) -> PermissionView {
 #[serde(default)]
 pub(crate) struct Entry {
     principal_guid: Option<String>,
-    /// `user`, also when absent.
+    /// `user`, also when absent, or `group`.
     principal_type: Option<String>,
     /// `viewer` or `owner`.
     role: Option<String>,
@@ -93,7 +97,7 @@ async fn list(at: Changeable) -> Result<Json<Vec<PermissionView>>, ApiError> {
     Ok(Json(rows.iter().map(|row| view(row, at.row.guid)).collect()))
 }
 
-/// Lists a user.
+/// Lists a user or a group.
 #[utoipa::path(post, path = "/v1/content/{guid}/permissions", tag = "content", params(("guid" = String, Path,)),
     request_body = Entry,
     responses((status = 200, body = PermissionView), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
@@ -103,20 +107,28 @@ async fn add(
     at: Changeable,
     Object(wanted): Object<Entry>,
 ) -> Result<Json<PermissionView>, ApiError> {
-    if wanted.principal_type.as_deref().is_some_and(|kind| kind != "user") {
-        return Err(ApiError::new(Code::BadField, "principal_type must be user: this server has no groups"));
-    }
+    let is_group = match wanted.principal_type.as_deref() {
+        None | Some("user") => false,
+        Some("group") => true,
+        Some(_) => return Err(ApiError::new(Code::BadField, "principal_type must be user or group")),
+    };
     let role = wanted.role()?;
     let guid = wanted.principal_guid.as_deref().filter(|guid| !guid.is_empty());
     let guid = guid.ok_or_else(|| ApiError::new(Code::MissingParameter, "a permission needs a principal_guid"))?;
-    let guid: UserGuid = guid.parse()?;
-    if guid == at.row.owner.guid {
-        return Err(ApiError::new(Code::IsOwner, "this user owns the content and needs no permission"));
-    }
-    let user = users::get_by_guid(&at.client().await?, guid).await?;
-    let user = user.ok_or_else(|| ApiError::new(Code::UserMissing, "there is no such user"))?;
-    may_have(&user, role)?;
-    let row = permissions::add(&at.client().await?, at.row.id, user.id, role).await?;
+    let grantee = if is_group {
+        let group = group_of(&at.client().await?, guid).await?;
+        Grantee::Group(group.id, group.guid)
+    } else {
+        let guid: UserGuid = guid.parse()?;
+        if guid == at.row.owner.guid {
+            return Err(ApiError::new(Code::IsOwner, "this user owns the content and needs no permission"));
+        }
+        let user = users::get_by_guid(&at.client().await?, guid).await?;
+        let user = user.ok_or_else(|| ApiError::new(Code::UserMissing, "there is no such user"))?;
+        may_have(&user, role)?;
+        Grantee::User(user.id, user.guid)
+    };
+    let row = permissions::add(&at.client().await?, at.row.id, &grantee, role).await?;
     services.backstage.refresh(Part::Content(at.row.guid)).await;
     Ok(Json(view(&row, at.row.guid)))
 }
@@ -142,13 +154,15 @@ async fn change(
 ) -> Result<Json<PermissionView>, ApiError> {
     let old = entry(&at, &id).await?;
     let role = wanted.role()?;
-    let other = wanted.principal_guid.as_deref().is_some_and(|guid| guid.parse() != Ok(old.user_guid));
+    let other = wanted.principal_guid.as_deref().is_some_and(|guid| guid.parse() != Ok(old.grantee.guid()));
     if other {
         return Err(ApiError::new(Code::BadField, "a permission keeps its principal: delete it and make another"));
     }
-    let user = users::get(&at.client().await?, old.user).await?;
-    let user = user.ok_or_else(|| ApiError::new(Code::UserMissing, "there is no such user any more"))?;
-    may_have(&user, role)?;
+    if let Grantee::User(user, _) = old.grantee {
+        let user = users::get(&at.client().await?, user).await?;
+        let user = user.ok_or_else(|| ApiError::new(Code::UserMissing, "there is no such user any more"))?;
+        may_have(&user, role)?;
+    }
     let row = permissions::set_role(&at.client().await?, at.row.id, old.id, role).await?;
     services.backstage.refresh(Part::Content(at.row.guid)).await;
     Ok(Json(view(&row, at.row.guid)))

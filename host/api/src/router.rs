@@ -14,8 +14,8 @@ use crate::error::ApiError;
 use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, guard, leftover};
 use crate::{
-    bootstrap, bundles, content, deploy, environment, jobs, keys, legacy, permissions, processes, settings, tasks,
-    users, vanity,
+    bootstrap, bundles, content, deploy, environment, groups, jobs, keys, legacy, login, permissions, processes, settings,
+    tasks, tokens, users, vanity,
 };
 
 #[derive(OpenApi)]
@@ -27,7 +27,8 @@ use crate::{
         (name = "bundles", description = "uploaded versions of content"),
         (name = "tasks", description = "work that clients follow"),
         (name = "jobs", description = "runs of processes"),
-        (name = "users", description = "accounts and their keys"),
+        (name = "users", description = "accounts, their keys, tokens and sessions"),
+        (name = "groups", description = "groups of accounts"),
         (name = "legacy", description = "what R clients before 1.0 use")
     )
 )]
@@ -49,6 +50,9 @@ fn described() -> OpenApiRouter<Services> {
         processes::routes(),
         users::routes(),
         keys::routes(),
+        tokens::routes(),
+        login::routes(),
+        groups::routes(),
         legacy::routes(),
     ];
     let all = routes.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge);
@@ -73,7 +77,7 @@ pub fn router(services: Services) -> Router {
         .route("/__api__/openapi.json", axum::routing::get(async move || Json(document.clone())))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
-        .layer(middleware::from_fn(guard::check))
+        .layer(middleware::from_fn_with_state(services.clone(), guard::check))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(leftover::drain_if_refused))
         // Every extractor that reads a body has a limit of its own.

@@ -2,13 +2,14 @@
 //! seen from here.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use lectern_bundles::{Cache, Store};
-use lectern_domain::ids::{BundleHash, BundleId, ContentGuid, ContentId, JobKey, TaskId};
+use lectern_domain::ids::{BundleHash, BundleId, ContentGuid, ContentId, JobKey, TaskId, UserGuid};
 use lectern_metadata::Database;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -153,6 +154,10 @@ pub enum Part {
     Users,
     /// API keys.
     Keys,
+    /// Browser sessions.
+    Sessions,
+    /// Groups, and with them who may do what with content that lists them.
+    Groups,
 }
 
 /// The versions of one language on this host.
@@ -271,6 +276,30 @@ pub trait Backstage: Send + Sync + 'static {
 
     /// The text stored for a new password, made by a deliberately slow function on a blocking thread.
     async fn hash_password(&self, password: Zeroizing<String>) -> Result<String, PasswordError>;
+
+    /// Whether this is the password of the account of this name, whatever state that is in; unknown accounts cost the same
+    /// time. Failures are counted against `client`, and too many make it wait.
+    async fn check_password(
+        &self,
+        client: IpAddr,
+        username: &str,
+        password: Zeroizing<String>,
+    ) -> Result<bool, PasswordError>;
+
+    /// Begins a session of this user as a browser's; the snapshot shows it when this returns.
+    async fn begin_session(&self, user: UserGuid) -> anyhow::Result<BegunSession>;
+}
+
+/// A session that has begun.
+pub struct BegunSession {
+    /// The name of its cookie.
+    pub cookie: &'static str,
+    /// The cookie's value: the session's secret.
+    pub token: Zeroizing<String>,
+    /// How long it lasts at most.
+    pub max_age: Duration,
+    /// How the database knows it.
+    pub hash: [u8; 32],
 }
 
 /// Why a password was not hashed.
@@ -279,6 +308,9 @@ pub enum PasswordError {
     /// It breaks the rule for passwords; the text says which, for the person who chose it.
     #[error("{0}")]
     Refused(String),
+    /// Too many wrong ones came from this client.
+    #[error("too many wrong passwords came from this address; try again in {} seconds", .0.as_secs().max(1))]
+    Throttled(Duration),
     /// A failure of ours.
     #[error("hash a password")]
     Failed(#[source] anyhow::Error),

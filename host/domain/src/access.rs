@@ -4,6 +4,7 @@
 //! answers is an input here except the identity, so no plugin can widen access.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,8 @@ pub enum PrincipalVia {
     Key(KeyId),
     /// A signed-in browser session.
     Session,
+    /// A signature over the request, made by a program that a user confirmed in a browser.
+    Signature,
 }
 
 /// Who is asking: a known, unlocked user. There is no principal for an anonymous visitor.
@@ -83,6 +86,29 @@ pub struct AccessRules {
     pub viewers: BTreeSet<UserId>,
     /// Users listed as collaborators.
     pub editors: BTreeSet<UserId>,
+    /// Groups listed.
+    pub groups: Vec<GroupEntry>,
+}
+
+/// A group listed for a content item. Its members are shared between all items that list it: a group of thousands costs each
+/// item one pointer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupEntry {
+    /// Who belongs to the group.
+    pub members: Arc<BTreeSet<UserId>>,
+    /// What the entry gives each of them.
+    pub role: PermissionRole,
+}
+
+impl AccessRules {
+    /// Whether an entry, of the user or of a group of theirs, gives `role` itself.
+    fn lists(&self, user: UserId, role: PermissionRole) -> bool {
+        let users = match role {
+            PermissionRole::Viewer => &self.viewers,
+            PermissionRole::Owner => &self.editors,
+        };
+        users.contains(&user) || self.groups.iter().any(|group| group.role == role && group.members.contains(&user))
+    }
 }
 
 /// The caller's standing with one content item; the protocol's `app_role`. Ordered by what it allows.
@@ -130,11 +156,11 @@ pub fn app_role(principal: &Principal, rules: &AccessRules) -> AppRole {
     let publishes = principal.role >= UserRole::Publisher;
     if principal.user == rules.owner && publishes {
         AppRole::Owner
-    } else if rules.editors.contains(&principal.user) && publishes {
+    } else if rules.lists(principal.user, PermissionRole::Owner) && publishes {
         AppRole::Editor
     } else if principal.user == rules.owner
-        || rules.editors.contains(&principal.user)
-        || rules.viewers.contains(&principal.user)
+        || rules.lists(principal.user, PermissionRole::Owner)
+        || rules.lists(principal.user, PermissionRole::Viewer)
         || matches!(rules.access_type, AccessType::All | AccessType::LoggedIn)
     {
         AppRole::Viewer
@@ -191,6 +217,7 @@ mod tests {
             access_type,
             viewers: [UserId(VIEWER)].into(),
             editors: [UserId(EDITOR)].into(),
+            groups: Vec::new(),
         }
     }
 
@@ -223,6 +250,31 @@ mod tests {
             for (action, expected) in [Preview, Inspect, Change].into_iter().zip(manage) {
                 assert_eq!(decide(principal, &rules(Acl), action), *expected, "{principal:?} {action:?}");
             }
+        }
+    }
+
+    /// Two groups that share a member; the stronger entry counts.
+    #[test]
+    fn groups_give_what_their_entries_give() {
+        const BOTH: i64 = 5;
+        let group = |members: &[i64], role| GroupEntry {
+            members: Arc::new(members.iter().copied().map(UserId).collect()),
+            role,
+        };
+        let mut rules = rules(AccessType::Acl);
+        rules.groups =
+            vec![group(&[STRANGER, BOTH], PermissionRole::Viewer), group(&[BOTH, EDITOR], PermissionRole::Owner)];
+        for (id, role, expected) in [
+            (STRANGER, UserRole::Publisher, AppRole::Viewer),
+            (BOTH, UserRole::Publisher, AppRole::Editor),
+            // A viewer's account, or a viewer's key, never collaborates.
+            (BOTH, UserRole::Viewer, AppRole::Viewer),
+            (VIEWER, UserRole::Publisher, AppRole::Viewer),
+            (6, UserRole::Administrator, AppRole::None),
+            (OWNER, UserRole::Publisher, AppRole::Owner),
+        ] {
+            let who = user(id, role);
+            assert_eq!(who.as_ref().map(|who| app_role(who, &rules)), Some(expected), "{who:?}");
         }
     }
 

@@ -89,6 +89,14 @@ number!(
     /// The number of a bundle, unique over the whole server.
     BundleId, "bundle id"
 );
+guid!(
+    /// Names a group of users to everyone outside.
+    GroupGuid, "group GUID"
+);
+number!(
+    /// The row number of a group.
+    GroupId, "group id"
+);
 number!(
     /// The row number of an API key.
     KeyId, "key id"

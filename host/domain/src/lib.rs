@@ -23,5 +23,7 @@ pub mod worker;
 pub use access::{AccessType, Principal, PrincipalVia};
 pub use app_mode::AppMode;
 pub use framework::PythonFramework;
-pub use ids::{BundleHash, BundleId, ContentGuid, ContentId, JobKey, KeyId, TaskId, UserGuid, UserId};
+pub use ids::{
+    BundleHash, BundleId, ContentGuid, ContentId, GroupGuid, GroupId, JobKey, KeyId, TaskId, UserGuid, UserId,
+};
 pub use user::UserRole;

@@ -89,6 +89,8 @@ pub struct KeyEntry {
     pub user: UserId,
     /// The most it may do; the user's own role bounds it too.
     pub role: UserRole,
+    /// When it ends by itself.
+    pub expires_at: Option<OffsetDateTime>,
     /// A number that changes with each change of the record.
     pub stamp: i64,
 }
@@ -143,9 +145,10 @@ impl Snapshot {
         })
     }
 
-    /// The principal behind an API key with this hash: `None` when the key is unknown or its user is gone or locked.
-    pub fn principal_of_key(&self, hash: &[u8; 32]) -> Option<Principal> {
-        let key = self.keys.get(hash)?;
+    /// The principal behind an API key with this hash, at `now`: `None` when the key is unknown or has expired, or its user is
+    /// gone or locked.
+    pub fn principal_of_key(&self, hash: &[u8; 32], now: OffsetDateTime) -> Option<Principal> {
+        let key = self.keys.get(hash).filter(|key| key.expires_at.is_none_or(|end| end > now))?;
         self.principal(key.user, key.role, PrincipalVia::Key(key.id))
     }
 
@@ -213,7 +216,17 @@ mod tests {
         let view = |locked| Snapshot {
             users: Arc::new([(UserId(1), Arc::new(user(locked)))].into()),
             keys: Arc::new(
-                [([1; 32], KeyEntry { id: KeyId(1), user: UserId(1), role: UserRole::Viewer, stamp: 1 })].into(),
+                [(
+                    [1; 32],
+                    KeyEntry {
+                        id: KeyId(1),
+                        user: UserId(1),
+                        role: UserRole::Viewer,
+                        expires_at: Some(now + time::Duration::HOUR),
+                        stamp: 1,
+                    },
+                )]
+                .into(),
             ),
             sessions: Arc::new(
                 [(
@@ -225,14 +238,15 @@ mod tests {
             ..Snapshot::default()
         };
         let open = view(false);
-        assert_eq!(open.principal_of_key(&[1; 32]).map(|p| p.role), Some(UserRole::Viewer), "a key caps the role");
+        assert_eq!(open.principal_of_key(&[1; 32], now).map(|p| p.role), Some(UserRole::Viewer), "a key caps the role");
         assert_eq!(open.principal_of_session(&[2; 32], now).map(|p| p.role), Some(UserRole::Publisher));
         assert_eq!(open.principal_of_session(&[2; 32], now + time::Duration::HOUR), None, "expired");
-        assert_eq!(open.principal_of_key(&[9; 32]), None);
+        assert_eq!(open.principal_of_key(&[1; 32], now + time::Duration::HOUR), None, "expired");
+        assert_eq!(open.principal_of_key(&[9; 32], now), None);
         assert_eq!(open.principal_of_user(UserId(1)).map(|p| p.role), Some(UserRole::Publisher));
         assert_eq!(open.principal_of_user(UserId(2)), None);
         assert_eq!(view(true).principal_of_user(UserId(1)), None, "locked");
-        assert_eq!(view(true).principal_of_key(&[1; 32]), None, "locked");
+        assert_eq!(view(true).principal_of_key(&[1; 32], now), None, "locked");
         assert_eq!(view(true).principal_of_session(&[2; 32], now), None, "locked");
     }
 }

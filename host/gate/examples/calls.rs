@@ -43,7 +43,7 @@ impl Accounts {
         let user = UserEntry { id: UserId(1), guid, username: "ada".into(), role: UserRole::Publisher, locked: false };
         let entry = |n: u64| {
             let id = KeyId(i64::try_from(n).unwrap());
-            (digest(&key(n)), KeyEntry { id, user: UserId(1), role: UserRole::Publisher, stamp: 1 })
+            (digest(&key(n)), KeyEntry { id, user: UserId(1), role: UserRole::Publisher, expires_at: None, stamp: 1 })
         };
         Self(Snapshot {
             users: Arc::new(HashMap::from([(UserId(1), Arc::new(user))])),
@@ -62,7 +62,7 @@ impl Directory for Accounts {
         digest(key)
     }
     fn find_key_by_digest(&self, digest: &[u8; 32]) -> Option<Principal> {
-        self.0.principal_of_key(digest)
+        self.0.principal_of_key(digest, time::OffsetDateTime::now_utc())
     }
     fn find_user(&self, _: &str) -> Option<Principal> {
         None

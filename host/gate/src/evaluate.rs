@@ -188,7 +188,8 @@ fn someone(into: &mut Encoder<'_>, principal: Option<Principal>, groups: &[Strin
     into.number(principal.user.0.cast_unsigned());
     match principal.via {
         PrincipalVia::Key(id) => into.number(id.0.cast_unsigned()),
-        PrincipalVia::Session => into.none(),
+        // The API alone judges signatures: no plugin is asked about one.
+        PrincipalVia::Session | PrincipalVia::Signature => into.none(),
     }
     groups.iter().for_each(|group| into.text(group));
     into.close();

@@ -23,6 +23,21 @@ pub enum DbError {
     /// The user name is in use; letter case does not matter.
     #[error("the user name is in use")]
     UsernameTaken,
+    /// The user has another API key of this name; letter case does not matter.
+    #[error("the user has another API key of this name")]
+    KeyNameTaken,
+    /// Another group has this name, or is the same group of the other directory.
+    #[error("the group's name is in use")]
+    GroupNameTaken,
+    /// The user belongs to the group already.
+    #[error("the user belongs to the group already")]
+    AlreadyMember,
+    /// The content item already lists this group.
+    #[error("the group is already listed")]
+    GroupAlreadyListed,
+    /// A signed token of this id exists.
+    #[error("there is a token of this id")]
+    TokenTaken,
     /// Another content item has this vanity path.
     #[error("the vanity path is in use")]
     VanityTaken,
@@ -119,6 +134,15 @@ fn broken_rule(code: &SqlState, fault: Fault) -> DbError {
         "content_owner_name_key" => DbError::NameTaken,
         "vanities_path_key" => DbError::VanityTaken,
         "permissions_content_user_key" => DbError::AlreadyListed,
+        "permissions_content_group_key" => DbError::GroupAlreadyListed,
+        "api_keys_user_name_key" => DbError::KeyNameTaken,
+        "groups_name_key" | "groups_unique_id_key" => DbError::GroupNameTaken,
+        "group_members_key" => DbError::AlreadyMember,
+        "signed_tokens_pkey" => DbError::TokenTaken,
+        "group_members_group_fkey" | "permissions_group_fkey" => DbError::NotFound("group"),
+        "group_members_user_fkey" | "groups_owner_fkey" | "signed_tokens_user_fkey" | "password_links_user_fkey" => {
+            DbError::NotFound("user")
+        }
         "content_active_bundle_fkey" => DbError::ActiveBundle,
         "content_owner_fkey" | "permissions_user_fkey" | "api_keys_user_fkey" | "sessions_user_fkey" => {
             DbError::NotFound("user")

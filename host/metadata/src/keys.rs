@@ -4,7 +4,7 @@ use lectern_domain::{KeyId, UserId, UserRole};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
-use crate::database::GenericClient;
+use crate::database::{GenericClient, Transaction};
 use crate::error::DbError;
 use crate::hidden::Hidden;
 use crate::row;
@@ -22,9 +22,13 @@ pub struct KeyRow {
     pub role: UserRole,
     /// When it was created.
     pub created_at: OffsetDateTime,
+    /// When it ends by itself.
+    pub expires_at: Option<OffsetDateTime>,
+    /// When it was used last, to the minute or so.
+    pub last_used_at: Option<OffsetDateTime>,
 }
 
-const COLUMNS: &str = "id, user_id, name, role, created_at";
+const COLUMNS: &str = "id, user_id, name, role, created_at, expires_at, last_used_at";
 
 impl KeyRow {
     fn from_row(row: &Row) -> Result<Self, DbError> {
@@ -34,20 +38,27 @@ impl KeyRow {
             name: row::get(row, "name")?,
             role: row::user_role(row, "role")?,
             created_at: row::get(row, "created_at")?,
+            expires_at: row::get(row, "expires_at")?,
+            last_used_at: row::get(row, "last_used_at")?,
         })
     }
 }
 
-/// Stores a key by the hash of its text. [`DbError::NotFound`] when there is no such user.
+/// Stores a key by the hash of its text. [`DbError::NotFound`] when there is no such user, [`DbError::KeyNameTaken`] when the
+/// user has a key of this name that is not revoked; letter case does not matter.
 pub async fn create(
     client: &impl GenericClient,
     user: UserId,
     name: &str,
     role: UserRole,
     hash: &[u8; 32],
+    expires_at: Option<OffsetDateTime>,
 ) -> Result<KeyRow, DbError> {
-    let sql = format!("INSERT INTO api_keys (user_id, name, role, hash) VALUES ($1, $2, $3, $4) RETURNING {COLUMNS}");
-    let row = row::query_one(client, &sql, &[&user.0, &name, &role.as_str(), &Hidden(hash.as_slice())]).await?;
+    let sql = format!(
+        "INSERT INTO api_keys (user_id, name, role, hash, expires_at) VALUES ($1, $2, $3, $4, $5) RETURNING {COLUMNS}"
+    );
+    let params: row::Params<'_> = &[&user.0, &name, &role.as_str(), &Hidden(hash.as_slice()), &expires_at];
+    let row = row::query_one(client, &sql, params).await?;
     KeyRow::from_row(&row)
 }
 
@@ -55,6 +66,20 @@ pub async fn create(
 pub async fn list(client: &impl GenericClient, user: UserId) -> Result<Vec<KeyRow>, DbError> {
     let sql = format!("SELECT {COLUMNS} FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL ORDER BY id");
     row::query(client, &sql, &[&user.0]).await?.iter().map(KeyRow::from_row).collect()
+}
+
+/// One of the user's keys, unless it is revoked.
+pub async fn get(client: &impl GenericClient, user: UserId, key: KeyId) -> Result<Option<KeyRow>, DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM api_keys WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL");
+    row::query_opt(client, &sql, &[&key.0, &user.0]).await?.as_ref().map(KeyRow::from_row).transpose()
+}
+
+/// Notes that these keys, and with them their users' accounts, were used just now.
+pub async fn note_uses(tx: &Transaction<'_>, keys: &[KeyId]) -> Result<(), DbError> {
+    let ids: Vec<i64> = keys.iter().map(|key| key.0).collect();
+    row::execute(tx, "UPDATE api_keys SET last_used_at = now() WHERE id = ANY ($1)", &[&ids]).await?;
+    let sql = "UPDATE users SET active_at = now() WHERE id IN (SELECT user_id FROM api_keys WHERE id = ANY ($1))";
+    row::execute(tx, sql, &[&ids]).await.map(drop)
 }
 
 /// Revokes one of the user's keys for good; `false` when the user has no such key or it was revoked before.

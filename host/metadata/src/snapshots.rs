@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use deadpool_postgres::Transaction;
-use lectern_domain::access::{AccessRules, PermissionRole};
+use lectern_domain::access::{AccessRules, GroupEntry, PermissionRole};
 use lectern_domain::confinement::OwnLimits;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry, KeyEntry, SessionEntry, Snapshot, UserEntry};
-use lectern_domain::{BundleHash, BundleId, ContentGuid, ContentId, KeyId, UserGuid, UserId};
+use lectern_domain::{BundleHash, BundleId, ContentGuid, ContentId, GroupId, KeyId, UserGuid, UserId};
 use serde_json::{Map, Value};
 use tokio_postgres::types::Json;
 use tokio_postgres::{IsolationLevel, Row};
@@ -103,7 +103,7 @@ async fn content(tx: &Transaction<'_>) -> Result<ContentMap, DbError> {
             entry.bundles.insert(bundle.id, Arc::new(bundle));
         }
     }
-    let sql = "SELECT content_id, user_id, role FROM permissions";
+    let sql = "SELECT content_id, user_id, role FROM permissions WHERE user_id IS NOT NULL";
     let read = |row: &Row| {
         Ok((
             ContentId(row::get(row, "content_id")?),
@@ -119,6 +119,7 @@ async fn content(tx: &Transaction<'_>) -> Result<ContentMap, DbError> {
             };
         }
     }
+    list_groups(tx, &mut entries).await?;
     let sql = "SELECT content_id, name, sealed FROM content_variables ORDER BY content_id, name COLLATE \"C\"";
     let read =
         |row: &Row| Ok((ContentId(row::get(row, "content_id")?), (row::get(row, "name")?, row::get(row, "sealed")?)));
@@ -128,6 +129,32 @@ async fn content(tx: &Transaction<'_>) -> Result<ContentMap, DbError> {
         }
     }
     Ok(entries.into_values().map(|entry| (entry.guid, Arc::new(entry))).collect())
+}
+
+/// Adds the groups that are listed, with their members.
+async fn list_groups(tx: &Transaction<'_>, entries: &mut HashMap<ContentId, ContentEntry>) -> Result<(), DbError> {
+    let sql = "SELECT group_id, user_id FROM group_members m WHERE EXISTS (SELECT 1 FROM permissions p WHERE p.group_id = m.group_id)";
+    let read = |row: &Row| Ok((GroupId(row::get(row, "group_id")?), UserId(row::get(row, "user_id")?)));
+    let mut members: HashMap<GroupId, BTreeSet<UserId>> = HashMap::new();
+    for (group, user) in understood(&row::query(tx, sql, &[]).await?, "group member", read) {
+        members.entry(group).or_default().insert(user);
+    }
+    let members: HashMap<_, _> = members.into_iter().map(|(group, users)| (group, Arc::new(users))).collect();
+    let sql = "SELECT content_id, group_id, role FROM permissions WHERE group_id IS NOT NULL ORDER BY id";
+    let read = |row: &Row| {
+        Ok((
+            ContentId(row::get(row, "content_id")?),
+            GroupId(row::get(row, "group_id")?),
+            row::permission_role(row, "role")?,
+        ))
+    };
+    for (content, group, role) in understood(&row::query(tx, sql, &[]).await?, "permission", read) {
+        // A group without members gives nobody anything.
+        if let (Some(entry), Some(members)) = (entries.get_mut(&content), members.get(&group)) {
+            entry.access.groups.push(GroupEntry { members: Arc::clone(members), role });
+        }
+    }
+    Ok(())
 }
 
 fn content_entry(row: &Row) -> Result<(ContentId, ContentEntry), DbError> {
@@ -145,6 +172,7 @@ fn content_entry(row: &Row) -> Result<(ContentId, ContentEntry), DbError> {
             access_type: row::access_type(row, "access_type")?,
             viewers: BTreeSet::new(),
             editors: BTreeSet::new(),
+            groups: Vec::new(),
         },
         active: row::get::<Option<i64>>(row, "active_bundle_id")?.map(BundleId),
         bundles: BTreeMap::new(),
@@ -190,11 +218,13 @@ async fn keys(client: &impl GenericClient) -> Result<KeyMap, DbError> {
             id: KeyId(row::get(row, "id")?),
             user: UserId(row::get(row, "user_id")?),
             role: row::user_role(row, "role")?,
+            expires_at: row::get(row, "expires_at")?,
             stamp: row::get(row, "stamp")?,
         };
         Ok((row::hash32(row, "hash")?, entry))
     };
-    let sql = "SELECT id, user_id, role, hash, stamp FROM api_keys WHERE revoked_at IS NULL";
+    let sql = "SELECT id, user_id, role, hash, stamp, expires_at FROM api_keys \
+               WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())";
     Ok(understood(&row::query(client, sql, &[]).await?, "key", read).into_iter().collect())
 }
 

@@ -35,17 +35,17 @@ pub struct UserRow {
     pub confirmed: bool,
     /// When it was created.
     pub created_at: OffsetDateTime,
-    /// When its role, lock, profile or password last changed.
+    /// When its role, profile or password last changed. Locking is no change of it: clients compare accounts whole.
     pub updated_at: OffsetDateTime,
     /// When it was last used.
     pub active_at: Option<OffsetDateTime>,
 }
 
-const COLUMNS: &str = "u.id, u.guid, u.username, u.email, u.first_name, u.last_name, u.role, u.locked, u.confirmed, \
+pub(crate) const COLUMNS: &str = "u.id, u.guid, u.username, u.email, u.first_name, u.last_name, u.role, u.locked, u.confirmed, \
                        u.created_at, u.updated_at, u.active_at";
 
 impl UserRow {
-    fn from_row(row: &Row) -> Result<Self, DbError> {
+    pub(crate) fn from_row(row: &Row) -> Result<Self, DbError> {
         Ok(Self {
             id: UserId(row::get(row, "id")?),
             guid: UserGuid(row::get(row, "guid")?),
@@ -107,6 +107,33 @@ pub struct ProfilePatch {
     pub last_name: Option<String>,
 }
 
+/// The state of an account, as lists tell them apart: each account is in one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountStatus {
+    /// Locked.
+    Locked,
+    /// Used, or made, within the last year.
+    Licensed,
+    /// Neither.
+    Inactive,
+}
+
+impl AccountStatus {
+    /// The word the protocol uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Locked => "locked",
+            Self::Licensed => "licensed",
+            Self::Inactive => "inactive",
+        }
+    }
+
+    /// Parses the protocol's word.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Locked, Self::Licensed, Self::Inactive].into_iter().find(|status| status.as_str() == text)
+    }
+}
+
 /// Which accounts to list; empty lists all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserFilter {
@@ -114,8 +141,8 @@ pub struct UserFilter {
     pub prefix: Option<String>,
     /// Any of these roles; empty: all.
     pub roles: Vec<UserRole>,
-    /// Only locked or only unlocked accounts.
-    pub locked: Option<bool>,
+    /// Any of these states; empty: all.
+    pub statuses: Vec<AccountStatus>,
 }
 
 /// One page of accounts.
@@ -191,13 +218,15 @@ pub async fn list(
     const MATCHES: &str = "($1::text IS NULL OR starts_with(lower(u.username), lower($1)) \
                            OR starts_with(lower(u.first_name), lower($1)) OR starts_with(lower(u.last_name), lower($1))) \
                            AND (cardinality($2::text[]) = 0 OR u.role = ANY ($2)) \
-                           AND ($3::boolean IS NULL OR u.locked = $3)";
+                           AND (cardinality($3::text[]) = 0 OR CASE WHEN u.locked THEN 'locked' \
+                           WHEN coalesce(u.active_at, u.created_at) > now() - interval '1 year' THEN 'licensed' \
+                           ELSE 'inactive' END = ANY ($3))";
     let roles: Vec<&str> = filter.roles.iter().map(|role| role.as_str()).collect();
+    let statuses: Vec<&str> = filter.statuses.iter().map(|status| status.as_str()).collect();
     let total = format!("SELECT count(*) AS total FROM users u WHERE {MATCHES}");
-    let total = row::query_one(client, &total, &[&filter.prefix, &roles, &filter.locked]).await?;
+    let total = row::query_one(client, &total, &[&filter.prefix, &roles, &statuses]).await?;
     let page = format!("SELECT {COLUMNS} FROM users u WHERE {MATCHES} ORDER BY lower(u.username) OFFSET $4 LIMIT $5");
-    let rows =
-        row::query(client, &page, &[&filter.prefix, &roles, &filter.locked, &offset.max(0), &limit.max(0)]).await?;
+    let rows = row::query(client, &page, &[&filter.prefix, &roles, &statuses, &offset.max(0), &limit.max(0)]).await?;
     let users = rows.iter().map(UserRow::from_row).collect::<Result<_, _>>()?;
     Ok(UserPage { users, total: row::get(&total, "total")? })
 }
@@ -215,8 +244,23 @@ pub async fn set_role(client: &impl GenericClient, id: UserId, role: UserRole) -
 
 /// Locks or unlocks the account. [`DbError::NotFound`] when there is none.
 pub async fn set_locked(client: &impl GenericClient, id: UserId, locked: bool) -> Result<UserRow, DbError> {
-    let sql = format!("UPDATE users u SET locked = $2, updated_at = now() WHERE u.id = $1 RETURNING {COLUMNS}");
+    let sql = format!("UPDATE users u SET locked = $2 WHERE u.id = $1 RETURNING {COLUMNS}");
     found(row::query_opt(client, &sql, &[&id.0, &locked]).await?)
+}
+
+/// Whether there is an administrator who is not locked, besides `id`. Until the transaction ends no other one can be demoted or
+/// locked: of two who do it to each other at the same time, one waits and then finds the other's change.
+pub async fn another_administrator(tx: &Transaction<'_>, id: UserId) -> Result<bool, DbError> {
+    let sql = "SELECT id FROM users WHERE role = 'administrator' AND NOT locked ORDER BY id FOR UPDATE";
+    let rows = row::query(tx, sql, &[]).await?;
+    let ids = rows.iter().map(|row| row::get::<i64>(row, "id")).collect::<Result<Vec<_>, _>>()?;
+    Ok(ids.iter().any(|other| *other != id.0))
+}
+
+/// Confirms the account. [`DbError::NotFound`] when there is none.
+pub async fn confirm(client: &impl GenericClient, id: UserId) -> Result<UserRow, DbError> {
+    let sql = format!("UPDATE users u SET confirmed = true WHERE u.id = $1 RETURNING {COLUMNS}");
+    found(row::query_opt(client, &sql, &[&id.0]).await?)
 }
 
 /// Sets or removes the password. [`DbError::NotFound`] when there is no such account.

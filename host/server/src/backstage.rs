@@ -1,5 +1,6 @@
 //! The rest of the server as the API sees it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,11 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use lectern_api::{
-    Backstage, ContentProcess, LogLine, LogLines, LogSource, Part as ApiPart, PasswordError, Runtimes as ApiRuntimes,
+    Backstage, BegunSession, ContentProcess, LogLine, LogLines, LogSource, Part as ApiPart, PasswordError,
+    Runtimes as ApiRuntimes,
 };
-use lectern_domain::{BundleHash, BundleId, ContentGuid, JobKey, TaskId};
+use lectern_domain::{BundleHash, BundleId, ContentGuid, JobKey, TaskId, UserGuid};
+use lectern_gate::{PasswordRefusal, SESSION_COOKIE};
 use lectern_metadata::Part;
 use lectern_supervisor::Source;
 use tokio::sync::Notify;
@@ -18,11 +21,13 @@ use zeroize::Zeroizing;
 
 use crate::credentials;
 use crate::deploy::News;
+use crate::directory::ServerDirectory;
 use crate::fleet::Fleet;
 use crate::joblog::{self, LogFollowers};
 use crate::paths::Paths;
 use crate::runtimes::Runtimes;
 use crate::seal::Sealer;
+use crate::sessions::DatabaseSessions;
 use crate::view::View;
 
 /// A change is committed; where the database fails right after, the view follows by notification. No client waits longer.
@@ -36,6 +41,8 @@ pub(crate) struct ServerBackstage {
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) news: Arc<News>,
     pub(crate) wake: Arc<Notify>,
+    pub(crate) directory: Arc<ServerDirectory>,
+    pub(crate) sessions: DatabaseSessions,
     pub(crate) paths: Paths,
     pub(crate) followers: LogFollowers,
     pub(crate) stop: CancellationToken,
@@ -51,9 +58,10 @@ impl Backstage for ServerBackstage {
 
     async fn refresh(&self, part: ApiPart) {
         let part = match part {
-            ApiPart::Content(_) => Part::Content,
+            ApiPart::Content(_) | ApiPart::Groups => Part::Content,
             ApiPart::Users => Part::Users,
             ApiPart::Keys => Part::Keys,
+            ApiPart::Sessions => Part::Sessions,
         };
         let refreshing = self.view.refresh_patiently(part, &self.stop);
         if tokio::time::timeout(REFRESH_LIMIT, refreshing).await.is_err() {
@@ -116,6 +124,33 @@ impl Backstage for ServerBackstage {
     async fn hash_password(&self, password: Zeroizing<String>) -> Result<String, PasswordError> {
         credentials::check_new_password(&password).map_err(PasswordError::Refused)?;
         credentials::hash_password(password.to_string()).await.map_err(PasswordError::Failed)
+    }
+
+    async fn check_password(
+        &self,
+        client: IpAddr,
+        username: &str,
+        password: Zeroizing<String>,
+    ) -> Result<bool, PasswordError> {
+        match self.directory.account_with(client, username, &password).await {
+            Ok(_) => Ok(true),
+            Err(PasswordRefusal::Wrong) => Ok(false),
+            Err(PasswordRefusal::Throttled(wait)) => Err(PasswordError::Throttled(wait)),
+            Err(PasswordRefusal::Unavailable) => {
+                Err(PasswordError::Failed(anyhow::anyhow!("the accounts cannot be read")))
+            }
+        }
+    }
+
+    async fn begin_session(&self, user: UserGuid) -> anyhow::Result<BegunSession> {
+        let session = self.sessions.begin(user).await?;
+        let hash = credentials::secret_hash(&session.token);
+        Ok(BegunSession {
+            cookie: SESSION_COOKIE,
+            token: Zeroizing::new(session.token),
+            max_age: session.max_age,
+            hash,
+        })
     }
 }
 

@@ -11,11 +11,13 @@ use lectern_domain::access::PrincipalVia;
 use lectern_domain::snapshot::UserEntry;
 use lectern_domain::{ContentGuid, Principal, UserId};
 use lectern_gate::{Directory, PasswordRefusal};
+use lectern_metadata::users::UserRow;
 use lectern_metadata::{Database, users};
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 
 use crate::credentials;
+use crate::uses::Uses;
 use crate::view::View;
 
 /// Failed tries that an address may make before it must wait.
@@ -94,17 +96,47 @@ pub(crate) struct ServerDirectory {
     database: Database,
     throttle: Throttle,
     names: Names,
+    uses: Arc<Uses>,
     /// The runtime of the database's connections; calls come from threads with runtimes of their own.
     runtime: tokio::runtime::Handle,
 }
 
 impl ServerDirectory {
     pub(crate) fn new(view: Arc<View>, database: Database, runtime: tokio::runtime::Handle) -> Self {
-        Self { view, database, throttle: Throttle::default(), names: Names::default(), runtime }
+        let (throttle, names, uses) = Default::default();
+        Self { view, database, throttle, names, uses, runtime }
+    }
+
+    /// The uses of keys, for who writes them down.
+    pub(crate) fn uses(&self) -> Arc<Uses> {
+        Arc::clone(&self.uses)
+    }
+
+    /// The account of this name, if this is its password, whatever state it is in. Failures are counted against `client`.
+    pub(crate) async fn account_with(
+        &self,
+        client: IpAddr,
+        username: &str,
+        password: &str,
+    ) -> Result<UserRow, PasswordRefusal> {
+        if let Some(wait) = self.throttle.wait(client, Instant::now()) {
+            return Err(PasswordRefusal::Throttled(wait));
+        }
+        let checking = self.runtime.spawn(check(self.database.clone(), username.to_owned(), password.to_owned()));
+        let found = checking.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a password check ended");
+            Err(PasswordRefusal::Unavailable)
+        })?;
+        match &found {
+            Some(_) => self.throttle.succeeded(client),
+            None => self.throttle.failed(client, Instant::now()),
+        }
+        found.ok_or(PasswordRefusal::Wrong)
     }
 }
 
-async fn check(database: Database, username: String, password: String) -> Result<Principal, PasswordRefusal> {
+/// The account of this name, if this is its password and whatever state it is in. Unknown accounts cost the same time.
+async fn check(database: Database, username: String, password: String) -> Result<Option<UserRow>, PasswordRefusal> {
     let away = |error: &dyn std::error::Error| {
         tracing::warn!(error = crate::cli::chain(error), "a password cannot be checked");
         PasswordRefusal::Unavailable
@@ -118,16 +150,7 @@ async fn check(database: Database, username: String, password: String) -> Result
         None => (None, None),
     };
     let fits = credentials::password_fits(password, stored).await.map_err(|error| away(error.as_ref()))?;
-    match user {
-        Some(user) if fits && !user.locked => Ok(Principal {
-            user: user.id,
-            guid: user.guid,
-            username: user.username,
-            role: user.role,
-            via: PrincipalVia::Session,
-        }),
-        _ => Err(PasswordRefusal::Wrong),
-    }
+    Ok(user.filter(|_| fits))
 }
 
 #[async_trait]
@@ -141,7 +164,11 @@ impl Directory for ServerDirectory {
     }
 
     fn find_key_by_digest(&self, digest: &[u8; 32]) -> Option<Principal> {
-        self.view.current().principal_of_key(digest)
+        let principal = self.view.current().principal_of_key(digest, OffsetDateTime::now_utc())?;
+        if let PrincipalVia::Key(key) = principal.via {
+            self.uses.note(key);
+        }
+        Some(principal)
     }
 
     fn find_user(&self, name: &str) -> Option<Principal> {
@@ -163,20 +190,18 @@ impl Directory for ServerDirectory {
         username: &str,
         password: &str,
     ) -> Result<Principal, PasswordRefusal> {
-        if let Some(wait) = self.throttle.wait(client, Instant::now()) {
-            return Err(PasswordRefusal::Throttled(wait));
+        let user = self.account_with(client, username, password).await?;
+        // The sign-in page tells nobody what state an account is in.
+        if user.locked || !user.confirmed {
+            return Err(PasswordRefusal::Wrong);
         }
-        let checking = self.runtime.spawn(check(self.database.clone(), username.to_owned(), password.to_owned()));
-        let outcome = checking.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "a password check ended");
-            Err(PasswordRefusal::Unavailable)
-        });
-        match &outcome {
-            Ok(_) => self.throttle.succeeded(client),
-            Err(PasswordRefusal::Wrong) => self.throttle.failed(client, Instant::now()),
-            Err(PasswordRefusal::Throttled(_) | PasswordRefusal::Unavailable) => {}
-        }
-        outcome
+        Ok(Principal {
+            user: user.id,
+            guid: user.guid,
+            username: user.username,
+            role: user.role,
+            via: PrincipalVia::Session,
+        })
     }
 }
 

@@ -28,6 +28,7 @@ mod system;
 mod tidy;
 mod tls;
 mod trees;
+mod uses;
 mod view;
 
 /// A request takes some sixty small allocations, which glibc's allocator serves in twice the time.

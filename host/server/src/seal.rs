@@ -18,11 +18,14 @@ use zeroize::Zeroizing;
 const NONCE_BYTES: usize = 24;
 /// Keeps the key derived for cookies apart from any other derived from the same file.
 const COOKIE_CONTEXT: &str = "lectern 2026 worker cookie";
+/// The same for the forms of pages.
+const FORM_CONTEXT: &str = "lectern 2026 page form";
 
 /// The server's sealing key.
 pub(crate) struct Sealer {
     cipher: XChaCha20Poly1305,
     cookie_key: Zeroizing<[u8; 32]>,
+    form_key: Zeroizing<[u8; 32]>,
 }
 
 impl Sealer {
@@ -42,12 +45,18 @@ impl Sealer {
         }
         let cipher = XChaCha20Poly1305::new_from_slice(&key).context("use the key file")?;
         let cookie_key = Zeroizing::new(blake3::derive_key(COOKIE_CONTEXT, &key));
-        Ok(Self { cipher, cookie_key })
+        let form_key = Zeroizing::new(blake3::derive_key(FORM_CONTEXT, &key));
+        Ok(Self { cipher, cookie_key, form_key })
     }
 
     /// The key that signs cookies which name workers: another one for the same file, and the same after a restart.
     pub(crate) fn cookie_key(&self) -> [u8; 32] {
         *self.cookie_key
+    }
+
+    /// The key that signs the forms of this server's pages.
+    pub(crate) fn form_key(&self) -> [u8; 32] {
+        *self.form_key
     }
 
     /// Seals `value` of variable `name` of `content`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lectern_domain::UserGuid;
 use lectern_edge::{NewSession, Sessions, Unavailable};
-use lectern_metadata::{Database, DbError, Part, sessions, users};
+use lectern_metadata::{Database, DbError, Part, groups, sessions, users};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -48,19 +48,41 @@ impl DatabaseSessions {
         let token = credentials::new_secret()
             .map_err(|cause| Unavailable { what: "make a session".into(), cause: Some(cause.into()) })?;
         let expires_at = OffsetDateTime::now_utc() + LIFETIME;
-        {
-            let client = self.database.client().await.map_err(failed)?;
-            let user = users::get_by_guid(&client, user).await.map_err(failed)?;
-            let user = user.ok_or_else(|| failed(DbError::NotFound("user")))?;
-            // What does not fit is left out: fewer groups give less.
-            let groups = groups.get(..sessions::MOST_GROUPS).unwrap_or(&groups);
-            let source = plugin.parse().ok();
-            sessions::create(&client, &credentials::secret_hash(&token), user.id, expires_at, groups, source.as_ref())
-                .await
-                .map_err(failed)?;
-        }
+        let hash = credentials::secret_hash(&token);
+        let moved = self.store(&hash, user, expires_at, &groups, &plugin).await.map_err(failed)?;
         self.view.refresh(Part::Sessions).await.map_err(failed)?;
+        if moved {
+            self.view.refresh(Part::Content).await.map_err(failed)?;
+        }
         Ok(NewSession { token, max_age: LIFETIME })
+    }
+
+    /// Stores a session, and lets the groups of other directories follow what `plugin` says. Answers whether the user belongs to
+    /// other groups now.
+    async fn store(
+        &self,
+        hash: &[u8; 32],
+        user: UserGuid,
+        expires_at: OffsetDateTime,
+        names: &[String],
+        plugin: &str,
+    ) -> Result<bool, DbError> {
+        let mut client = self.database.client().await?;
+        let tx = client.transaction().await?;
+        let user = users::get_by_guid(&tx, user).await?.ok_or(DbError::NotFound("user"))?;
+        // What does not fit is left out: fewer groups give less.
+        let names = names.get(..sessions::MOST_GROUPS).unwrap_or(names);
+        let source = plugin.parse().ok();
+        sessions::create(&tx, hash, user.id, expires_at, names, source.as_ref()).await?;
+        users::touch_active(&tx, user.id).await?;
+        let moved = groups::follow(&tx, user.id, names).await?;
+        tx.commit().await?;
+        Ok(moved)
+    }
+
+    /// Begins a session that no plugin made.
+    pub(crate) async fn begin(&self, user: UserGuid) -> Result<NewSession, Unavailable> {
+        self.clone().make(user, Vec::new(), String::new()).await
     }
 
     async fn remove(self, token: String) -> Result<(), Unavailable> {

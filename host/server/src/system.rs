@@ -3,7 +3,7 @@
 use axum::Router;
 use futures_util::future::BoxFuture;
 use http::{Request, Response, StatusCode};
-use lectern_api::{CredentialRejected, External};
+use lectern_api::{ClientAddress, CredentialRejected, External};
 use lectern_edge::{Caller, EdgeBody, RequestBody, SystemService};
 use lectern_gate::System;
 use tower::ServiceExt as _;
@@ -33,6 +33,7 @@ impl SystemService for SystemParts {
         let mut request = request.map(axum::body::Body::new);
         let extensions = request.extensions_mut();
         extensions.insert(external(&caller));
+        extensions.insert(ClientAddress(caller.client));
         if caller.rejected {
             extensions.insert(CredentialRejected);
         }

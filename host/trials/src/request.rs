@@ -90,6 +90,7 @@ pub(crate) fn target(case: &Case) -> TargetView {
             access_type: AccessType::All,
             viewers: BTreeSet::new(),
             editors: BTreeSet::new(),
+            groups: Vec::new(),
         },
         active: target.active.map(BundleId),
         bundles: target.bundles.iter().map(|number| (BundleId(*number), bundle(*number))).collect::<BTreeMap<_, _>>(),

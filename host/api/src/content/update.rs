@@ -16,6 +16,7 @@ use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::Base;
 use crate::services::Part;
+use crate::users::Standing;
 
 /// Changes settings; `{}` changes nothing and answers the item.
 #[utoipa::path(patch, path = "/v1/content/{guid}", tag = "content", params(("guid" = String, Path,)),
@@ -70,6 +71,7 @@ async fn new_owner_of(
     if user.role < UserRole::Publisher {
         return Err(ApiError::new(Code::CannotOwn, "the new owner's account is a viewer's and cannot own content"));
     }
+    Standing::check(&user)?;
     Ok(Some(user.id))
 }
 

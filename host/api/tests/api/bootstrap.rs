@@ -40,7 +40,8 @@ async fn the_first_caller_with_the_secret_becomes_administrator() {
     let key = reply.json()["api_key"].as_str().unwrap().to_owned();
     assert_eq!(backstage.take(), [Told::Refresh(Part::Users), Told::Refresh(Part::Keys)]);
     let snapshot = load_snapshot(&database).await.unwrap();
-    let principal = snapshot.principal_of_key(blake3::hash(key.as_bytes()).as_bytes()).unwrap();
+    let principal =
+        snapshot.principal_of_key(blake3::hash(key.as_bytes()).as_bytes(), time::OffsetDateTime::now_utc()).unwrap();
     assert_eq!((principal.role, principal.username.as_str()), (UserRole::Administrator, "admin"));
 
     let mut me = request("GET", "/__api__/me").body(Body::empty()).unwrap();

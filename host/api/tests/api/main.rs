@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod accounts;
 mod bootstrap;
 mod bundles;
 mod content;
@@ -10,12 +11,16 @@ mod conventions;
 mod deploy;
 mod document;
 mod environment;
+mod groups;
 mod jobs;
 mod legacy;
+mod login;
 mod permissions;
+mod roles;
 mod settings;
 mod support;
 mod tasks;
+mod tokens;
 mod uploads;
 mod users;
 mod vanity;

@@ -1,6 +1,7 @@
 //! A server for one test: database and store of its own, a handful of accounts, and a recording backstage.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,13 +13,14 @@ use futures_util::stream;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use lectern_api::{
-    Backstage, ContentProcess, External, LogLine, LogLines, LogSource, Part, PasswordError, Runtimes, Scheduler,
-    Services, Settings, router,
+    Backstage, BegunSession, ContentProcess, External, LogLine, LogLines, LogSource, Part, PasswordError, Runtimes,
+    Scheduler, Services, Settings, router,
 };
 use lectern_bundles::{Cache, Store};
 use lectern_domain::access::{PermissionRole, Principal, PrincipalVia};
 use lectern_domain::ids::{BundleHash, BundleId, ContentGuid, ContentId, JobKey, KeyId, TaskId, UserGuid};
 use lectern_domain::user::UserRole;
+use lectern_metadata::permissions::Grantee;
 use lectern_metadata::testing::TestCluster;
 use lectern_metadata::users::{self, NewUser};
 use lectern_metadata::{Database, content, permissions};
@@ -27,6 +29,9 @@ use tokio::sync::Notify;
 use tower::ServiceExt;
 use uuid::Uuid;
 use zeroize::Zeroizing;
+
+/// The address that has tried too many passwords.
+pub(crate) const IMPATIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 99));
 
 /// Largest bundle the test server takes.
 pub(crate) const MAX_BUNDLE: u64 = 1 << 20;
@@ -54,6 +59,8 @@ pub(crate) struct Recorder {
     pub(crate) news: Notify,
     /// The processes that run.
     pub(crate) running: Mutex<HashSet<JobKey>>,
+    /// Where passwords are.
+    database: std::sync::OnceLock<Database>,
 }
 
 impl Recorder {
@@ -146,7 +153,31 @@ impl Backstage for Recorder {
         if password.len() < 8 {
             return Err(PasswordError::Refused("a password needs at least 8 characters".into()));
         }
-        Ok(format!("hash of {} characters", password.len()))
+        Ok(format!("hash of {}", password.as_str()))
+    }
+
+    async fn check_password(
+        &self,
+        client: IpAddr,
+        username: &str,
+        password: Zeroizing<String>,
+    ) -> Result<bool, PasswordError> {
+        if client == IMPATIENT {
+            return Err(PasswordError::Throttled(Duration::from_secs(7)));
+        }
+        let database = self.database.get().unwrap();
+        let stored = users::password_hash_of(&database.client().await.unwrap(), username).await.unwrap();
+        let stored = stored.and_then(|(_, hash)| hash);
+        Ok(stored.is_some_and(|hash| hash.0 == format!("hash of {}", password.as_str())))
+    }
+
+    async fn begin_session(&self, user: UserGuid) -> anyhow::Result<BegunSession> {
+        let client = self.database.get().unwrap().client().await.unwrap();
+        let row = users::get_by_guid(&client, user).await.unwrap().unwrap();
+        let (hash, max_age) = ([7; 32], Duration::from_secs(3600));
+        let end = time::OffsetDateTime::now_utc() + max_age;
+        lectern_metadata::sessions::create(&client, &hash, row.id, end, &[], None).await.unwrap();
+        Ok(BegunSession { cookie: "session", token: Zeroizing::new("secret".into()), max_age, hash })
     }
 }
 
@@ -172,6 +203,7 @@ pub(crate) async fn empty_server(bootstrap: bool) -> (Router, Database, Arc<Reco
     let store = Arc::new(Store::open(&directory.path().join("store")).unwrap());
     let cache = Arc::new(Cache::open(&directory.path().join("cache"), 1 << 30).unwrap());
     let backstage = Arc::new(Recorder::default());
+    backstage.database.set(database.clone()).unwrap();
     let settings = settings(bootstrap);
     let services = Services::new(database.clone(), Arc::clone(&store), cache, backstage.clone(), settings);
     (router(services), database, backstage, directory, store)
@@ -273,7 +305,7 @@ impl Server {
     pub(crate) async fn permit(&self, guid: &str, who: &Principal, role: PermissionRole) {
         let client = self.database.client().await.unwrap();
         let row = content::get_by_guid(&client, guid.parse().unwrap()).await.unwrap().unwrap();
-        permissions::add(&client, row.id, who.user, role).await.unwrap();
+        permissions::add(&client, row.id, &Grantee::User(who.user, who.guid), role).await.unwrap();
     }
 
     /// Files in the store: whole bundles, and uploads that were begun.

@@ -46,7 +46,7 @@ async fn administrators_make_accounts() {
     assert_eq!(server.get(&server.admin, &format!("{path}?prefix=gra")).await.ok()["results"], json!([made]));
     let client = server.database.client().await.unwrap();
     let stored = lectern_metadata::users::password_hash_of(&client, "grace").await.unwrap().unwrap();
-    assert_eq!(stored.1.unwrap().0, "hash of 11 characters");
+    assert_eq!(stored.1.unwrap().0, "hash of long enough");
     assert_eq!(post(json!({"username": "plain"})).await.ok()["user_role"], "viewer");
     for (body, refusal) in [
         (json!({}), (400, 12)),
@@ -81,6 +81,7 @@ async fn accounts_are_listed_in_pages() {
     assert_eq!(get("?account_status=locked").await.ok()["total"], 0);
     assert_eq!(get("?account_status=licensed").await.ok()["total"], 4);
     assert_eq!(get("?account_status=locked|licensed&prefix=&page_size=1").await.ok()["total"], 4);
+    assert_eq!(get("?account_status=inactive").await.ok()["total"], 0);
     for bad in ["?user_role=god", "?account_status=asleep", "?page_number=x"] {
         assert_eq!(get(bad).await.refusal(), (400, 25), "{bad}");
     }
@@ -97,7 +98,11 @@ async fn keys_are_their_owners_business() {
     assert_eq!(server.backstage.take(), [Told::Refresh(Part::Keys)]);
     let text = made["key"].as_str().unwrap().to_owned();
     let hash = *blake3::hash(text.as_bytes()).as_bytes();
-    let found = load_snapshot(&server.database).await.unwrap().principal_of_key(&hash).unwrap();
+    let found = load_snapshot(&server.database)
+        .await
+        .unwrap()
+        .principal_of_key(&hash, time::OffsetDateTime::now_utc())
+        .unwrap();
     assert_eq!((found.guid, found.role), (server.owner.guid, UserRole::Publisher));
     let list = server.get(&server.owner, &path).await;
     assert_eq!((&list.ok()[0]["name"], &list.ok()[0]["id"]), (&json!("laptop"), &made["id"]));
@@ -109,9 +114,13 @@ async fn keys_are_their_owners_business() {
         assert_eq!(server.ask(Some(other), "POST", &path, json!({"name": "theft"})).await.refusal(), (403, 19));
         assert_eq!(server.ask(Some(other), "DELETE", &at, Value::Null).await.refusal(), (403, 19));
     }
+    assert_eq!(server.ask(owner, "POST", &path, json!({"name": "LAPTOP"})).await.refusal(), (409, 26));
     assert_eq!(server.ask(owner, "DELETE", &at, Value::Null).await.status, 204);
     assert_eq!(server.ask(owner, "DELETE", &at, Value::Null).await.refusal(), (404, 4));
-    assert_eq!(load_snapshot(&server.database).await.unwrap().principal_of_key(&hash), None);
+    assert_eq!(
+        load_snapshot(&server.database).await.unwrap().principal_of_key(&hash, time::OffsetDateTime::now_utc()),
+        None
+    );
     let nobody = format!("/__api__/v1/users/{}/keys", uuid::Uuid::new_v4());
     assert_eq!(server.get(&server.owner, &nobody).await.refusal(), (404, 9));
     assert_eq!(server.get(&server.owner, "/__api__/v1/users/x/keys").await.refusal(), (400, 3));
@@ -128,7 +137,15 @@ async fn a_key_gives_no_more_than_what_made_it() {
     assert_eq!(post(json!({"name": "more", "role": "administrator"})).await.refusal(), (403, 22));
     assert_eq!(post(json!({"name": "same"})).await.ok()["role"], "viewer");
     assert_eq!(post(json!({"name": " "})).await.refusal(), (400, 87));
+    for end in ["yesterday", "2020-01-01T00:00:00Z"] {
+        assert_eq!(post(json!({"name": "x", "expires_time": end})).await.refusal(), (400, 87), "{end}");
+    }
+    let ends = post(json!({"name": "ends", "expires_time": "2999-01-01T00:00:00Z"})).await.ok();
+    assert_eq!((&ends["expires_time"], &ends["last_used_time"]), (&json!("2999-01-01T00:00:00Z"), &Value::Null));
     assert_eq!(post(json!({"name": "x", "role": "god"})).await.refusal(), (400, 87));
     let full = server.ask(Some(&server.admin), "POST", &path, json!({"name": "x", "role": "publisher"})).await;
     assert_eq!(full.ok()["role"], "publisher");
+    // Nor does it revoke one that gives more.
+    let at = format!("{path}/{}", full.ok()["id"].as_str().unwrap());
+    assert_eq!(server.ask(Some(&lesser), "DELETE", &at, Value::Null).await.refusal(), (403, 20));
 }

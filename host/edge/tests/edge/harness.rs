@@ -81,7 +81,7 @@ fn accounts() -> HashMap<UserId, Arc<UserEntry>> {
 fn keys() -> HashMap<[u8; 32], KeyEntry> {
     let entry = |(id, name, role, _): (i64, &str, UserRole, bool)| {
         let hash = *blake3::hash(format!("key-{name}").as_bytes()).as_bytes();
-        (hash, KeyEntry { id: KeyId(id), user: UserId(id), role, stamp: 1 })
+        (hash, KeyEntry { id: KeyId(id), user: UserId(id), role, expires_at: None, stamp: 1 })
     };
     ACCOUNTS.into_iter().map(entry).collect()
 }
@@ -97,7 +97,7 @@ fn content(guid: u128, mode: AppMode, access_type: AccessType, program: Program)
         name: format!("content-{guid}"),
         title: None,
         mode,
-        access: AccessRules { owner: UserId(1), access_type, viewers: [UserId(2)].into(), editors: Default::default() },
+        access: AccessRules { owner: UserId(1), access_type, viewers: [UserId(2)].into(), editors: Default::default(), groups: Vec::new() },
         active: Some(BundleId(1)),
         bundles: BTreeMap::from([bundle(1), bundle(2)]),
         locked_message: None,
@@ -149,7 +149,7 @@ impl Accounts {
     }
 
     fn principal(&self, name: &str) -> Option<Principal> {
-        self.view.principal_of_key(blake3::hash(format!("key-{name}").as_bytes()).as_bytes())
+        self.view.principal_of_key(blake3::hash(format!("key-{name}").as_bytes()).as_bytes(), time::OffsetDateTime::now_utc())
     }
 }
 
@@ -164,7 +164,7 @@ impl Directory for Accounts {
     }
 
     fn find_key_by_digest(&self, digest: &[u8; 32]) -> Option<Principal> {
-        self.view.principal_of_key(digest)
+        self.view.principal_of_key(digest, time::OffsetDateTime::now_utc())
     }
 
     fn find_user(&self, name: &str) -> Option<Principal> {

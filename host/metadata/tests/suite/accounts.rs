@@ -1,7 +1,7 @@
 //! Users, keys, sessions, settings.
 
 use lectern_domain::UserRole;
-use lectern_metadata::users::{PasswordHash, ProfilePatch, UserFilter};
+use lectern_metadata::users::{AccountStatus, PasswordHash, ProfilePatch, UserFilter};
 use lectern_metadata::{Database, DatabaseConfig, DbError, keys, sessions, settings, users};
 use time::{Duration, OffsetDateTime};
 
@@ -54,7 +54,13 @@ pub async fn users_are_listed_in_pages(config: DatabaseConfig) {
         (UserFilter { prefix: Some("love".into()), ..all.clone() }, 0, 9, &["Ada", "bob", "carl"][..], 3),
         (UserFilter { prefix: Some("%".into()), ..all.clone() }, 0, 9, &[][..], 0),
         (UserFilter { roles: vec![UserRole::Viewer], ..all.clone() }, 0, 9, &["carl"][..], 1),
-        (UserFilter { locked: Some(false), ..all.clone() }, 0, 9, &["Ada", "bob"][..], 2),
+        (
+            UserFilter { statuses: vec![AccountStatus::Licensed, AccountStatus::Inactive], ..all.clone() },
+            0,
+            9,
+            &["Ada", "bob"][..],
+            2,
+        ),
     ];
     for (filter, offset, limit, expected, total) in cases {
         let page = users::list(&client, &filter, offset, limit).await.unwrap();
@@ -124,16 +130,19 @@ pub async fn keys_live_until_revoked(config: DatabaseConfig) {
     let database = open(config).await;
     let (ada, bob) = (user(&database, "ada").await, user(&database, "bob").await);
     let client = database.client().await.unwrap();
-    let key = keys::create(&client, ada.id, "laptop", UserRole::Viewer, &[7; 32]).await.unwrap();
+    let key = keys::create(&client, ada.id, "laptop", UserRole::Viewer, &[7; 32], None).await.unwrap();
     assert_eq!((key.user, key.name.as_str(), key.role), (ada.id, "laptop", UserRole::Viewer));
     assert_eq!(keys::list(&client, ada.id).await.unwrap(), std::slice::from_ref(&key));
     assert!(!keys::revoke(&client, bob.id, key.id).await.unwrap(), "only the user's own");
     assert!(keys::revoke(&client, ada.id, key.id).await.unwrap());
     assert!(!keys::revoke(&client, ada.id, key.id).await.unwrap(), "once");
     assert_eq!(keys::list(&client, ada.id).await.unwrap(), []);
-    assert!(keys::create(&client, ada.id, "again", UserRole::Viewer, &[7; 32]).await.is_err(), "never used again");
+    assert!(
+        keys::create(&client, ada.id, "again", UserRole::Viewer, &[7; 32], None).await.is_err(),
+        "never used again"
+    );
     let nobody = lectern_domain::UserId(i64::MAX);
-    let lost = keys::create(&client, nobody, "x", UserRole::Viewer, &[8; 32]).await;
+    let lost = keys::create(&client, nobody, "x", UserRole::Viewer, &[8; 32], None).await;
     assert!(matches!(lost, Err(DbError::NotFound("user"))), "{lost:?}");
 }
 

@@ -6,6 +6,7 @@ use lectern_domain::access::PermissionRole;
 use lectern_domain::{AccessType, AppMode, BundleHash, BundleId, ContentGuid, ContentId, JobKey, UserId};
 use lectern_metadata::bundles::NewBundle;
 use lectern_metadata::content::{ContentFilter, ContentPatch, ContentRow, NewContent};
+use lectern_metadata::permissions::Grantee;
 use lectern_metadata::{
     Database, DatabaseConfig, DbError, bundles, content, jobs, permissions, tasks, vanities, variables,
 };
@@ -127,7 +128,7 @@ pub async fn a_new_owner_is_not_listed(config: DatabaseConfig) {
     let (ada, bob) = (user(&database, "ada").await, user(&database, "bob").await);
     let app = item(&database, &ada, "app").await;
     let client = database.client().await.unwrap();
-    permissions::add(&client, app.id, bob.id, PermissionRole::Owner).await.unwrap();
+    permissions::add(&client, app.id, &Grantee::User(bob.id, bob.guid), PermissionRole::Owner).await.unwrap();
     let give = ContentPatch { owner: Some(bob.id), ..ContentPatch::default() };
     assert_eq!(update(&database, app.id, give).await.unwrap().owner.guid, bob.guid);
     assert_eq!(permissions::list(&client, app.id).await.unwrap(), []);
@@ -144,15 +145,19 @@ pub async fn permissions_are_kept_in_order(config: DatabaseConfig) {
     let app = item(&database, &ada, "app").await;
     let client = database.client().await.unwrap();
     let (carl, bob) = (user(&database, "carl").await, user(&database, "bob").await);
-    let first = permissions::add(&client, app.id, carl.id, PermissionRole::Viewer).await.unwrap();
-    let second = permissions::add(&client, app.id, bob.id, PermissionRole::Owner).await.unwrap();
-    assert_eq!((first.user_guid, first.username.as_str(), first.role), (carl.guid, "carl", PermissionRole::Viewer));
+    let first =
+        permissions::add(&client, app.id, &Grantee::User(carl.id, carl.guid), PermissionRole::Viewer).await.unwrap();
+    let second =
+        permissions::add(&client, app.id, &Grantee::User(bob.id, bob.guid), PermissionRole::Owner).await.unwrap();
+    assert_eq!((first.grantee.guid(), first.name.as_str(), first.role), (carl.guid.0, "carl", PermissionRole::Viewer));
     assert_eq!(permissions::list(&client, app.id).await.unwrap(), [first.clone(), second.clone()]);
-    let twice = permissions::add(&client, app.id, carl.id, PermissionRole::Owner).await;
+    let twice = permissions::add(&client, app.id, &Grantee::User(carl.id, carl.guid), PermissionRole::Owner).await;
     assert!(matches!(twice, Err(DbError::AlreadyListed)), "{twice:?}");
-    let nobody = permissions::add(&client, app.id, UserId(i64::MAX), PermissionRole::Owner).await;
+    let nobody =
+        permissions::add(&client, app.id, &Grantee::User(UserId(i64::MAX), bob.guid), PermissionRole::Owner).await;
     assert!(matches!(nobody, Err(DbError::NotFound("user"))), "{nobody:?}");
-    let nothing = permissions::add(&client, ContentId(i64::MAX), carl.id, PermissionRole::Owner).await;
+    let nothing =
+        permissions::add(&client, ContentId(i64::MAX), &Grantee::User(carl.id, carl.guid), PermissionRole::Owner).await;
     assert!(matches!(nothing, Err(DbError::NotFound("content"))), "{nothing:?}");
 
     let raised = permissions::set_role(&client, app.id, first.id, PermissionRole::Owner).await.unwrap();
@@ -284,7 +289,7 @@ pub async fn deleting_content_takes_everything(config: DatabaseConfig) {
     activate(&database, app.id, &live).await.unwrap();
     let work = task(&database, &live, &ada).await;
     let mut client = database.client().await.unwrap();
-    permissions::add(&client, app.id, bob.id, PermissionRole::Viewer).await.unwrap();
+    permissions::add(&client, app.id, &Grantee::User(bob.id, bob.guid), PermissionRole::Viewer).await.unwrap();
     let tx = client.transaction().await.unwrap();
     vanities::set(&tx, app.id, "/app/", false).await.unwrap();
     variables::replace_all(&tx, app.id, &[("A".into(), vec![1])]).await.unwrap();

@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod bindings;
+pub mod care;
 pub mod contents;
 pub mod history;
 pub mod identities;
@@ -38,6 +39,16 @@ macro_rules! suite {
             accounts::sessions_live_until_they_end,
             accounts::secrets_are_not_printed,
             accounts::settings_are_first_come,
+            care::keys_have_names_and_ends,
+            care::uses_of_keys_are_no_news,
+            care::sessions_are_named_without_their_secret,
+            care::links_are_used_once,
+            care::tokens_are_claimed_once_and_in_time,
+            care::signatures_are_used_once,
+            care::groups_have_members_in_order,
+            care::groups_of_another_directory_follow_it,
+            care::groups_give_access,
+            care::the_last_administrator_is_seen,
             contents::content_is_created_once_per_name,
             contents::a_taken_name_uses_no_number_up,
             contents::settings_change_and_clear,

@@ -3,6 +3,7 @@
 use lectern_domain::access::PermissionRole;
 use lectern_domain::{UserRole, snapshot::Snapshot};
 use lectern_metadata::content::ContentPatch;
+use lectern_metadata::permissions::Grantee;
 use lectern_metadata::{
     Changes, Database, DatabaseConfig, Part, content, keys, listen, permissions, sessions, snapshots, tasks, users,
     vanities, variables,
@@ -25,10 +26,10 @@ pub async fn the_view_holds_everything(config: DatabaseConfig) {
     bundle(&database, app.id, &ada, 3).await;
     activate(&database, app.id, &live).await.unwrap();
     let mut client = database.client().await.unwrap();
-    permissions::add(&client, app.id, bob.id, PermissionRole::Viewer).await.unwrap();
-    permissions::add(&client, app.id, carl.id, PermissionRole::Owner).await.unwrap();
-    let key = keys::create(&client, ada.id, "k", UserRole::Viewer, &[5; 32]).await.unwrap();
-    let gone = keys::create(&client, ada.id, "k", UserRole::Viewer, &[6; 32]).await.unwrap();
+    permissions::add(&client, app.id, &Grantee::User(bob.id, bob.guid), PermissionRole::Viewer).await.unwrap();
+    permissions::add(&client, app.id, &Grantee::User(carl.id, carl.guid), PermissionRole::Owner).await.unwrap();
+    let key = keys::create(&client, ada.id, "k", UserRole::Viewer, &[5; 32], None).await.unwrap();
+    let gone = keys::create(&client, ada.id, "gone", UserRole::Viewer, &[6; 32], None).await.unwrap();
     keys::revoke(&client, ada.id, gone.id).await.unwrap();
     let later = OffsetDateTime::now_utc() + Duration::HOUR;
     sessions::create(&client, &[8; 32], bob.id, later, &[], None).await.unwrap();
@@ -64,9 +65,12 @@ pub async fn the_view_holds_everything(config: DatabaseConfig) {
     let bare = &view.content[&bare.guid];
     assert_eq!((bare.active, bare.bundles.len(), bare.locked_message.as_deref()), (None, 0, None));
     assert_eq!(view.users.len(), 3);
-    assert_eq!(view.principal_of_key(&[5; 32]).map(|who| (who.user, who.role)), Some((ada.id, UserRole::Viewer)));
+    assert_eq!(
+        view.principal_of_key(&[5; 32], time::OffsetDateTime::now_utc()).map(|who| (who.user, who.role)),
+        Some((ada.id, UserRole::Viewer))
+    );
     assert_eq!(view.keys[&[5; 32]].id, key.id);
-    assert!(view.principal_of_key(&[6; 32]).is_none(), "revoked");
+    assert!(view.principal_of_key(&[6; 32], time::OffsetDateTime::now_utc()).is_none(), "revoked");
     assert_eq!(view.principal_of_session(&[8; 32], OffsetDateTime::now_utc()).map(|who| who.user), Some(bob.id));
     assert!(view.users[&carl.id].locked);
 
@@ -140,7 +144,7 @@ pub async fn changes_are_told(config: DatabaseConfig) {
     activate(&database, app.id, &version).await.unwrap();
     assert_eq!(next(&mut changes).await, Some(Part::Content));
     let mut client = database.client().await.unwrap();
-    let key = keys::create(&client, ada.id, "k", UserRole::Viewer, &[5; 32]).await.unwrap();
+    let key = keys::create(&client, ada.id, "k", UserRole::Viewer, &[5; 32], None).await.unwrap();
     assert_eq!(next(&mut changes).await, Some(Part::Keys));
     keys::revoke(&client, ada.id, key.id).await.unwrap();
     assert_eq!(next(&mut changes).await, Some(Part::Keys));

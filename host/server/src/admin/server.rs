@@ -205,7 +205,7 @@ async fn create_key(State(admin): State<Admin>, Json(ask): Json<CreateKey>) -> A
     let text = credentials::new_secret()?;
     // What the list shows is what the key can do.
     let role = role.min(user.role);
-    let key = keys::create(&client, user.id, &ask.name, role, &credentials::secret_hash(&text)).await?;
+    let key = keys::create(&client, user.id, &ask.name, role, &credentials::secret_hash(&text), None).await?;
     admin.view.refresh(Part::Keys).await?;
     Ok(Json(CreatedKey { id: key.id.0, name: key.name, key: text }))
 }

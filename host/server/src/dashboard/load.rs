@@ -141,7 +141,7 @@ pub(super) async fn item(dashboard: &Dashboard, visit: &Visit, guid: &str) -> Re
 
 async fn people(client: &Client, row: &content::ContentRow) -> Result<Vec<Person>, DbError> {
     let listed = permissions::list(client, row.id).await?.into_iter().map(|permission| Person {
-        name: permission.username,
+        name: permission.name,
         may: match permission.role {
             lectern_domain::access::PermissionRole::Viewer => "open it",
             lectern_domain::access::PermissionRole::Owner => "open and change it",

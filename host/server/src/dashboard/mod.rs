@@ -1,31 +1,44 @@
-//! The dashboard: a list of what one may see, a page per content item and per job. Plain pages that change nothing, with two
-//! scripts: `hash.js` leads on from addresses of the clients' kind, `log.js` adds lines to a log that grows.
+//! The dashboard: a list of what one may see, a page per content item and per job. These pages change nothing, and have two scripts:
+//! `hash.js` leads on from addresses of the clients' kind, `log.js` adds lines to a log that grows.
+//!
+//! Pages with forms that change something are apart: see [`forms`].
 
+mod claim;
+mod forms;
 mod jobs;
 mod load;
 mod pages;
+mod password;
 
 use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
-use lectern_api::External;
+use lectern_api::{Backstage, External};
 use lectern_domain::access::Principal;
-use lectern_metadata::Database;
+use lectern_metadata::{Database, DbError};
 
 use crate::paths::Paths;
 use crate::plugins::SignIn;
 use crate::view::View;
+pub(crate) use forms::Passes;
 use pages::{Frame, MessagePage};
 
 /// Nothing but this server's own style sheet, scripts, logs and forms.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
                       img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The same for a page with a form: it has an origin of its own, so that no other page of this server can look into it.
+const SEALED_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; \
+                             base-uri 'none'; frame-ancestors 'none'; sandbox allow-forms";
+
+/// Bytes of a form: a password and a name.
+const FORM_BYTES: usize = 16 << 10;
 
 /// What the pages are made from.
 #[derive(Clone)]
@@ -37,6 +50,10 @@ pub(crate) struct Dashboard {
     pub(crate) public_url: Option<url::Url>,
     /// Where people sign in and out.
     pub(crate) sign_in: SignIn,
+    /// The rest of the server, as the API sees it.
+    pub(crate) backstage: Arc<dyn Backstage>,
+    /// For the forms.
+    pub(crate) passes: Passes,
 }
 
 /// Who looks, and from where.
@@ -78,7 +95,18 @@ impl Visit {
             role: principal.role.as_str(),
             publishes: principal.role >= lectern_domain::UserRole::Publisher,
         });
-        Frame { base: self.base.clone(), server: self.server.clone(), user, sign_in: self.sign_in.clone() }
+        Frame {
+            base: self.base.clone(),
+            server: self.server.clone(),
+            user,
+            sign_in: self.sign_in.clone(),
+            sealed: false,
+        }
+    }
+
+    /// The frame of a sealed page, whose other forms would be refused.
+    fn sealed_frame(&self) -> Frame {
+        Frame { sealed: true, ..self.frame() }
     }
 }
 
@@ -101,7 +129,10 @@ pub(crate) fn router(dashboard: Dashboard) -> Router {
             "/connect/assets/log.js",
             get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/log.js"))),
         )
+        .route("/connect/tokens/{id}", get(claim::show).post(claim::confirm))
+        .route("/connect/password/{secret}", get(password::show).post(password::choose))
         .fallback(unknown)
+        .layer(DefaultBodyLimit::max(FORM_BYTES))
         .with_state(dashboard)
 }
 
@@ -135,22 +166,7 @@ async fn job(visit: Visit, State(dashboard): State<Dashboard>, Path((guid, key))
 /// Says why there is no page; `path` is its own, below the server's.
 fn no_page(visit: &Visit, why: load::NoPage, path: &str) -> Response {
     match why {
-        load::NoPage::SignIn => {
-            let Some(pages) = &visit.sign_in else {
-                return message(
-                    visit,
-                    StatusCode::UNAUTHORIZED,
-                    "Sign in first",
-                    "This page needs a signed-in user, and nothing on this server signs people in with a page.",
-                );
-            };
-            let next = percent_encoding::utf8_percent_encode(
-                &format!("{}{path}", visit.base),
-                percent_encoding::NON_ALPHANUMERIC,
-            )
-            .to_string();
-            Redirect::to(&format!("{}{pages}?next={next}", visit.base)).into_response()
-        }
+        load::NoPage::SignIn => sign_in_first(visit, &format!("{}{path}", visit.base)),
         load::NoPage::Absent => message(
             visit,
             StatusCode::NOT_FOUND,
@@ -163,16 +179,43 @@ fn no_page(visit: &Visit, why: load::NoPage, path: &str) -> Response {
             "Not shared with you",
             "This content exists, but it is not shared with your account. Its owner can add you.",
         ),
-        load::NoPage::Away(error) => {
-            tracing::warn!(error = crate::cli::chain(&error), "dashboard page without database");
-            message(
-                visit,
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Settings are away for a moment",
-                "The server's database does not answer. Published content goes on being served; try this page again soon.",
-            )
-        }
+        load::NoPage::Away(error) => away(visit, &error),
     }
+}
+
+/// Leads to where people sign in, and back to `next`.
+fn sign_in_first(visit: &Visit, next: &str) -> Response {
+    let Some(pages) = &visit.sign_in else {
+        return message(
+            visit,
+            StatusCode::UNAUTHORIZED,
+            "Sign in first",
+            "This page needs a signed-in user, and nothing on this server signs people in with a page.",
+        );
+    };
+    let next = percent_encoding::utf8_percent_encode(next, percent_encoding::NON_ALPHANUMERIC);
+    Redirect::to(&format!("{}{pages}?next={next}", visit.base)).into_response()
+}
+
+fn away(visit: &Visit, error: &DbError) -> Response {
+    tracing::warn!(error = crate::cli::chain(error), "dashboard page without database");
+    message(
+        visit,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "Settings are away for a moment",
+        "The server's database does not answer. Published content goes on being served; try this page again soon.",
+    )
+}
+
+/// The answer where browsers do not say how a page is opened.
+fn needs_secure(visit: &Visit) -> Response {
+    message(
+        visit,
+        StatusCode::FORBIDDEN,
+        "This page needs HTTPS",
+        "Your browser does not say how it opens this page: it is old, or the server is not reached over HTTPS. What can be \
+         changed here would be open to other pages. Ask an administrator for HTTPS, or use an API key.",
+    )
 }
 
 async fn unknown(visit: Visit) -> Response {
@@ -184,10 +227,19 @@ fn message(visit: &Visit, status: StatusCode, title: &str, text: &str) -> Respon
 }
 
 fn page(status: StatusCode, template: &impl Template) -> Response {
+    with_policy(status, template, POLICY)
+}
+
+/// A page with a form of [`forms`].
+fn sealed_page(status: StatusCode, template: &impl Template) -> Response {
+    with_policy(status, template, SEALED_POLICY)
+}
+
+fn with_policy(status: StatusCode, template: &impl Template, policy: &'static str) -> Response {
     match template.render() {
         Ok(html) => {
             let headers = [
-                (header::CONTENT_SECURITY_POLICY, POLICY),
+                (header::CONTENT_SECURITY_POLICY, policy),
                 (header::CACHE_CONTROL, "no-store"),
                 (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
                 (header::REFERRER_POLICY, "same-origin"),

@@ -11,6 +11,8 @@ pub(super) struct Frame {
     pub(super) user: Option<Who>,
     /// Where people sign in and out, below `base`.
     pub(super) sign_in: Option<String>,
+    /// The page has an origin of its own: other forms sent from it would be taken for another site's.
+    pub(super) sealed: bool,
 }
 
 impl Frame {

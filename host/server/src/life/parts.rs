@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use lectern_api::Backstage;
 use lectern_bundles::{Cache, DEFAULT_CACHE_BYTES, Limits, Store, Trees};
 use lectern_confinement::{Facts, State};
 use lectern_domain::confinement::Layer;
@@ -35,6 +36,7 @@ use crate::sessions::DatabaseSessions;
 use crate::store::MetadataStore;
 use crate::system::SystemParts;
 use crate::trees::BundleFiles;
+use crate::uses::Uses;
 use crate::view::View;
 use crate::{admin, bootstrap, dashboard, host, tidy};
 
@@ -52,6 +54,7 @@ pub(super) struct Parts {
     fleet: Arc<Fleet>,
     files: BundleFiles,
     sessions: DatabaseSessions,
+    uses: Arc<Uses>,
     system: Arc<SystemParts>,
     deployer: Arc<Deployer>,
     paths: Paths,
@@ -97,9 +100,9 @@ impl Parts {
         let facts = look_at_walls(config).await?;
         let files = open_files(config, paths, succeeds, runtime.clone()).await?;
         let runtimes = Arc::new(find_runtimes(config, paths, Arc::clone(&facts)).await?);
-        let directory: Arc<dyn Directory> =
-            Arc::new(ServerDirectory::new(Arc::clone(view), database.clone(), runtime.clone()));
-        let behind = Behind::start(&config.gate, Arc::clone(&directory), view, database, &sealer).await?;
+        let directory = Arc::new(ServerDirectory::new(Arc::clone(view), database.clone(), runtime.clone()));
+        let behind =
+            Behind::start(&config.gate, Arc::clone(&directory) as Arc<dyn Directory>, view, database, &sealer).await?;
         let compiler = compiler(config)?;
         let (gate, events) = Gate::start(behind.backend.clone(), compiler.clone()).context("start the gate")?;
         let gate = Arc::new(gate);
@@ -123,15 +126,21 @@ impl Parts {
         let shown = Arc::clone(&fleet);
         plugins.show_metrics_of(move || shown.metrics());
 
+        let sessions =
+            DatabaseSessions { database: database.clone(), view: Arc::clone(view), runtime: runtime.clone() };
+        let uses = directory.uses();
         let (news, wake) = (Arc::new(News::default()), Arc::new(Notify::new()));
         let closing = stop.child_token();
-        let backstage = Arc::new(ServerBackstage {
+        let passes = dashboard::Passes::new(sealer.form_key());
+        let backstage: Arc<dyn Backstage> = Arc::new(ServerBackstage {
             view: Arc::clone(view),
             fleet: Arc::clone(&fleet),
             runtimes: Arc::clone(&runtimes),
             sealer,
             news: Arc::clone(&news),
             wake: Arc::clone(&wake),
+            directory,
+            sessions: sessions.clone(),
             paths: paths.clone(),
             followers: LogFollowers::new(tasks.clone(), closing.clone()),
             stop: stop.clone(),
@@ -142,7 +151,7 @@ impl Parts {
             database.clone(),
             Arc::clone(&files.store),
             Arc::clone(&files.cache),
-            backstage,
+            Arc::clone(&backstage),
             settings,
         ));
         let dashboard = dashboard::router(dashboard::Dashboard {
@@ -151,6 +160,8 @@ impl Parts {
             paths: paths.clone(),
             public_url: config.server.public_url.clone(),
             sign_in,
+            backstage,
+            passes,
         });
         let deployer = Arc::new(Deployer {
             database: database.clone(),
@@ -164,8 +175,6 @@ impl Parts {
             wake: Arc::clone(&wake),
             hostname: host::hostname(),
         });
-        let sessions =
-            DatabaseSessions { database: database.clone(), view: Arc::clone(view), runtime: runtime.clone() };
         let system =
             Arc::new(SystemParts { api, dashboard, lectern: plugins::api::router(Arc::clone(&plugins)), runtime });
         Ok(Self {
@@ -177,6 +186,7 @@ impl Parts {
             fleet,
             files,
             sessions,
+            uses,
             system,
             deployer,
             paths: paths.clone(),
@@ -224,6 +234,7 @@ impl Parts {
         });
         tasks.spawn(Arc::clone(health).watch(database.clone(), stop.clone()));
         tasks.spawn(self.sessions.clone().sweep(stop.clone()));
+        tasks.spawn(Arc::clone(&self.uses).run(database.clone(), stop.clone()));
         let (files, view) = (self.files.clone(), Arc::clone(&self.view));
         tasks.spawn(tidy::run(database.clone(), files, view, stop.clone()));
         let keeping = Keeping {

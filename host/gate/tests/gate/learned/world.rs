@@ -56,7 +56,7 @@ impl Server {
             role: UserRole::Publisher,
             locked: false,
         };
-        let key = |id: i64| KeyEntry { id: KeyId(id), user: UserId(id), role: UserRole::Publisher, stamp: 1 };
+        let key = |id: i64| KeyEntry { id: KeyId(id), user: UserId(id), role: UserRole::Publisher, expires_at: None, stamp: 1 };
         let users = [(1, "ada"), (2, "bob")].map(|(id, name)| (UserId(id), Arc::new(user(id, name))));
         let keys = [("k1", 1), ("k2", 2)].map(|(text, id)| (digest(text), key(id)));
         let view = Snapshot { users: Arc::new(users.into()), keys: Arc::new(keys.into()), ..Snapshot::default() };
@@ -113,7 +113,7 @@ impl Directory for Behind {
         digest(key)
     }
     fn find_key_by_digest(&self, digest: &[u8; 32]) -> Option<Principal> {
-        self.0.view.lock().principal_of_key(digest)
+        self.0.view.lock().principal_of_key(digest, time::OffsetDateTime::now_utc())
     }
     fn find_user(&self, name: &str) -> Option<Principal> {
         let id = self.0.view.lock().users.values().find(|user| user.username == name)?.id;

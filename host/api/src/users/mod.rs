@@ -1,35 +1,45 @@
 //! `/v1/user`, `/users/current`, `/me` and `/v1/users`: accounts.
 
+mod change;
+mod create;
+mod password;
+mod sessions;
+
 use axum::Json;
 use axum::extract::{Path, State};
+use lectern_domain::access::Principal;
 use lectern_domain::ids::UserGuid;
-use lectern_domain::user::{UserRole, check_username};
-use lectern_metadata::users::{self, NewUser, PasswordHash, UserFilter, UserRow};
+use lectern_domain::user::UserRole;
+use lectern_metadata::GenericClient;
+use lectern_metadata::users::{self, AccountStatus, UserFilter, UserRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
-use zeroize::Zeroizing;
 
-use crate::Services;
-use crate::body::Object;
+pub(crate) use create::Ticket;
+pub use password::{LINK_LIFETIME, set_password_by_link};
+
 use crate::error::{ApiError, Code, ErrorBody};
-use crate::guard::{Account, Administrator};
+use crate::guard::Account;
 use crate::query::Params;
-use crate::services::{Part, PasswordError};
 use crate::stamp::Stamp;
-
-/// Most accounts on one page; clients ask for 500.
-const MAX_PAGE: i64 = 500;
+use crate::{Services, page};
 
 pub(crate) fn routes() -> OpenApiRouter<Services> {
     OpenApiRouter::new()
         .routes(routes!(current))
         .routes(routes!(current_legacy))
         .routes(routes!(me))
-        .routes(routes!(list, create))
-        .routes(routes!(get))
+        .routes(routes!(list, create::create, create::take_over))
+        .routes(routes!(create::remote))
+        .routes(routes!(get, change::change))
+        .routes(routes!(change::lock))
+        .routes(routes!(change::confirm))
+        .routes(routes!(password::change))
+        .routes(routes!(password::make_link))
+        .routes(routes!(sessions::list, sessions::end_all))
+        .routes(routes!(sessions::end))
 }
 
 /// An account.
@@ -76,6 +86,40 @@ pub(crate) struct NumberedUser {
     user: UserView,
 }
 
+/// Whether an account proves somebody: whoever lets it act asks.
+pub(crate) struct Standing;
+
+impl Standing {
+    /// Refuses a locked account with code 50, one that is not confirmed with code 40.
+    pub(crate) fn check(account: &UserRow) -> Result<(), ApiError> {
+        if account.locked {
+            return Err(ApiError::new(Code::UserLocked, "the account is locked; an administrator can unlock it"));
+        }
+        if !account.confirmed {
+            let text =
+                "the account is not confirmed: its user must choose a password first, by an administrator's link";
+            return Err(ApiError::new(Code::NotConfirmed, text));
+        }
+        Ok(())
+    }
+}
+
+/// The account an address names, for itself and for administrators; others are refused with `refusal`.
+pub(crate) async fn somebody(
+    client: &impl GenericClient,
+    caller: &Principal,
+    guid: &str,
+    refusal: Code,
+) -> Result<UserRow, ApiError> {
+    let guid: UserGuid = guid.parse()?;
+    let row = users::get_by_guid(client, guid).await?;
+    let row = row.ok_or_else(|| ApiError::new(Code::UserMissing, "there is no such user"))?;
+    if row.guid == caller.guid || caller.role == UserRole::Administrator {
+        return Ok(row);
+    }
+    Err(ApiError::new(refusal, "this is for the user and for administrators"))
+}
+
 async fn account_of(services: &Services, guid: UserGuid) -> Result<UserRow, ApiError> {
     let client = services.database.client().await?;
     let row = users::get_by_guid(&client, guid).await?;
@@ -116,7 +160,7 @@ pub(crate) struct UserQuery {
     prefix: Option<String>,
     /// Roles, joined by `|`.
     user_role: Option<String>,
-    /// `locked` or `licensed`.
+    /// `locked`, `licensed` (used within the last year) or `inactive`, joined by `|`.
     account_status: Option<String>,
     /// Counts from 1.
     page_number: Option<i64>,
@@ -133,6 +177,14 @@ pub(crate) struct UserPageView {
     total: i64,
 }
 
+impl UserPageView {
+    /// A page that was found.
+    pub(crate) fn of(found: users::UserPage, page: page::Page) -> Self {
+        let results = found.users.into_iter().map(UserView::from).collect();
+        Self { results, current_page: page.number, total: found.total }
+    }
+}
+
 /// Lists accounts by user name.
 #[utoipa::path(get, path = "/v1/users", tag = "users", params(UserQuery),
     responses((status = 200, body = UserPageView), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody)))]
@@ -142,12 +194,10 @@ async fn list(
     Params(query): Params<UserQuery>,
 ) -> Result<Json<UserPageView>, ApiError> {
     let filter = filter(&query)?;
-    let page = query.page_number.unwrap_or(1).max(1);
-    let size = query.page_size.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
+    let page = page::bounded(query.page_number, query.page_size);
     let client = services.database.client().await?;
-    let found = users::list(&client, &filter, (page - 1).saturating_mul(size), size).await?;
-    let results = found.users.into_iter().map(UserView::from).collect();
-    Ok(Json(UserPageView { results, current_page: page, total: found.total }))
+    let found = users::list(&client, &filter, page.offset, page.size).await?;
+    Ok(Json(UserPageView::of(found, page)))
 }
 
 fn filter(query: &UserQuery) -> Result<UserFilter, ApiError> {
@@ -159,16 +209,13 @@ fn filter(query: &UserQuery) -> Result<UserFilter, ApiError> {
         .map(|word| UserRole::parse(word))
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| ApiError::new(Code::BadParameter, "user_role must be viewer, publisher or administrator"))?;
-    let (mut locked, mut licensed) = (false, false);
-    for word in words(&query.account_status) {
-        match word.as_str() {
-            "locked" => locked = true,
-            "licensed" => licensed = true,
-            _ => return Err(ApiError::new(Code::BadParameter, "account_status must be locked or licensed")),
-        }
-    }
+    let statuses = words(&query.account_status)
+        .iter()
+        .map(|word| AccountStatus::parse(word))
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| ApiError::new(Code::BadParameter, "account_status must be locked, licensed or inactive"))?;
     let prefix = query.prefix.clone().filter(|prefix| !prefix.is_empty());
-    Ok(UserFilter { prefix, roles, locked: (locked != licensed).then_some(locked) })
+    Ok(UserFilter { prefix, roles, statuses })
 }
 
 /// One account.
@@ -180,69 +227,4 @@ async fn get(
     Path(guid): Path<String>,
 ) -> Result<Json<UserView>, ApiError> {
     Ok(Json(account_of(&services, guid.parse()?).await?.into()))
-}
-
-/// A new account.
-#[derive(Deserialize, ToSchema)]
-pub(crate) struct UserFields {
-    username: Option<String>,
-    email: Option<String>,
-    first_name: Option<String>,
-    last_name: Option<String>,
-    /// Absent: nobody signs in with a password.
-    #[schema(format = Password)]
-    password: Option<String>,
-    /// `viewer` when absent.
-    user_role: Option<String>,
-}
-
-/// Makes an account; for administrators.
-#[utoipa::path(post, path = "/v1/users", tag = "users", request_body = UserFields,
-    responses((status = 200, body = UserView), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 409, body = ErrorBody)))]
-async fn create(
-    State(services): State<Services>,
-    _: Administrator,
-    Object(fields): Object<UserFields>,
-) -> Result<Json<UserView>, ApiError> {
-    let username = fields
-        .username
-        .filter(|name| !name.is_empty())
-        .ok_or_else(|| ApiError::new(Code::MissingParameter, "a user needs a username"))?;
-    check_username(&username).map_err(|bad| ApiError::new(Code::BadField, bad.to_string()))?;
-    let role = match fields.user_role.as_deref() {
-        None | Some("") => UserRole::Viewer,
-        Some(word) => UserRole::parse(word)
-            .ok_or_else(|| ApiError::new(Code::BadField, "user_role must be viewer, publisher or administrator"))?,
-    };
-    let short = |field: Option<String>, name: &str| match field.unwrap_or_default() {
-        text if text.chars().count() <= 255 => Ok(text),
-        _ => Err(ApiError::new(Code::BadField, format!("{name} must be at most 255 characters long"))),
-    };
-    let password_hash = match fields.password.filter(|password| !password.is_empty()) {
-        None => None,
-        Some(password) => {
-            Some(services.backstage.hash_password(Zeroizing::new(password)).await.map_err(refused_password)?)
-        }
-    };
-    let user = NewUser {
-        guid: UserGuid(Uuid::new_v4()),
-        username,
-        email: short(fields.email, "email")?,
-        first_name: short(fields.first_name, "first_name")?,
-        last_name: short(fields.last_name, "last_name")?,
-        role,
-        password_hash: password_hash.map(PasswordHash),
-        confirmed: true,
-    };
-    let row = users::create(&services.database.client().await?, &user).await?;
-    services.backstage.refresh(Part::Users).await;
-    Ok(Json(row.into()))
-}
-
-fn refused_password(error: PasswordError) -> ApiError {
-    match error {
-        PasswordError::Refused(rule) => ApiError::new(Code::BadField, rule),
-        PasswordError::Failed(_) => ApiError::internal(error),
-    }
 }

@@ -1,0 +1,122 @@
+//! New accounts.
+
+use axum::Json;
+use axum::extract::State;
+use lectern_domain::ids::UserGuid;
+use lectern_domain::user::{UserRole, check_username};
+use lectern_metadata::users::{self, NewUser, PasswordHash, UserPage};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{UserPageView, UserView};
+use crate::body::Object;
+use crate::error::{ApiError, Code, ErrorBody};
+use crate::guard::{Account, Administrator};
+use crate::page::PageQuery;
+use crate::query::Params;
+use crate::services::Part;
+use crate::{Services, login};
+
+/// A new account.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct UserFields {
+    username: Option<String>,
+    email: Option<String>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    /// Absent: nobody signs in with a password.
+    #[schema(format = Password)]
+    password: Option<String>,
+    /// `viewer` when absent.
+    user_role: Option<String>,
+    /// The user must choose a password first, by an administrator's link, and signs in with none until then.
+    user_must_set_password: Option<bool>,
+}
+
+/// Makes an account; for administrators.
+#[utoipa::path(post, path = "/v1/users", tag = "users", request_body = UserFields,
+    responses((status = 200, body = UserView), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 409, body = ErrorBody)))]
+pub(super) async fn create(
+    State(services): State<Services>,
+    _: Administrator,
+    Object(fields): Object<UserFields>,
+) -> Result<Json<UserView>, ApiError> {
+    let username = fields
+        .username
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| ApiError::new(Code::MissingParameter, "a user needs a username"))?;
+    check_username(&username).map_err(|bad| ApiError::new(Code::BadField, bad.to_string()))?;
+    let role = match fields.user_role.as_deref() {
+        None | Some("") => UserRole::Viewer,
+        Some(word) => role_of(word)?,
+    };
+    let password_hash = match fields.password.filter(|password| !password.is_empty()) {
+        None => None,
+        Some(password) => {
+            Some(services.backstage.hash_password(Zeroizing::new(password)).await.map_err(login::refused)?)
+        }
+    };
+    let user = NewUser {
+        guid: UserGuid(Uuid::new_v4()),
+        username,
+        email: short(fields.email.unwrap_or_default(), "email")?,
+        first_name: short(fields.first_name.unwrap_or_default(), "first_name")?,
+        last_name: short(fields.last_name.unwrap_or_default(), "last_name")?,
+        role,
+        password_hash: password_hash.map(PasswordHash),
+        confirmed: !fields.user_must_set_password.unwrap_or(false),
+    };
+    let row = users::create(&services.database.client().await?, &user).await?;
+    services.backstage.refresh(Part::Users).await;
+    Ok(Json(row.into()))
+}
+
+/// A text of a profile, at most 255 characters.
+pub(super) fn short(text: String, name: &str) -> Result<String, ApiError> {
+    if text.chars().count() > 255 {
+        return Err(ApiError::new(Code::BadField, format!("{name} must be at most 255 characters long")));
+    }
+    Ok(text)
+}
+
+/// A role by its word.
+pub(super) fn role_of(word: &str) -> Result<UserRole, ApiError> {
+    let refused = || ApiError::new(Code::BadField, "user_role must be viewer, publisher or administrator");
+    UserRole::parse(word).ok_or_else(refused)
+}
+
+/// An account of another directory.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub(crate) struct Ticket {
+    /// What a search of that directory gave.
+    temp_ticket: Option<String>,
+}
+
+impl Ticket {
+    /// The refusal of any ticket: this server searches no directory, so it has given none.
+    pub(crate) fn refuse(&self, missing: Code) -> ApiError {
+        match self.temp_ticket.as_deref() {
+            None | Some("") => ApiError::new(Code::MissingParameter, "this needs a temp_ticket"),
+            Some(_) => ApiError::new(missing, "no other directory is searched here, so there is no such ticket"),
+        }
+    }
+}
+
+/// Takes an account over from another directory. Accounts of other directories are made when their users sign in first, so
+/// there is never a ticket.
+#[utoipa::path(put, path = "/v1/users", tag = "users", request_body = Ticket,
+    responses((status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub(super) async fn take_over(_: Administrator, Object(ticket): Object<Ticket>) -> ApiError {
+    ticket.refuse(Code::UserMissing)
+}
+
+/// Searches another directory; there is none to search, so nobody is found.
+#[utoipa::path(get, path = "/v1/users/remote", tag = "users", params(PageQuery),
+    responses((status = 200, body = UserPageView), (status = 401, body = ErrorBody)))]
+pub(super) async fn remote(_: Account, Params(page): Params<PageQuery>) -> Json<UserPageView> {
+    Json(UserPageView::of(UserPage { users: Vec::new(), total: 0 }, page.bounded()))
+}
