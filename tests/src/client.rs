@@ -97,6 +97,19 @@ pub fn r(server: &Server, account: &Account, code: &str) -> Run {
     Run::of(command.output().expect("run Rscript"))
 }
 
+/// Runs Python code with posit-sdk, with the server's URL and the account's key as `TEST_SERVER` and `TEST_KEY`.
+pub fn python(server: &Server, account: &Account, code: &str) -> Run {
+    // uv keeps what it has downloaded in the real home: nothing of the test's is written there.
+    let uv = std::env::var_os("LECTERN_UV").map_or_else(|| TOOLS.join("uv"), PathBuf::from);
+    let mut command = Command::new(uv);
+    command
+        .args(["run", "--quiet", "--no-project", "--with", "posit-sdk==0.17.0", "python", "-c", code])
+        .current_dir(server.scratch().path())
+        .env("TEST_SERVER", server.url())
+        .env("TEST_KEY", &account.key);
+    Run::of(command.output().expect("run uv"))
+}
+
 /// Copies one of the project's examples into the test's directory, where tools may leave notes beside it.
 pub fn example(server: &Server, name: &str) -> String {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);

@@ -196,7 +196,9 @@ impl Error for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        if self.status.is_server_error() {
+        // A refusal under another status, for a client that knows no other, is no failure.
+        let refusal = self.code == Code::BadCredential.number();
+        if self.status.is_server_error() && !refusal {
             let chain = self.cause.as_deref().map(|cause| Chain(cause).to_string()).unwrap_or_default();
             tracing::error!(api.code = self.code, api.status = self.status.as_u16(), cause = chain, "{}", self.message);
         }

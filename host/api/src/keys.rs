@@ -7,7 +7,7 @@ use lectern_domain::access::Principal;
 use lectern_domain::ids::{KeyId, UserGuid};
 use lectern_domain::user::UserRole;
 use lectern_metadata::keys::{self, KeyRow};
-use lectern_metadata::users;
+use lectern_metadata::{Database, users};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -20,7 +20,7 @@ use crate::Services;
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::Account;
-use crate::services::Part;
+use crate::services::{Backstage, Part};
 use crate::stamp::Stamp;
 
 /// Characters of a key. With 62 to choose from each, 40 carry 238 bits.
@@ -149,22 +149,39 @@ async fn create(
     Object(wanted): Object<NewKey>,
 ) -> Result<Json<NewKeyView>, ApiError> {
     let owner = own(&services, caller, &guid).await?;
+    let role = match wanted.role.as_deref() {
+        None | Some("") => None,
+        Some(word) => Some(
+            UserRole::parse(word)
+                .ok_or_else(|| ApiError::new(Code::BadField, "role must be viewer, publisher or administrator"))?,
+        ),
+    };
+    let expires_at = wanted.expires_time.as_deref().map(end_of).transpose()?;
     let name = wanted.name.unwrap_or_default();
+    let (row, text) = make_key(&services.database, &*services.backstage, &owner, &name, role, expires_at).await?;
+    Ok(Json(NewKeyView { about: view(row, &owner), key: text.into_text() }))
+}
+
+/// Makes a key for `owner`: at most of the role that `owner` has here and now, which is also what `None` gives. Its name is unique
+/// among the owner's keys (code 26).
+pub async fn make_key(
+    database: &Database,
+    backstage: &dyn Backstage,
+    owner: &Principal,
+    name: &str,
+    role: Option<UserRole>,
+    expires_at: Option<OffsetDateTime>,
+) -> Result<(KeyRow, ApiKeyText), ApiError> {
     if name.trim().is_empty() || name.chars().count() > 255 {
         return Err(ApiError::new(Code::BadField, "a key needs a name of 1 to 255 characters"));
     }
-    let role = match wanted.role.as_deref() {
-        None | Some("") => owner.role,
-        Some(word) => UserRole::parse(word)
-            .ok_or_else(|| ApiError::new(Code::BadField, "role must be viewer, publisher or administrator"))?,
-    };
+    let role = role.unwrap_or(owner.role);
     if role > owner.role {
         let (have, want) = (owner.role.as_str(), role.as_str());
         let message = format!("a credential of role {have} cannot make a key of role {want}");
         return Err(ApiError::new(Code::NotPermitted, message));
     }
-    let expires_at = wanted.expires_time.as_deref().map(end_of).transpose()?;
-    let client = services.database.client().await?;
+    let client = database.client().await?;
     if keys::list(&client, owner.user).await?.len() >= MAX_KEYS {
         return Err(ApiError::new(
             Code::BadField,
@@ -172,10 +189,10 @@ async fn create(
         ));
     }
     let text = ApiKeyText::random()?;
-    let row = keys::create(&client, owner.user, &name, role, &text.hash(), expires_at).await?;
+    let row = keys::create(&client, owner.user, name, role, &text.hash(), expires_at).await?;
     drop(client); // Refreshing needs a connection too.
-    services.backstage.refresh(Part::Keys).await;
-    Ok(Json(NewKeyView { about: view(row, &owner), key: text.into_text() }))
+    backstage.refresh(Part::Keys).await;
+    Ok((row, text))
 }
 
 /// Reads when a key shall end: in the future.

@@ -40,11 +40,11 @@ mod vanity;
 
 pub use error::{ApiError, Code, ErrorBody};
 pub use guard::{ClientAddress, CredentialRejected, External};
-pub use keys::ApiKeyText;
+pub use keys::{ApiKeyText, make_key};
 pub use router::{openapi, router};
 pub use services::{
     ANNOUNCED_VERSION, Backstage, BegunSession, ContentProcess, LogLine, LogLines, LogSource, Logout, Part,
     PasswordError, Runtimes, Scheduler, Services, Settings,
 };
 pub use tokens::claim;
-pub use users::{LINK_LIFETIME, set_password_by_link};
+pub use users::{change_password, set_password_by_link};

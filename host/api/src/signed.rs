@@ -8,7 +8,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::request::Parts;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use lectern_domain::access::{Principal, PrincipalVia};
 use lectern_metadata::{signed_tokens, users};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, UnparsedPublicKey};
@@ -82,6 +82,14 @@ impl Presented {
         paths.iter().map(|path| format!("{method}\n{path}\n{date}\n{checksum}")).collect()
     }
 
+    /// The answer to who asks whether the token has been confirmed. R's client before 1.0 takes only a 500 for "not yet" and gives
+    /// up on anything else; it asks on a route of its own, and later ones and Publisher take both.
+    fn not_yet(&self) -> ApiError {
+        let refusal = ApiError::new(Code::BadCredential, "the token has not been confirmed yet");
+        let of_r = self.paths.last().is_some_and(|path| path == "/__api__/users/current");
+        if of_r { refusal.with_status(StatusCode::INTERNAL_SERVER_ERROR) } else { refusal }
+    }
+
     /// Whether the date is close enough to `now`.
     fn is_fresh(&self, now: OffsetDateTime) -> bool {
         OffsetDateTime::parse(&self.date, &Rfc2822).is_ok_and(|date| (now - date).abs() <= SKEW)
@@ -123,7 +131,7 @@ pub(crate) async fn principal(services: &Services, presented: &Presented) -> Res
         return Err(if token.late {
             ApiError::new(Code::TokenLate, "the token was not confirmed in time: ask for another")
         } else {
-            bad("the token has not been confirmed yet")
+            presented.not_yet()
         });
     };
     let user = users::get(&client, user).await?.ok_or_else(|| bad("the token's account is gone"))?;

@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) use create::Ticket;
-pub use password::{LINK_LIFETIME, set_password_by_link};
+pub use password::{change_password, set_password_by_link};
 
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::Account;

@@ -1,9 +1,12 @@
 //! Passwords: changed by who knows the old one, or chosen by who was given an administrator's link.
 
+use std::net::IpAddr;
+
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use http::StatusCode;
 use lectern_domain::UserId;
+use lectern_domain::access::Principal;
 use lectern_domain::ids::UserGuid;
 use lectern_metadata::users::{self, PasswordHash, UserRow};
 use lectern_metadata::{Database, DbError, Transaction, password_links, sessions};
@@ -22,7 +25,7 @@ use crate::stamp::Stamp;
 use crate::{Services, login};
 
 /// How long a link works: it is sent by hand, and read on the next working day at the latest.
-pub const LINK_LIFETIME: Duration = Duration::hours(24);
+const LINK_LIFETIME: Duration = Duration::hours(24);
 
 /// A new password, and the old one as proof.
 #[derive(Default, Deserialize, ToSchema)]
@@ -63,17 +66,30 @@ pub(super) async fn change(
     let old = need(wanted.current_password, "current_password")?;
     let new = need(wanted.password, "password")?;
     let from = address.map_or_else(|| std::net::Ipv4Addr::UNSPECIFIED.into(), |address| address.0.0);
-    if !services.backstage.check_password(from, &caller.username, old).await.map_err(login::refused)? {
-        return Err(ApiError::new(Code::BadField, "current_password is wrong, or the account has no password"));
+    change_password(&services.database, &*services.backstage, &caller, from, old, new).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Changes a password by the old one. Code 87: the old one is wrong, or the new one breaks the rule for passwords.
+pub async fn change_password(
+    database: &Database,
+    backstage: &dyn Backstage,
+    who: &Principal,
+    from: IpAddr,
+    old: Zeroizing<String>,
+    new: Zeroizing<String>,
+) -> Result<(), ApiError> {
+    if !backstage.check_password(from, &who.username, old).await.map_err(login::refused)? {
+        return Err(ApiError::new(Code::BadField, "the present password is wrong, or the account has none"));
     }
-    let hash = services.backstage.hash_password(new).await.map_err(login::refused)?;
-    let mut client = services.database.client().await?;
+    let hash = backstage.hash_password(new).await.map_err(login::refused)?;
+    let mut client = database.client().await?;
     let tx = client.transaction().await.map_err(DbError::from)?;
-    set(&tx, caller.user, hash).await?;
+    set(&tx, who.user, hash).await?;
     tx.commit().await.map_err(DbError::from)?;
     drop(client); // Refreshing needs a connection too.
-    services.backstage.refresh(Part::Sessions).await;
-    Ok(StatusCode::NO_CONTENT)
+    backstage.refresh(Part::Sessions).await;
+    Ok(())
 }
 
 /// Sets a password; what the old one opened ends.

@@ -3,6 +3,7 @@
 //!
 //! Pages with forms that change something are apart: see [`forms`].
 
+mod account;
 mod claim;
 mod forms;
 mod jobs;
@@ -129,6 +130,7 @@ pub(crate) fn router(dashboard: Dashboard) -> Router {
             "/connect/assets/log.js",
             get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/log.js"))),
         )
+        .route("/connect/account", get(account::show).post(account::act))
         .route("/connect/tokens/{id}", get(claim::show).post(claim::confirm))
         .route("/connect/password/{secret}", get(password::show).post(password::choose))
         .fallback(unknown)
