@@ -66,7 +66,11 @@ fn a_person_signs_in_and_out_in_a_browser() {
     bind(&operator, "oidc-login", &idp.issuer, "web");
     let publisher = Publisher::new(&server, &operator.account);
     let guid = publisher.publish("for-people", &apps::page("For people"));
-    assert!(publisher.change(&guid, &json!({"access_type": "logged_in"})).status < 300);
+    // The provider says who belongs to the group, and the group may open the content.
+    let group = json!({"name": "People of the provider", "unique_id": "staff"});
+    let group = publisher.api(Method::POST, "/v1/groups").json(&group).send().expect(200).json();
+    let entry = json!({"principal_guid": group["guid"], "principal_type": "group", "role": "viewer"});
+    publisher.api(Method::POST, &format!("/v1/content/{guid}/permissions")).json(&entry).send().expect(200);
 
     let script = r#"
         export default async ({ page, context, args, shot }) => {
@@ -120,6 +124,9 @@ fn a_person_signs_in_and_out_in_a_browser() {
         (&json!("ada"), &json!("publisher")),
         "{seen}"
     );
+    let members = format!("/v1/groups/{}/members", group["guid"].as_str().unwrap());
+    let members = publisher.api(Method::GET, &members).send().expect(200).json();
+    assert_eq!((&members["total"], &members["results"][0]["username"]), (&json!(1), &json!("ada")), "{members}");
     for signed_out in ["before", "after", "stranger"] {
         assert_eq!(seen[signed_out], 401, "{signed_out}: {seen}");
     }

@@ -1,5 +1,5 @@
 //! `POST /__login__`: a session for a client that knows a user's password, and the one thing it may change with that: make the
-//! user an API key.
+//! user an API key. It is there while the gate signs people in with passwords.
 //!
 //! Sessions change nothing through this interface, as published pages share the server's origin. The exception is a session
 //! that was begun here: its answer holds a second secret, which is sent back in `X-RSC-XSRF`. A browser's own session has no
@@ -54,7 +54,7 @@ pub(crate) struct SignedIn {
 /// Signs in with user name and password. The session may make an API key for its user, and otherwise only read.
 #[utoipa::path(post, path = "/__login__", tag = "users", request_body = Credentials,
     responses((status = 200, body = SignedIn), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 429, body = ErrorBody)))]
+        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 429, body = ErrorBody)))]
 async fn sign_in(
     State(services): State<Services>,
     address: Option<Extension<ClientAddress>>,
@@ -65,6 +65,9 @@ async fn sign_in(
     // Browsers say where a form comes from; this is no page's business. Other clients send neither field.
     if headers.contains_key("origin") || headers.contains_key("sec-fetch-site") {
         return Err(ApiError::new(Code::CrossSite, "browsers sign in on the sign-in page"));
+    }
+    if !services.settings.logout.takes_passwords() {
+        return Err(ApiError::new(Code::Missing, "nobody signs in here with a password"));
     }
     let need = |field: Option<String>, name: &str| {
         let missing = || ApiError::new(Code::MissingParameter, format!("signing in needs a {name}"));

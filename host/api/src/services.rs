@@ -65,10 +65,13 @@ impl fmt::Debug for Services {
     }
 }
 
-/// Knows where people sign out, which the plugins decide that are bound at the time.
+/// Knows how people sign in and out, which the plugins decide that are bound at the time.
 pub trait Logout: Send + Sync {
     /// The path below the server's address: `/__plugin__/password-login/sign-out`, for example.
     fn path(&self) -> String;
+
+    /// Whether people sign in with a password that this server keeps.
+    fn takes_passwords(&self) -> bool;
 }
 
 /// The operator's choices, as far as the API shows or enforces them.

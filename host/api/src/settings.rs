@@ -111,7 +111,7 @@ async fn server(State(services): State<Services>, Caller(caller): Caller, base: 
             name: "Password",
             handles_credentials: true,
             handles_login: true,
-            groups_enabled: false,
+            groups_enabled: true,
             external_user_search: false,
             unique_usernames: true,
             name_editable_by: "admin",

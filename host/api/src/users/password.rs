@@ -126,7 +126,7 @@ pub(super) async fn make_link(
     let expires_at = OffsetDateTime::now_utc() + LINK_LIFETIME;
     password_links::create(&client, &secret.hash(), user.id, expires_at).await?;
     tracing::info!(user.name = user.username, by = caller.username, "a link for choosing a password was made");
-    let url = base.url(&format!("/connect/password/{}", secret.into_text()));
+    let url = base.url(&format!("/connect/password?link={}", secret.into_text()));
     Ok(Json(LinkView { url, expires_time: expires_at.into() }))
 }
 

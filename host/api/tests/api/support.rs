@@ -215,6 +215,10 @@ impl lectern_api::Logout for SignOut {
     fn path(&self) -> String {
         "/sign-out".into()
     }
+
+    fn takes_passwords(&self) -> bool {
+        true
+    }
 }
 
 pub(crate) fn settings(bootstrap: bool) -> Settings {

@@ -132,7 +132,7 @@ pub(crate) fn router(dashboard: Dashboard) -> Router {
         )
         .route("/connect/account", get(account::show).post(account::act))
         .route("/connect/tokens/{id}", get(claim::show).post(claim::confirm))
-        .route("/connect/password/{secret}", get(password::show).post(password::choose))
+        .route("/connect/password", get(password::show).post(password::choose))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(FORM_BYTES))
         .with_state(dashboard)
@@ -244,7 +244,8 @@ fn with_policy(status: StatusCode, template: &impl Template, policy: &'static st
                 (header::CONTENT_SECURITY_POLICY, policy),
                 (header::CACHE_CONTROL, "no-store"),
                 (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-                (header::REFERRER_POLICY, "same-origin"),
+                // Addresses of sealed pages may hold a secret.
+                (header::REFERRER_POLICY, if policy == SEALED_POLICY { "no-referrer" } else { "same-origin" }),
             ];
             (status, headers, Html(html)).into_response()
         }

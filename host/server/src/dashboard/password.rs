@@ -1,9 +1,10 @@
-//! `/connect/password/{secret}`: somebody who was given an administrator's link chooses a password. The secret in the address is
-//! all it takes, so nothing here looks at who is signed in, and no page of anybody else's can know it.
+//! `/connect/password?link=…`: somebody who was given an administrator's link chooses a password. The secret in the link is all it
+//! takes, so nothing here looks at who is signed in, and no page of anybody else's can know it. It is in the query, which no log
+//! keeps.
 
 use askama::Template;
 use axum::Form;
-use axum::extract::{Path, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use lectern_metadata::password_links;
@@ -24,9 +25,19 @@ struct PasswordPage {
 
 const OVER: &str = "A link works once and for a day. Ask an administrator for another one.";
 
+#[derive(Deserialize)]
+pub(super) struct Link {
+    #[serde(default)]
+    link: String,
+}
+
 /// Shows the form.
-pub(super) async fn show(visit: Visit, State(dashboard): State<Dashboard>, Path(secret): Path<String>) -> Response {
-    form(&visit, &dashboard, secret, StatusCode::OK, None).await
+pub(super) async fn show(
+    visit: Visit,
+    State(dashboard): State<Dashboard>,
+    Query(Link { link }): Query<Link>,
+) -> Response {
+    form(&visit, &dashboard, link, StatusCode::OK, None).await
 }
 
 async fn form(
@@ -51,6 +62,8 @@ async fn form(
 #[derive(Deserialize)]
 pub(super) struct Chosen {
     #[serde(default)]
+    link: String,
+    #[serde(default)]
     password: String,
     #[serde(default)]
     again: String,
@@ -60,8 +73,7 @@ pub(super) struct Chosen {
 pub(super) async fn choose(
     visit: Visit,
     State(dashboard): State<Dashboard>,
-    Path(secret): Path<String>,
-    Form(Chosen { password, again }): Form<Chosen>,
+    Form(Chosen { link: secret, password, again }): Form<Chosen>,
 ) -> Response {
     let (password, again) = (Zeroizing::new(password), Zeroizing::new(again));
     if password != again {

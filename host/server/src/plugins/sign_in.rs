@@ -12,6 +12,9 @@ use super::manage::Plugins;
 /// The page that the dashboard is at, for bindings that concern some paths only.
 const DASHBOARD: &str = "/connect/";
 
+/// The plugin that signs people in with passwords kept here.
+const PASSWORDS: &str = "password-login";
+
 /// Finds the pages for signing in and out, as the gate is at the time.
 #[derive(Clone)]
 pub(crate) struct SignIn(Arc<Plugins>);
@@ -51,6 +54,15 @@ impl lectern_api::Logout for SignIn {
     fn path(&self) -> String {
         // Without a plugin that knows sessions there is none to end.
         self.pages(None).map_or_else(|| DASHBOARD.to_owned(), |pages| format!("{pages}sign-out"))
+    }
+
+    fn takes_passwords(&self) -> bool {
+        self.0.state().bindings.iter().any(|binding| {
+            let settings = &binding.spec.settings;
+            settings.enabled
+                && settings.phases.contains(&Phase::Authenticate)
+                && binding.spec.plugin.as_str() == PASSWORDS
+        })
     }
 }
 
