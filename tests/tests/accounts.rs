@@ -400,3 +400,66 @@ export default async ({{ page, args, shot }}) => {{
         json!([])
     );
 }
+
+#[test]
+fn administrators_look_after_accounts_on_a_page() {
+    let mut root = SERVER.account("root2", "administrator");
+    let target = SERVER.account("target", "viewer");
+    root.password = format!("password of {}", root.name);
+    let script = format!(
+        "{SIGN_IN}
+export default async ({{ page, args, shot }}) => {{
+  await page.goto(args.server + '/connect/users');
+  await signIn(page, args);
+  await page.getByRole('heading', {{ name: 'Users' }}).waitFor();
+  await page.getByLabel('User name').fill('invited');
+  await page.getByLabel('E-mail').fill('invited@example.org');
+  await page.locator('#role').selectOption('publisher');
+  await page.getByRole('button', {{ name: 'Add' }}).click();
+  const link = await page.locator('#link').innerText();
+  await shot('users');
+  await page.getByRole('button', {{ name: 'Lock target' }}).click();
+  await page.getByRole('button', {{ name: 'Unlock target' }}).waitFor();
+  await page.getByRole('button', {{ name: 'Lock root2' }}).click();
+  const own = await page.getByRole('alert').innerText();
+  await page.getByLabel('Role of target', {{ exact: true }}).selectOption('publisher');
+  await page.getByRole('button', {{ name: 'Set the role of target' }}).click();
+  const said = await page.getByRole('status').innerText();
+  await page.getByLabel('Name begins with').fill('tar');
+  await page.getByRole('button', {{ name: 'Find' }}).click();
+  await page.getByText('1 account', {{ exact: true }}).waitFor();
+  return {{ link, own, said }};
+}};"
+    );
+    let args = json!({"server": SERVER.url(), "name": root.name, "password": root.password});
+    let seen = browser::run(&script, &args);
+    assert!(text(&seen["link"]).starts_with(&format!("{}/connect/password?link=", SERVER.url())), "{seen}");
+    assert!(text(&seen["own"]).contains("nobody locks their own account"), "{seen}");
+    assert!(text(&seen["said"]).contains("target has the role publisher now"), "{seen}");
+    let about = |name: &str| {
+        api(&root, Method::GET, &format!("/v1/users?prefix={name}")).send().expect(200).json()["results"][0].clone()
+    };
+    let (invited, target_now) = (about("invited"), about("target"));
+    assert_eq!((&invited["user_role"], &invited["confirmed"]), (&json!("publisher"), &json!(false)), "{invited}");
+    assert_eq!((&target_now["user_role"], &target_now["locked"]), (&json!("publisher"), &json!(true)), "{target_now}");
+    assert_eq!(api(&target, Method::GET, "/v1/user").send().status, 401, "locked");
+
+    // Others do not get there, and a page made for one purpose opens no other.
+    let script = format!(
+        "{SIGN_IN}
+export default async ({{ page, args }}) => {{
+  await page.goto(args.server + '/connect/users');
+  await signIn(page, args);
+  await page.getByRole('heading', {{ name: 'For administrators' }}).waitFor();
+  await page.goto(args.server + '/connect/account');
+  const pass = await page.locator('input[name=pass]').first().getAttribute('value');
+  const links = await page.getByRole('link', {{ name: 'Users' }}).count();
+  return {{ pass, links }};
+}};"
+    );
+    let seen = browser::run(&script, &json!({"server": SERVER.url(), "name": "ada", "password": ADA.password}));
+    assert_eq!(seen["links"], 0, "{seen}");
+    let pass = text(&seen["pass"]);
+    let fields = [("pass", pass.as_str()), ("deed", "set-role"), ("guid", &ADA.guid), ("role", "administrator")];
+    assert_eq!(SERVER.post("/connect/users").form(&fields).send().status, 403);
+}

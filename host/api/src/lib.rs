@@ -47,4 +47,4 @@ pub use services::{
     PasswordError, Runtimes, Scheduler, Services, Settings,
 };
 pub use tokens::claim;
-pub use users::{change_password, set_password_by_link};
+pub use users::{change_password, invite, make_password_link, set_locked, set_password_by_link, set_role};

@@ -2,9 +2,10 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use lectern_domain::access::Principal;
 use lectern_domain::user::{UserRole, check_username};
 use lectern_metadata::users::{self, ProfilePatch, UserRow};
-use lectern_metadata::{DbError, Transaction, sessions};
+use lectern_metadata::{Database, DbError, Transaction, sessions};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -14,7 +15,7 @@ use crate::Services;
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::{Account, Administrator};
-use crate::services::Part;
+use crate::services::{Backstage, Part};
 
 /// What may be changed of an account. What is absent or null stays.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -101,9 +102,21 @@ pub(super) async fn lock(
     Object(wanted): Object<Lock>,
 ) -> Result<Json<UserView>, ApiError> {
     let locked = wanted.locked.ok_or_else(|| ApiError::new(Code::MissingParameter, "say locked: true or false"))?;
-    let mut client = services.database.client().await?;
+    let row = set_locked(&services.database, &*services.backstage, &caller, &guid, locked).await?;
+    Ok(Json(row.into()))
+}
+
+/// Locks or unlocks an account as an administrator. Code 22: it is the caller's own, or the last administrator's.
+pub async fn set_locked(
+    database: &Database,
+    backstage: &dyn Backstage,
+    caller: &Principal,
+    guid: &str,
+    locked: bool,
+) -> Result<UserRow, ApiError> {
+    let mut client = database.client().await?;
     let tx = client.transaction().await.map_err(DbError::from)?;
-    let row = somebody(&tx, &caller, &guid, Code::CannotChange).await?;
+    let row = administered(&tx, caller, guid).await?;
     if locked && row.guid == caller.guid {
         return Err(ApiError::new(Code::NotPermitted, "nobody locks their own account"));
     }
@@ -111,12 +124,39 @@ pub(super) async fn lock(
     let row = users::set_locked(&tx, row.id, locked).await?;
     let ended = if locked { sessions::delete_of_user(&tx, row.id).await? } else { 0 };
     tx.commit().await.map_err(DbError::from)?;
-    drop(client);
-    services.backstage.refresh(Part::Users).await;
+    drop(client); // Refreshing needs a connection too.
+    backstage.refresh(Part::Users).await;
     if ended > 0 {
-        services.backstage.refresh(Part::Sessions).await;
+        backstage.refresh(Part::Sessions).await;
     }
-    Ok(Json(row.into()))
+    Ok(row)
+}
+
+/// Changes what an account may do, as an administrator. Code 22: it is the last administrator's.
+pub async fn set_role(
+    database: &Database,
+    backstage: &dyn Backstage,
+    caller: &Principal,
+    guid: &str,
+    role: UserRole,
+) -> Result<UserRow, ApiError> {
+    let mut client = database.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let row = administered(&tx, caller, guid).await?;
+    keep_an_administrator(&tx, &row, role < UserRole::Administrator).await?;
+    let row = users::set_role(&tx, row.id, role).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    drop(client);
+    backstage.refresh(Part::Users).await;
+    Ok(row)
+}
+
+/// An account that the caller administers.
+async fn administered(tx: &Transaction<'_>, caller: &Principal, guid: &str) -> Result<UserRow, ApiError> {
+    if caller.role < UserRole::Administrator {
+        return Err(ApiError::new(Code::NotPermitted, "only administrators change accounts"));
+    }
+    somebody(tx, caller, guid, Code::CannotChange).await
 }
 
 /// Confirms an account whose user was to choose a password first; for administrators.

@@ -2,9 +2,11 @@
 
 use axum::Json;
 use axum::extract::State;
+use lectern_domain::access::Principal;
 use lectern_domain::ids::UserGuid;
 use lectern_domain::user::{UserRole, check_username};
-use lectern_metadata::users::{self, NewUser, PasswordHash, UserPage};
+use lectern_metadata::Database;
+use lectern_metadata::users::{self, NewUser, PasswordHash, UserPage, UserRow};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -16,7 +18,7 @@ use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::{Account, Administrator};
 use crate::page::PageQuery;
 use crate::query::Params;
-use crate::services::Part;
+use crate::services::{Backstage, Part};
 use crate::{Services, login};
 
 /// A new account.
@@ -69,9 +71,40 @@ pub(super) async fn create(
         password_hash: password_hash.map(PasswordHash),
         confirmed: !fields.user_must_set_password.unwrap_or(false),
     };
-    let row = users::create(&services.database.client().await?, &user).await?;
-    services.backstage.refresh(Part::Users).await;
-    Ok(Json(row.into()))
+    Ok(Json(create_account(&services.database, &*services.backstage, &user).await?.into()))
+}
+
+/// Makes an account whose name was checked. Code 8: the name is another's.
+async fn create_account(database: &Database, backstage: &dyn Backstage, user: &NewUser) -> Result<UserRow, ApiError> {
+    let row = users::create(&database.client().await?, user).await?;
+    backstage.refresh(Part::Users).await;
+    Ok(row)
+}
+
+/// Makes an account that is not confirmed and has no password: its user chooses one by a link.
+pub async fn invite(
+    database: &Database,
+    backstage: &dyn Backstage,
+    caller: &Principal,
+    username: &str,
+    email: &str,
+    role: UserRole,
+) -> Result<UserRow, ApiError> {
+    if caller.role < UserRole::Administrator {
+        return Err(ApiError::new(Code::NotPermitted, "only administrators make accounts"));
+    }
+    check_username(username).map_err(|bad| ApiError::new(Code::BadField, bad.to_string()))?;
+    let user = NewUser {
+        guid: UserGuid(Uuid::new_v4()),
+        username: username.to_owned(),
+        email: short(email.to_owned(), "email")?,
+        first_name: String::new(),
+        last_name: String::new(),
+        role,
+        password_hash: None,
+        confirmed: false,
+    };
+    create_account(database, backstage, &user).await
 }
 
 /// A text of a profile, at most 255 characters.

@@ -17,8 +17,10 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use change::{set_locked, set_role};
 pub(crate) use create::Ticket;
-pub use password::{change_password, set_password_by_link};
+pub use create::invite;
+pub use password::{change_password, make_password_link, set_password_by_link};
 
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::Account;

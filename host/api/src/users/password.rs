@@ -8,6 +8,7 @@ use http::StatusCode;
 use lectern_domain::UserId;
 use lectern_domain::access::Principal;
 use lectern_domain::ids::UserGuid;
+use lectern_domain::user::UserRole;
 use lectern_metadata::users::{self, PasswordHash, UserRow};
 use lectern_metadata::{Database, DbError, Transaction, password_links, sessions};
 use serde::{Deserialize, Serialize};
@@ -117,8 +118,22 @@ pub(super) async fn make_link(
     base: Base,
     Path(guid): Path<String>,
 ) -> Result<Json<LinkView>, ApiError> {
-    let client = services.database.client().await?;
-    let user = somebody(&client, &caller, &guid, Code::CannotChange).await?;
+    let (secret, expires_at) = make_password_link(&services.database, &caller, &guid).await?;
+    let url = base.url(&format!("/connect/password?link={}", secret.into_text()));
+    Ok(Json(LinkView { url, expires_time: expires_at.into() }))
+}
+
+/// Makes the secret of a link, and says when it ends. Code 22: the caller is no administrator; code 50: the account is locked.
+pub async fn make_password_link(
+    database: &Database,
+    caller: &Principal,
+    guid: &str,
+) -> Result<(ApiKeyText, OffsetDateTime), ApiError> {
+    if caller.role < UserRole::Administrator {
+        return Err(ApiError::new(Code::NotPermitted, "only administrators make links for choosing a password"));
+    }
+    let client = database.client().await?;
+    let user = somebody(&client, caller, guid, Code::CannotChange).await?;
     if user.locked {
         Standing::check(&user)?;
     }
@@ -126,8 +141,7 @@ pub(super) async fn make_link(
     let expires_at = OffsetDateTime::now_utc() + LINK_LIFETIME;
     password_links::create(&client, &secret.hash(), user.id, expires_at).await?;
     tracing::info!(user.name = user.username, by = caller.username, "a link for choosing a password was made");
-    let url = base.url(&format!("/connect/password?link={}", secret.into_text()));
-    Ok(Json(LinkView { url, expires_time: expires_at.into() }))
+    Ok((secret, expires_at))
 }
 
 /// Chooses a password with the secret of a link, which is used up; confirms the account. `None`: the link does not work (any

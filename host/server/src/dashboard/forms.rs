@@ -27,6 +27,8 @@ pub(super) enum Purpose<'a> {
     Claim(&'a str),
     /// Keys and sessions of the user's own account.
     Account,
+    /// Other people's accounts.
+    Users,
 }
 
 impl Purpose<'_> {
@@ -34,6 +36,7 @@ impl Purpose<'_> {
         match self {
             Self::Claim(id) => ("claim", id),
             Self::Account => ("account", ""),
+            Self::Users => ("users", ""),
         }
     }
 }

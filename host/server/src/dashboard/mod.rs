@@ -10,6 +10,7 @@ mod jobs;
 mod load;
 mod pages;
 mod password;
+mod users;
 
 use std::sync::Arc;
 
@@ -130,6 +131,7 @@ pub(crate) fn router(dashboard: Dashboard) -> Router {
             "/connect/assets/log.js",
             get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/log.js"))),
         )
+        .route("/connect/users", get(users::show).post(users::act))
         .route("/connect/account", get(account::show).post(account::act))
         .route("/connect/tokens/{id}", get(claim::show).post(claim::confirm))
         .route("/connect/password", get(password::show).post(password::choose))

@@ -16,6 +16,10 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    pub(super) fn administers(&self) -> bool {
+        self.user.as_ref().is_some_and(|user| user.role == "administrator")
+    }
+
     fn may_publish(&self) -> bool {
         self.user.as_ref().is_some_and(|user| user.publishes)
     }
