@@ -96,7 +96,7 @@ fn read_key(text: &str) -> Result<Vec<u8>, &'static str> {
     }
     let der = STANDARD.decode(text).map_err(|_| FORM)?;
     let bare = match SubjectPublicKeyInfo::from_der(&der) {
-        Ok((rest, info)) if rest.is_empty() => match info.parsed() {
+        Ok(([], info)) => match info.parsed() {
             Ok(PublicKey::RSA(_)) => info.subject_public_key.data.to_vec(),
             Ok(_) | Err(_) => return Err(FORM),
         },
