@@ -171,6 +171,9 @@ fn base64(bytes: &[u8]) -> String {
 
 #[test]
 fn posit_sdk_over_users_and_groups() {
+    // It counts and lists, so nobody else may make accounts meanwhile.
+    let server = Server::new();
+    let boss = server.account("boss", "administrator");
     let code = r#"
 import os
 from posit.connect import Client
@@ -223,7 +226,7 @@ group.delete()
 assert boss.groups.find(prefix="Fri") == []
 print("all done")
 "#;
-    let run = python(&SERVER, &BOSS, code).expect_success();
+    let run = python(&server, &boss, code).expect_success();
     assert!(run.stdout.contains("all done"), "{}", run.printed);
 }
 
