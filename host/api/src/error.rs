@@ -81,7 +81,6 @@ codes! {
     BadChecksum 104 BAD_REQUEST, "The bytes received are not those announced.";
     TooManyVariables 106 CONFLICT, "The content has too many environment variables.";
     VariableProhibited 108 CONFLICT, "The variable is the server's own.";
-    ProcessLimit 113 BAD_REQUEST, "A process count is above the server's limit.";
     BadJson 121 BAD_REQUEST, "The request body is not the JSON expected.";
     EmptyUpload 125 BAD_REQUEST, "The bundle received is empty.";
     ShortUpload 126 BAD_REQUEST, "The bundle received is incomplete.";

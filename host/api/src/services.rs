@@ -9,7 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use lectern_bundles::{Cache, Store};
+use lectern_domain::content::ProcessLimits;
 use lectern_domain::ids::{BundleHash, BundleId, ContentGuid, ContentId, JobKey, TaskId, UserGuid};
+use lectern_domain::scaling::MOST_CONNS;
 use lectern_metadata::Database;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -128,6 +130,18 @@ pub struct Scheduler {
     pub min_processes_limit: i32,
     /// The most a publisher may choose for `max_processes`.
     pub max_processes_limit: i32,
+}
+
+impl Scheduler {
+    /// The most that publishers may choose.
+    pub fn limits(&self) -> ProcessLimits {
+        ProcessLimits {
+            max_processes: self.max_processes_limit,
+            min_processes: self.min_processes_limit,
+            // No pool gives one process more, so a larger number would only be misread.
+            max_conns_per_process: i32::try_from(MOST_CONNS).unwrap_or(i32::MAX),
+        }
+    }
 }
 
 impl Default for Scheduler {

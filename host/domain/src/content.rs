@@ -56,6 +56,16 @@ pub enum BadSetting {
         /// What was asked for.
         value: i32,
     },
+    /// A count above what the server allows.
+    #[error("{key} must not exceed the server's limit {limit}, and {value} was asked for")]
+    AboveLimit {
+        /// The field.
+        key: &'static str,
+        /// The most allowed.
+        limit: i32,
+        /// What was asked for.
+        value: i32,
+    },
     /// More least than most processes.
     #[error("min_processes {min} must not exceed max_processes {max}")]
     MinAboveMax {
@@ -67,7 +77,7 @@ pub enum BadSetting {
 }
 
 impl BadSetting {
-    /// The protocol's error code (connect protocol, error codes 5, 45, 87, 114, 150, 151).
+    /// The protocol's error code (connect protocol, error codes 5, 45, 87, 113, 114, 150, 151, 191, 192).
     pub fn code(&self) -> i32 {
         match self {
             Self::Name(_) => 5,
@@ -75,6 +85,9 @@ impl BadSetting {
             Self::Timeout { .. } => 151,
             Self::LoadFactor(_) => 150,
             Self::Processes { .. } => 45,
+            Self::AboveLimit { key: "min_processes", .. } => 191,
+            Self::AboveLimit { key: "max_conns_per_process", .. } => 192,
+            Self::AboveLimit { .. } => 113,
             Self::MinAboveMax { .. } => 114,
         }
     }
@@ -139,9 +152,52 @@ impl ProcessSettings {
     }
 }
 
+/// The most that publishers may choose; 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessLimits {
+    /// For `max_processes`.
+    pub max_processes: i32,
+    /// For `min_processes`.
+    pub min_processes: i32,
+    /// For `max_conns_per_process`.
+    pub max_conns_per_process: i32,
+}
+
+impl ProcessLimits {
+    /// Checks what is asked for now. What an item has from a time with other limits is not asked for, and stays.
+    pub fn check(&self, asked: &ProcessSettings) -> Result<(), BadSetting> {
+        let counts = [
+            ("max_processes", asked.max_processes, self.max_processes),
+            ("min_processes", asked.min_processes, self.min_processes),
+            ("max_conns_per_process", asked.max_conns_per_process, self.max_conns_per_process),
+        ];
+        for (key, value, limit) in counts {
+            if let Some(value) = value.filter(|value| limit > 0 && *value > limit) {
+                return Err(BadSetting::AboveLimit { key, limit, value });
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_told_by_the_field() {
+        let limits = ProcessLimits { max_processes: 20, min_processes: 2, max_conns_per_process: 0 };
+        let base = ProcessSettings::default();
+        let code = |asked: ProcessSettings| limits.check(&asked).map_err(|bad| bad.code());
+        assert_eq!(code(base.clone()), Ok(()));
+        assert_eq!(code(ProcessSettings { max_processes: Some(20), min_processes: Some(2), ..base.clone() }), Ok(()));
+        assert_eq!(code(ProcessSettings { max_processes: Some(21), ..base.clone() }), Err(113));
+        assert_eq!(code(ProcessSettings { min_processes: Some(3), ..base.clone() }), Err(191));
+        assert_eq!(code(ProcessSettings { max_conns_per_process: Some(i32::MAX), ..base.clone() }), Ok(()));
+        let most = ProcessLimits { max_conns_per_process: 10_000, ..limits };
+        let asked = ProcessSettings { max_conns_per_process: Some(10_001), ..base };
+        assert_eq!(most.check(&asked).map_err(|bad| bad.code()), Err(192));
+    }
 
     #[test]
     fn names_and_texts() {

@@ -1,7 +1,7 @@
 //! The settings that a client may send, on create and on update alike, and their checks.
 
 use lectern_domain::access::AccessType;
-use lectern_domain::content::{check_description, check_name, check_title};
+use lectern_domain::content::{ProcessSettings, check_description, check_name, check_title};
 use lectern_metadata::content::{ContentPatch, ContentRow};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -79,6 +79,10 @@ const KEPT: &[(&str, Fits)] = &[
     ("default_environment_guid", text),
     ("default_r_environment_management", Value::is_boolean),
     ("default_py_environment_management", Value::is_boolean),
+    ("draft_marker_enabled", Value::is_boolean),
+    ("metrics_collection_enabled", Value::is_boolean),
+    ("notify_on_share", Value::is_boolean),
+    ("otel_enabled", Value::is_boolean),
 ];
 
 fn whole(value: &Value) -> bool {
@@ -155,19 +159,14 @@ pub(crate) fn check_result(row: &ContentRow, patch: &ContentPatch, scheduler: &S
         // An item that was made under other limits can still be renamed.
         return Ok(());
     }
-    new.processes.check(scheduler.min_processes, scheduler.max_processes)?;
-    let limits = [
-        ("max_processes", patch.max_processes, scheduler.max_processes_limit),
-        ("min_processes", patch.min_processes, scheduler.min_processes_limit),
-    ];
-    for (key, asked, limit) in limits {
-        // A limit of 0 is none.
-        if let Some(asked) = asked.flatten().filter(|asked| limit > 0 && *asked > limit) {
-            let text = format!("{key} must not exceed the server's limit {limit}, and {asked} was asked for");
-            return Err(ApiError::new(Code::ProcessLimit, text));
-        }
-    }
-    Ok(())
+    let asked = ProcessSettings {
+        max_processes: patch.max_processes.flatten(),
+        min_processes: patch.min_processes.flatten(),
+        max_conns_per_process: patch.max_conns_per_process.flatten(),
+        ..ProcessSettings::default()
+    };
+    scheduler.limits().check(&asked)?;
+    Ok(new.processes.check(scheduler.min_processes, scheduler.max_processes)?)
 }
 
 #[cfg(test)]

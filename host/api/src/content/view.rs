@@ -61,6 +61,15 @@ pub(crate) struct ContentView {
     owner_guid: String,
     content_url: String,
     dashboard_url: String,
+    /// Whether it adds to the server's own pages; no content does.
+    extension: bool,
+    /// Whether drafts are marked as such when they are previewed.
+    draft_marker_enabled: bool,
+    metrics_collection_enabled: bool,
+    notify_on_share: bool,
+    otel_enabled: bool,
+    /// What a check of public access found; there is none.
+    public_content_status: Option<String>,
     /// The caller's own standing.
     #[schema(value_type = String, example = "owner")]
     app_role: AppRole,
@@ -121,6 +130,7 @@ impl ContentView {
     pub(crate) fn of(row: &ContentRow, role: AppRole, base: &Base, include: Include) -> Self {
         let processes = &row.processes;
         let kept = |key: &str| row.kept_settings.get(key).cloned().unwrap_or(Value::Null);
+        let flag = |key: &str, usual| row.kept_settings.get(key).and_then(Value::as_bool).unwrap_or(usual);
         Self {
             guid: row.guid.to_string(),
             id: row.id.to_string(),
@@ -171,6 +181,12 @@ impl ContentView {
             owner_guid: row.owner.guid.to_string(),
             content_url: content_url(base, row.guid),
             dashboard_url: dashboard_url(base, row.guid),
+            extension: false,
+            draft_marker_enabled: flag("draft_marker_enabled", true),
+            metrics_collection_enabled: flag("metrics_collection_enabled", true),
+            notify_on_share: flag("notify_on_share", false),
+            otel_enabled: flag("otel_enabled", false),
+            public_content_status: None,
             app_role: role,
             owner: include.owner.then(|| OwnerView {
                 guid: row.owner.guid.to_string(),

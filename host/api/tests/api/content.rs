@@ -4,7 +4,7 @@ use lectern_api::Part;
 use lectern_domain::access::PermissionRole;
 use serde_json::{Value, json};
 
-use crate::support::{Server, Told};
+use crate::support::{Server, Told, archive, manifest};
 
 const PATH: &str = "/__api__/v1/content";
 
@@ -131,7 +131,16 @@ async fn bad_settings_change_nothing() {
     let cases = [
         (json!({"idle_timeout": -1}), (400, 151)),
         (json!({"load_factor": 2}), (400, 150)),
+        (json!({"name": "a b"}), (400, 5)),
+        (json!({"init_timeout": 2_592_001}), (400, 151)),
+        (json!({"load_factor": -0.1}), (400, 150)),
+        (json!({"max_processes": 0}), (400, 45)),
+        (json!({"max_conns_per_process": 0}), (400, 45)),
         (json!({"max_processes": 21}), (400, 113)),
+        (json!({"min_processes": 21}), (400, 191)),
+        (json!({"max_conns_per_process": 10_001}), (400, 192)),
+        (json!({"max_processes": "three"}), (400, 121)),
+        (json!({"locked": "yes"}), (400, 121)),
         (json!({"min_processes": 4}), (400, 114)),
         (json!({"access_type": "everyone"}), (400, 87)),
         (json!({"title": "ok title", "name": "taken"}), (409, 26)),
@@ -184,4 +193,38 @@ async fn deleted_content_is_gone_and_others_are_told() {
     assert!(matches!(&told[1], Told::ContentDeleted(which, hashes) if *which == content && hashes.len() == 1));
     assert_eq!(server.get(&server.admin, PATH).await.ok(), json!([]));
     assert_eq!(server.get(&server.owner, &format!("{PATH}/{guid}")).await.refusal(), (404, 4));
+}
+
+#[tokio::test]
+async fn what_the_first_deployment_fixed_stays() {
+    let server = Server::new().await;
+    let guid = server.content("fixed").await;
+    let first = server.bundle(&guid).await;
+    let at = format!("{PATH}/{guid}");
+    let made = server.get(&server.owner, &at).await.ok();
+    server.activate(&guid, &first).await;
+    let deployed = server.get(&server.owner, &at).await.ok();
+    assert_eq!((&deployed["bundle_id"], &deployed["app_mode"]), (&json!(first), &json!("static")));
+    assert!(deployed["last_deployed_time"].as_str() >= made["last_deployed_time"].as_str());
+    let other_kind = archive(&[("manifest.json", &manifest("python-fastapi")), ("app.py", "")]);
+    assert_eq!(server.upload(&guid, other_kind).await.refusal(), (403, 48));
+    let metadata = json!({"appmode": "static", "primary_html": "index.html", "content_category": "site"});
+    let manifest = json!({"version": 1, "metadata": metadata, "files": {}}).to_string();
+    let other_category = archive(&[("manifest.json", &manifest), ("index.html", "")]);
+    assert_eq!(server.upload(&guid, other_category).await.refusal(), (403, 110));
+    // What is computed at deployment cannot be set by hand; it is passed over like any field that is not a setting.
+    let forced = json!({"app_mode": "python-api", "content_category": "pin", "bundle_id": "1", "py_version": "2.7",
+        "guid": uuid::Uuid::new_v4(), "id": "7", "created_time": "2020-01-01T00:00:00Z", "app_role": "owner",
+        "last_deployed_time": "2020-01-01T00:00:00Z", "content_url": "https://elsewhere.example/"});
+    assert_eq!(server.ask(Some(&server.owner), "PATCH", &at, forced).await.ok(), deployed);
+}
+
+#[tokio::test]
+async fn a_new_owner_with_an_item_of_the_name_is_refused() {
+    let server = Server::new().await;
+    let guid = server.content("twice").await;
+    server.ask(Some(&server.stranger), "POST", PATH, json!({"name": "Twice"})).await.ok();
+    let give = json!({"owner_guid": server.stranger.guid});
+    let refused = server.ask(Some(&server.owner), "PATCH", &format!("{PATH}/{guid}"), give).await;
+    assert_eq!(refused.refusal(), (409, 26));
 }
