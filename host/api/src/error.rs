@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use lectern_domain::content::BadSetting;
 use lectern_domain::ids::BadId;
+use lectern_domain::tags::BadTag;
 use lectern_metadata::DbError;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -72,6 +73,8 @@ codes! {
     VanityTaken 51 CONFLICT, "Another content item has this vanity path.";
     VanityRefused 52 BAD_REQUEST, "This vanity path is not allowed.";
     BundleActive 75 BAD_REQUEST, "The active bundle cannot be deleted.";
+    TagCategory 79 BAD_REQUEST, "A category of tags cannot be given to content.";
+    TagName 81 BAD_REQUEST, "A tag's name is not allowed, or taken at its place.";
     ForeignBundle 82 BAD_REQUEST, "The bundle belongs to another content item.";
     TokenClaimed 84 FORBIDDEN, "The token was claimed before.";
     TokenTaken 85 BAD_REQUEST, "There is a token of this id.";
@@ -93,6 +96,8 @@ codes! {
     AlreadyListed 154 CONFLICT, "The user already has a permission entry.";
     GroupListed 155 CONFLICT, "The group already has a permission entry.";
     CannotOwn 156 FORBIDDEN, "A viewer's account cannot own content.";
+    TagParent 157 BAD_REQUEST, "A tag's parent does not exist or is too deep.";
+    TagMove 158 BAD_REQUEST, "A tag cannot be moved there.";
     BadInclude 161 BAD_REQUEST, "An `include` value is unknown.";
     JobNotActive 163 CONFLICT, "The job has ended.";
     Bootstrapped 165 FORBIDDEN, "There are users already.";
@@ -238,6 +243,13 @@ impl From<BadSetting> for ApiError {
     }
 }
 
+impl From<BadTag> for ApiError {
+    fn from(bad: BadTag) -> Self {
+        // All of them are "bad request"; the domain knows the number.
+        Self { code: bad.code(), ..Self::new(Code::TagName, bad.to_string()) }
+    }
+}
+
 impl From<DbError> for ApiError {
     fn from(error: DbError) -> Self {
         let code = match &error {
@@ -260,6 +272,7 @@ impl From<DbError> for ApiError {
             DbError::TokenTaken => Code::TokenTaken,
             DbError::UsernameTaken => Code::UsernameTaken,
             DbError::VanityTaken => Code::VanityTaken,
+            DbError::TagTaken => Code::TagName,
             DbError::AlreadyListed => Code::AlreadyListed,
             DbError::UsersExist => Code::Bootstrapped,
             DbError::ModeFixed { .. } => Code::ModeFixed,

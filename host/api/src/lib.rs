@@ -32,6 +32,7 @@ mod services;
 mod settings;
 mod signed;
 mod stamp;
+mod tags;
 mod tasks;
 mod tokens;
 mod upload;

@@ -15,7 +15,7 @@ use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, guard, leftover};
 use crate::{
     bootstrap, bundles, content, deploy, environment, groups, jobs, keys, legacy, login, permissions, processes, settings,
-    tasks, tokens, users, vanity,
+    tags, tasks, tokens, users, vanity,
 };
 
 #[derive(OpenApi)]
@@ -24,6 +24,7 @@ use crate::{
     tags(
         (name = "server", description = "the server itself"),
         (name = "content", description = "content items and their settings"),
+        (name = "tags", description = "the tree of tags, and what bears them"),
         (name = "bundles", description = "uploaded versions of content"),
         (name = "tasks", description = "work that clients follow"),
         (name = "jobs", description = "runs of processes"),
@@ -42,6 +43,7 @@ fn described() -> OpenApiRouter<Services> {
         content::routes(),
         environment::routes(),
         permissions::routes(),
+        tags::routes(),
         vanity::routes(),
         bundles::routes(),
         deploy::routes(),

@@ -5,6 +5,7 @@ use axum::extract::State;
 use http::StatusCode;
 use lectern_domain::snapshot::MAX_VANITY_SEGMENTS;
 use lectern_metadata::DbError;
+use lectern_metadata::content::ContentFilter;
 use lectern_metadata::vanities::{self, VanityRow};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -59,7 +60,7 @@ pub(crate) struct VanityRequest {
     responses((status = 200, body = Vec<VanityView>), (status = 401, body = ErrorBody)))]
 async fn list(State(services): State<Services>, Account(caller): Account) -> Result<Json<Vec<VanityView>>, ApiError> {
     let client = services.database.client().await?;
-    let seen = visible_items(&client, &caller, &Default::default()).await?;
+    let seen = visible_items(&client, &caller, ContentFilter::default()).await?;
     let seen: std::collections::HashSet<_> = seen.into_iter().map(|(row, _)| row.id).collect();
     let rows = vanities::list(&client).await?.into_iter().filter(|row| seen.contains(&row.content));
     Ok(Json(rows.map(VanityView::from).collect()))

@@ -98,6 +98,10 @@ number!(
     GroupId, "group id"
 );
 number!(
+    /// The number of a tag.
+    TagId, "tag id"
+);
+number!(
     /// The row number of an API key.
     KeyId, "key id"
 );

@@ -17,6 +17,7 @@ pub mod plugin;
 pub mod r_packages;
 pub mod scaling;
 pub mod snapshot;
+pub mod tags;
 pub mod user;
 pub mod worker;
 
@@ -24,6 +25,6 @@ pub use access::{AccessType, Principal, PrincipalVia};
 pub use app_mode::AppMode;
 pub use framework::PythonFramework;
 pub use ids::{
-    BundleHash, BundleId, ContentGuid, ContentId, GroupGuid, GroupId, JobKey, KeyId, TaskId, UserGuid, UserId,
+    BundleHash, BundleId, ContentGuid, ContentId, GroupGuid, GroupId, JobKey, KeyId, TagId, TaskId, UserGuid, UserId,
 };
 pub use user::UserRole;

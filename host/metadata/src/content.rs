@@ -3,7 +3,7 @@
 mod patch;
 mod row;
 
-use lectern_domain::{AppMode, BundleId, ContentGuid, ContentId, UserGuid, UserId};
+use lectern_domain::{AppMode, BundleId, ContentGuid, ContentId, TagId, UserGuid, UserId};
 use tokio_postgres::types::Json;
 
 pub use self::patch::ContentPatch;
@@ -33,6 +33,34 @@ pub struct ContentFilter {
     pub name: Option<String>,
     /// Only this owner's.
     pub owner: Option<UserGuid>,
+    /// Only what bears this tag.
+    pub tag: Option<TagId>,
+    /// Only what this user may see.
+    pub seen_by: Option<SeenBy>,
+}
+
+/// Whose view a list is made for. The queries leave out what `lectern_domain::access` refuses this user, so that a list for
+/// somebody who may see little reads little; the caller asks the rules again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenBy {
+    /// Who.
+    pub user: UserId,
+    /// The items that list this user.
+    pub listed: Vec<ContentId>,
+}
+
+/// The condition of [`SeenBy`] over table alias `c`: the user is parameter `$user`, null for who may see everything, the
+/// items listed `$listed`.
+pub(crate) fn seen_by(user: usize, listed: usize) -> String {
+    format!(
+        "(${user}::bigint IS NULL OR c.access_type <> 'acl' OR c.owner_id = ${user} OR c.id = ANY (${listed}::bigint[]))"
+    )
+}
+
+/// The parameters of [`seen_by`].
+pub(crate) fn seen_by_values(seen_by: Option<&SeenBy>) -> (Option<i64>, Vec<i64>) {
+    let listed = seen_by.map(|seen_by| seen_by.listed.iter().map(|id| id.0).collect());
+    (seen_by.map(|seen_by| seen_by.user.0), listed.unwrap_or_default())
 }
 
 /// Creates an item. [`DbError::NameTaken`] when its owner has one of this name.
@@ -61,11 +89,16 @@ pub async fn get_by_guid(client: &impl GenericClient, guid: ContentGuid) -> Resu
 /// Lists items in the order of their creation. Who may see which is the caller's decision.
 pub async fn list(client: &impl GenericClient, filter: &ContentFilter) -> Result<Vec<ContentRow>, DbError> {
     let sql = format!(
-        "{} WHERE ($1::text IS NULL OR lower(c.name) = lower($1)) AND ($2::uuid IS NULL OR u.guid = $2) ORDER BY c.id",
-        select()
+        "{} WHERE ($1::text IS NULL OR lower(c.name) = lower($1)) AND ($2::uuid IS NULL OR u.guid = $2) \
+         AND ($3::bigint IS NULL OR EXISTS (SELECT FROM content_tags t WHERE t.content_id = c.id AND t.tag_id = $3)) \
+         AND {} ORDER BY c.id",
+        select(),
+        seen_by(4, 5)
     );
-    let owner = filter.owner.map(|guid| guid.0);
-    rows::query(client, &sql, &[&filter.name, &owner]).await?.iter().map(ContentRow::from_row).collect()
+    let (owner, tag) = (filter.owner.map(|guid| guid.0), filter.tag.map(|tag| tag.0));
+    let (user, listed) = seen_by_values(filter.seen_by.as_ref());
+    let rows = rows::query(client, &sql, &[&filter.name, &owner, &tag, &user, &listed]).await?;
+    rows.iter().map(ContentRow::from_row).collect()
 }
 
 /// Reads an item and keeps others from changing it until the transaction ends. [`DbError::NotFound`] when there is none.

@@ -41,6 +41,9 @@ pub enum DbError {
     /// Another content item has this vanity path.
     #[error("the vanity path is in use")]
     VanityTaken,
+    /// A tag at the same place has this name; letter case does not matter.
+    #[error("a tag at this place has the name")]
+    TagTaken,
     /// The content item already lists this user.
     #[error("the user is already listed")]
     AlreadyListed,
@@ -133,6 +136,9 @@ fn broken_rule(code: &SqlState, fault: Fault) -> DbError {
         "users_username_key" => DbError::UsernameTaken,
         "content_owner_name_key" => DbError::NameTaken,
         "vanities_path_key" => DbError::VanityTaken,
+        "tags_sibling_name_key" => DbError::TagTaken,
+        "tags_parent_fkey" | "content_tags_tag_fkey" => DbError::NotFound("tag"),
+        "content_tags_content_fkey" => DbError::NotFound("content"),
         "permissions_content_user_key" => DbError::AlreadyListed,
         "permissions_content_group_key" => DbError::GroupAlreadyListed,
         "api_keys_user_name_key" => DbError::KeyNameTaken,

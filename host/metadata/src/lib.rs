@@ -26,6 +26,7 @@ pub mod sessions;
 pub mod settings;
 pub mod signed_tokens;
 pub mod snapshots;
+pub mod tags;
 pub mod tasks;
 pub mod testing;
 mod tls;

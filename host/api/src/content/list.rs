@@ -3,14 +3,15 @@
 use axum::Json;
 use axum::extract::State;
 use lectern_domain::access::{AppRole, Principal};
-use lectern_metadata::content::{self, ContentFilter, ContentRow};
+use lectern_domain::user::UserRole;
+use lectern_metadata::content::{self, ContentFilter, ContentRow, SeenBy};
 use lectern_metadata::{Client, permissions};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::view::{ContentView, read_include};
+use super::view::{ContentView, read_include, views};
 use crate::Services;
-use crate::access::{standing, visible};
+use crate::access::{Entries, standing, visible};
 use crate::error::{ApiError, ErrorBody};
 use crate::guard::{Account, Base};
 use crate::query::Params;
@@ -40,19 +41,27 @@ pub(crate) async fn list(
 ) -> Result<Json<Vec<ContentView>>, ApiError> {
     let include = read_include(query.include.as_deref())?;
     let owner = query.owner_guid.filter(|guid| !guid.is_empty()).map(|guid| guid.parse()).transpose()?;
-    let filter = ContentFilter { name: query.name.filter(|name| !name.is_empty()), owner };
-    let items = visible_items(&services.database.client().await?, &caller, &filter).await?;
-    Ok(Json(items.iter().map(|(row, role)| ContentView::of(row, *role, &base, include)).collect()))
+    let name = query.name.filter(|name| !name.is_empty());
+    let client = services.database.client().await?;
+    let items = visible_items(&client, &caller, ContentFilter { name, owner, ..ContentFilter::default() }).await?;
+    Ok(Json(views(&client, &items, &base, include).await?))
 }
 
-/// The items that `caller` may see, with the caller's standing.
+/// The items that `caller` may see, with the caller's standing. Two queries, however many there are.
 pub(crate) async fn visible_items(
     client: &Client,
     caller: &Principal,
-    filter: &ContentFilter,
+    mut filter: ContentFilter,
 ) -> Result<Vec<(ContentRow, AppRole)>, ApiError> {
     let entries = permissions::of_user(client, caller.user).await?;
-    let rows = content::list(client, filter).await?.into_iter();
+    filter.seen_by = seen_by(caller, &entries);
+    let rows = content::list(client, &filter).await?.into_iter();
     let seen = rows.filter(|row| visible(row, caller, &entries));
     Ok(seen.map(|row| (standing(&row, caller, &entries), row)).map(|(role, row)| (row, role)).collect())
+}
+
+/// What keeps a query from reading what `caller` may not see; administrators see everything.
+pub(crate) fn seen_by(caller: &Principal, entries: &Entries) -> Option<SeenBy> {
+    let listed = || entries.keys().copied().collect();
+    (caller.role < UserRole::Administrator).then(|| SeenBy { user: caller.user, listed: listed() })
 }

@@ -23,9 +23,7 @@ use crate::services::Part;
 pub(crate) use create::make;
 pub(crate) use fields::Fields;
 pub(crate) use list::visible_items;
-pub(crate) use view::{content_url, dashboard_url};
-
-use view::{ContentView, IncludeQuery};
+pub(crate) use view::{ContentView, IncludeQuery, content_url, dashboard_url, views};
 
 pub(crate) fn routes() -> OpenApiRouter<Services> {
     OpenApiRouter::new().routes(routes!(list::list, create::create)).routes(routes!(get, update::update, delete))
@@ -37,7 +35,9 @@ pub(crate) fn routes() -> OpenApiRouter<Services> {
         (status = 404, body = ErrorBody)))]
 async fn get(at: Readable, base: Base, Params(query): Params<IncludeQuery>) -> Result<Json<ContentView>, ApiError> {
     let include = query.read()?;
-    Ok(Json(ContentView::of(&at.row, at.role, &base, include)))
+    let client = at.client().await?;
+    let mut views = views(&client, &[(at.row, at.role)], &base, include).await?;
+    Ok(Json(views.pop().ok_or_else(|| ApiError::internal("a view of one item has one entry"))?))
 }
 
 /// Deletes a content item with all that belongs to it.

@@ -1,9 +1,12 @@
 //! The content object: the same from create, list and get.
 
+use std::collections::HashMap;
+
 use lectern_domain::access::{AccessType, AppRole};
 use lectern_domain::app_mode::AppMode;
 use lectern_domain::ids::ContentGuid;
 use lectern_metadata::content::ContentRow;
+use lectern_metadata::{GenericClient, tags};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -11,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::error::{ApiError, Code};
 use crate::guard::Base;
 use crate::stamp::Stamp;
+use crate::tags::TagView;
 
 /// A content item. Fields that are unset are null; `owner`, `tags` and `vanity_url` are there only when asked for.
 #[derive(Debug, Serialize, ToSchema)]
@@ -75,6 +79,8 @@ pub(crate) struct ContentView {
     app_role: AppRole,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<OwnerView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<TagView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vanity_url: Option<String>,
 }
@@ -194,15 +200,36 @@ impl ContentView {
                 first_name: row.owner.first_name.clone(),
                 last_name: row.owner.last_name.clone(),
             }),
+            tags: Vec::new(),
             vanity_url: row.vanity.as_ref().filter(|_| include.vanity_url).map(|path| base.url(path)),
         }
     }
 }
 
-/// What to add to the object. Tags are accepted and add nothing: no item has any.
+/// The objects of `items`, each with the caller's standing. Tags take one query, however many items there are.
+pub(crate) async fn views(
+    client: &impl GenericClient,
+    items: &[(ContentRow, AppRole)],
+    base: &Base,
+    include: Include,
+) -> Result<Vec<ContentView>, ApiError> {
+    let mut tags = HashMap::new();
+    if include.tags {
+        let ids: Vec<_> = items.iter().map(|(row, _)| row.id).collect();
+        tags = tags::of_content(client, &ids).await?;
+    }
+    let view = |(row, role): &(ContentRow, AppRole)| {
+        let tags = tags.remove(&row.id).unwrap_or_default().into_iter().map(TagView::from).collect();
+        ContentView { tags, ..ContentView::of(row, *role, base, include) }
+    };
+    Ok(items.iter().map(view).collect())
+}
+
+/// What to add to the object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Include {
     owner: bool,
+    tags: bool,
     vanity_url: bool,
 }
 
@@ -229,7 +256,7 @@ pub(crate) fn read_include(list: Option<&str>) -> Result<Include, ApiError> {
         match word {
             "owner" => include.owner = true,
             "vanity_url" => include.vanity_url = true,
-            "tags" => {}
+            "tags" => include.tags = true,
             _ => return Err(ApiError::new(Code::BadInclude, "include may list owner, tags and vanity_url")),
         }
     }
@@ -245,7 +272,7 @@ mod tests {
         let read = |list| read_include(list).map_err(|refusal| refusal.code());
         assert_eq!(read(None), Ok(Include::default()));
         assert_eq!(read(Some("")), Ok(Include::default()));
-        assert_eq!(read(Some("owner,tags, vanity_url")), Ok(Include { owner: true, vanity_url: true }));
+        assert_eq!(read(Some("owner,tags, vanity_url")), Ok(Include { owner: true, tags: true, vanity_url: true }));
         assert_eq!(read(Some("owner,passwords")), Err(161));
     }
 }

@@ -95,8 +95,8 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Json<ApplicationPage>, ApiError> {
     let wanted = Wanted::read(query.as_deref().unwrap_or_default())?;
-    let filter = ContentFilter { name: wanted.name.clone(), owner: None };
-    let mut items = visible_items(&services.database.client().await?, &caller, &filter).await?;
+    let filter = ContentFilter { name: wanted.name.clone(), ..ContentFilter::default() };
+    let mut items = visible_items(&services.database.client().await?, &caller, filter).await?;
     items.retain(|(row, _)| wanted.takes(row));
     let total = items.len();
     let page = items.iter().skip(wanted.start).take(wanted.count);

@@ -19,6 +19,7 @@ mod permissions;
 mod roles;
 mod settings;
 mod support;
+mod tags;
 mod tasks;
 mod tokens;
 mod uploads;
