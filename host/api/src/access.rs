@@ -11,7 +11,7 @@ use lectern_domain::access::{
 use lectern_domain::ids::{ContentGuid, ContentId, UserId};
 use lectern_metadata::content::{self, ContentRow};
 use lectern_metadata::groups::ListingRow;
-use lectern_metadata::{Client, Database, permissions};
+use lectern_metadata::{Client, Database, GenericClient, permissions};
 
 use crate::Services;
 use crate::error::{ApiError, Code};
@@ -80,7 +80,7 @@ impl<const CHANGE: bool> FromRequestParts<Services> for At<CHANGE> {
 
 /// Decides about one item; the refusal tells "may not see" from "may not change".
 pub(crate) async fn permit(
-    client: &Client,
+    client: &impl GenericClient,
     caller: &Principal,
     row: &ContentRow,
     action: Action,

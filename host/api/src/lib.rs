@@ -23,6 +23,7 @@ mod leftover;
 mod legacy;
 mod login;
 mod page;
+mod permission_requests;
 mod permissions;
 mod processes;
 mod publish;

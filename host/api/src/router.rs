@@ -14,8 +14,8 @@ use crate::error::ApiError;
 use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, guard, leftover};
 use crate::{
-    bootstrap, bundles, content, deploy, environment, groups, jobs, keys, legacy, login, permissions, processes, settings,
-    tags, tasks, tokens, users, vanity,
+    bootstrap, bundles, content, deploy, environment, groups, jobs, keys, legacy, login, permission_requests, permissions,
+    processes, settings, tags, tasks, tokens, users, vanity,
 };
 
 #[derive(OpenApi)]
@@ -43,6 +43,7 @@ fn described() -> OpenApiRouter<Services> {
         content::routes(),
         environment::routes(),
         permissions::routes(),
+        permission_requests::routes(),
         tags::routes(),
         vanity::routes(),
         bundles::routes(),

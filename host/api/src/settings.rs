@@ -142,7 +142,7 @@ async fn server(State(services): State<Services>, Caller(caller): Caller, base: 
         viewers_can_only_see_themselves: false,
         http_warning: false,
         queue_ui: false,
-        permission_request: false,
+        permission_request: true,
         username_validator: "default",
         prohibited_usernames: Vec::new(),
         default_content_list_view: "compact",

@@ -3,29 +3,24 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use lectern_domain::snapshot::MAX_VANITY_SEGMENTS;
-use lectern_metadata::DbError;
-use lectern_metadata::content::ContentFilter;
+use lectern_domain::access::Action;
+use lectern_domain::vanity::{Clash, clash, normalise};
+use lectern_metadata::content::{self, ContentFilter};
 use lectern_metadata::vanities::{self, VanityRow};
+use lectern_metadata::{DbError, GenericClient};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Services;
-use crate::access::{Changeable, Readable};
+use crate::access::{Changeable, Readable, permit};
 use crate::body::Object;
 use crate::content::visible_items;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::Account;
 use crate::services::Part;
 use crate::stamp::Stamp;
-
-/// Longest path in bytes: it is shown in pages and typed by people.
-const MAX_PATH_BYTES: usize = 255;
-
-/// First segments that are the server's own; so is everything that begins with `__`.
-const RESERVED: &[&str] = &["content", "connect", ".well-known", "favicon.ico", "robots.txt"];
 
 pub(crate) fn routes() -> OpenApiRouter<Services> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, set, remove))
@@ -85,26 +80,55 @@ async fn set(
     Object(wanted): Object<VanityRequest>,
 ) -> Result<Json<VanityView>, ApiError> {
     let path = wanted.path.ok_or_else(|| ApiError::new(Code::MissingParameter, "a vanity path needs a path"))?;
-    let path = normalise(&path)?;
+    let path = normalise(&path)
+        .map_err(|bad| ApiError::new(Code::VanityRefused, format!("this vanity path is not allowed: {bad}")))?;
     let force = wanted.force.unwrap_or(false);
     let mut client = at.client().await?;
-    let holder = vanities::list(&client).await?.into_iter().find(|row| row.path == path && row.content != at.row.id);
-    if let Some(holder) = holder.as_ref().filter(|_| force) {
-        // Taking a path is a change of the item that loses it.
-        let loser = lectern_metadata::content::get(&client, holder.content).await?;
-        if let Some(loser) = loser {
-            crate::access::permit(&client, &at.caller, &loser, lectern_domain::access::Action::Change).await?;
-        }
-    }
     let tx = client.transaction().await.map_err(DbError::from)?;
-    let row = vanities::set(&tx, at.row.id, &path, force).await?;
+    vanities::lock(&tx).await?;
+    let losers = clear(&tx, &at, &path, force).await?;
+    let ids: Vec<_> = losers.iter().map(|loser| loser.content).collect();
+    let row = vanities::set(&tx, at.row.id, &path, &ids).await?;
     tx.commit().await.map_err(DbError::from)?;
     drop(client); // Refreshing needs a connection too.
     services.backstage.refresh(Part::Content(at.row.guid)).await;
-    if let Some(holder) = holder {
-        services.backstage.refresh(Part::Content(holder.content_guid)).await;
+    for loser in losers {
+        services.backstage.refresh(Part::Content(loser.content_guid)).await;
     }
     Ok(Json(row.into()))
+}
+
+/// Whose paths have to go so that `at` can have `path`; refuses where that is not the caller's to decide.
+///
+/// Taking a path is a change of the item that loses it, and so is one below it: visitors of that item would find another
+/// one there.
+async fn clear(
+    client: &impl GenericClient,
+    at: &Changeable,
+    path: &str,
+    force: bool,
+) -> Result<Vec<VanityRow>, ApiError> {
+    let taken = |text: &str| Err(ApiError::new(Code::VanityTaken, text));
+    let mut losers = Vec::new();
+    for other in vanities::around(client, path).await?.into_iter().filter(|row| row.content != at.row.id) {
+        let clash = clash(path, &other.path);
+        if clash == Some(Clash::Same) && !force {
+            return taken("another content item has this vanity path");
+        }
+        let row = content::get(client, other.content).await?;
+        if let Some(row) = row
+            && let Err(refusal) = permit(client, &at.caller, &row, Action::Change).await
+        {
+            return match clash {
+                Some(Clash::Below) => taken("this vanity path is below the one of another content item"),
+                _ => Err(refusal),
+            };
+        }
+        if clash == Some(Clash::Same) {
+            losers.push(other);
+        }
+    }
+    Ok(losers)
 }
 
 /// Takes an item's vanity path away.
@@ -116,71 +140,4 @@ async fn remove(State(services): State<Services>, at: Changeable) -> Result<Stat
     }
     services.backstage.refresh(Part::Content(at.row.guid)).await;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Brings a path to the form `/one/two/`, or says why it cannot be one.
-fn normalise(path: &str) -> Result<String, ApiError> {
-    let refused =
-        |reason: &str| ApiError::new(Code::VanityRefused, format!("this vanity path is not allowed: {reason}"));
-    let inner = path.trim().trim_start_matches('/').trim_end_matches('/');
-    if inner.is_empty() {
-        return Err(refused("it names nothing"));
-    }
-    let segments: Vec<&str> = inner.split('/').collect();
-    if segments.len() > MAX_VANITY_SEGMENTS {
-        return Err(refused("it has too many parts"));
-    }
-    let plain = |segment: &&str| segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte));
-    if !segments.iter().all(plain) || segments.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
-        return Err(refused("its parts may hold only letters, digits, `-`, `_`, `.` and `~`"));
-    }
-    let first = segments.first().copied().unwrap_or_default();
-    if first.starts_with("__") || RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(first)) {
-        return Err(refused("it begins with a word of the server's own"));
-    }
-    if inner.len() + 2 > MAX_PATH_BYTES {
-        return Err(refused("it is too long"));
-    }
-    Ok(format!("/{inner}/"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_get_one_form() {
-        for (given, expected) in [("example", "/example/"), ("/a/b", "/a/b/"), ("/a.b/c-d_~/", "/a.b/c-d_~/")] {
-            assert_eq!(normalise(given).ok().as_deref(), Some(expected), "{given}");
-        }
-    }
-
-    #[test]
-    fn paths_that_would_hide_something_are_refused() {
-        let long = "a".repeat(300);
-        let deep = "a/".repeat(9);
-        let bad = [
-            "",
-            "/",
-            "//",
-            "a//b",
-            "a/../b",
-            "./a",
-            "a b",
-            "a?b",
-            "a%2fb",
-            "ä",
-            "__api__",
-            "__x/y",
-            "content",
-            "Content/x",
-            "/connect/",
-            ".well-known",
-            &long,
-            &deep,
-        ];
-        for path in bad {
-            assert_eq!(normalise(path).map_err(|refusal| refusal.code()), Err(52), "{path}");
-        }
-    }
 }

@@ -19,6 +19,7 @@ pub mod scaling;
 pub mod snapshot;
 pub mod tags;
 pub mod user;
+pub mod vanity;
 pub mod worker;
 
 pub use access::{AccessType, Principal, PrincipalVia};

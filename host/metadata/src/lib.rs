@@ -18,6 +18,7 @@ pub mod keys;
 pub mod migrate;
 pub mod notify;
 pub mod password_links;
+pub mod permission_requests;
 pub mod permissions;
 pub mod plugins;
 pub mod reach;

@@ -47,14 +47,27 @@ pub async fn list(client: &impl GenericClient) -> Result<Vec<VanityRow>, DbError
     row::query(client, &sql, &[]).await?.iter().map(VanityRow::from_row).collect()
 }
 
-/// Gives `path` (normalised: leading and trailing slash) to a content item in place of the one it had.
-///
-/// [`DbError::VanityTaken`] when another item has it, unless `force`, which takes it from that item.
-pub async fn set(tx: &Transaction<'_>, content: ContentId, path: &str, force: bool) -> Result<VanityRow, DbError> {
-    if force {
-        let sql = "DELETE FROM vanities WHERE path = $2 AND content_id <> $1";
-        row::execute(tx, sql, &[&content.0, &path]).await?;
-    }
+/// The vanity paths that are `path` or above it, letter case aside: those it may clash with.
+pub async fn around(client: &impl GenericClient, path: &str) -> Result<Vec<VanityRow>, DbError> {
+    let sql = format!("{SELECT} WHERE starts_with(lower($1), lower(v.path)) ORDER BY v.path");
+    row::query(client, &sql, &[&path]).await?.iter().map(VanityRow::from_row).collect()
+}
+
+/// Keeps others from giving paths until the transaction ends, so that what [`around`] shows still holds when it commits.
+pub async fn lock(tx: &Transaction<'_>) -> Result<(), DbError> {
+    row::execute(tx, "LOCK TABLE vanities IN SHARE ROW EXCLUSIVE MODE", &[]).await.map(drop)
+}
+
+/// Gives `path` (normalised: leading and trailing slash) to a content item in place of the one it had, and takes the
+/// paths of the items `losers`. [`DbError::VanityTaken`] when another item has it.
+pub async fn set(
+    tx: &Transaction<'_>,
+    content: ContentId,
+    path: &str,
+    losers: &[ContentId],
+) -> Result<VanityRow, DbError> {
+    let losers: Vec<i64> = losers.iter().map(|loser| loser.0).collect();
+    row::execute(tx, "DELETE FROM vanities WHERE content_id = ANY ($1)", &[&losers]).await?;
     let sql = "INSERT INTO vanities (content_id, path) VALUES ($1, $2) \
                ON CONFLICT (content_id) DO UPDATE SET path = $2, created_at = now()";
     row::execute(tx, sql, &[&content.0, &path]).await?;

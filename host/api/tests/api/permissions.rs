@@ -47,7 +47,9 @@ async fn what_makes_no_sense_is_refused() {
     assert_eq!(post(json!({"principal_guid": viewer, "role": "boss"})).await, (400, 87));
     assert_eq!(post(json!({"principal_guid": "x", "role": "viewer"})).await, (400, 3));
     assert_eq!(post(json!({"principal_guid": uuid::Uuid::new_v4(), "role": "viewer"})).await, (404, 9));
-    assert_eq!(post(json!({"principal_guid": viewer, "principal_type": "group", "role": "viewer"})).await, (404, 153));
+    let group = json!({"principal_guid": uuid::Uuid::new_v4(), "principal_type": "group", "role": "viewer"});
+    assert_eq!(post(group).await, (404, 153));
+    assert_eq!(post(json!({"principal_guid": viewer, "principal_type": "robot", "role": "viewer"})).await, (400, 87));
     assert_eq!(post(json!({"principal_guid": server.owner.guid, "role": "owner"})).await, (400, 34));
     assert_eq!(post(json!({"principal_guid": viewer, "role": "owner"})).await, (403, 33));
     let made =

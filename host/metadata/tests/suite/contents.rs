@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use lectern_domain::access::PermissionRole;
-use lectern_domain::{AccessType, AppMode, BundleHash, BundleId, ContentGuid, ContentId, JobKey, UserId};
+use lectern_domain::{AccessType, AppMode, BundleHash, BundleId, ContentGuid, ContentId, JobKey, TagId, UserId};
 use lectern_metadata::bundles::NewBundle;
-use lectern_metadata::content::{ContentFilter, ContentPatch, ContentRow, NewContent};
+use lectern_metadata::content::{ContentFilter, ContentPatch, ContentRow, NewContent, SeenBy};
 use lectern_metadata::permissions::Grantee;
 use lectern_metadata::{
     Database, DatabaseConfig, DbError, bundles, content, jobs, permissions, tasks, vanities, variables,
@@ -42,6 +42,12 @@ pub async fn content_is_created_once_per_name(config: DatabaseConfig) {
         (ContentFilter { name: Some("MY-APP".into()), ..all.clone() }, vec![first.id, others.id]),
         (ContentFilter { owner: Some(bob.guid), ..all.clone() }, vec![others.id]),
         (ContentFilter { name: Some("my".into()), ..all.clone() }, vec![]),
+        (ContentFilter { tag: Some(TagId(1)), ..all.clone() }, vec![]),
+        (ContentFilter { seen_by: Some(SeenBy { user: ada.id, listed: vec![] }), ..all.clone() }, vec![first.id]),
+        (
+            ContentFilter { seen_by: Some(SeenBy { user: ada.id, listed: vec![others.id] }), ..all.clone() },
+            vec![first.id, others.id],
+        ),
     ];
     for (filter, expected) in cases {
         let found: Vec<ContentId> = content::list(&client, &filter).await.unwrap().iter().map(|row| row.id).collect();
@@ -180,7 +186,8 @@ pub async fn vanity_paths_are_unique_unless_forced(config: DatabaseConfig) {
     let set = async |content: &ContentRow, path: &str, force: bool| {
         let mut client = database.client().await.unwrap();
         let tx = client.transaction().await.unwrap();
-        let row = vanities::set(&tx, content.id, path, force).await?;
+        let losers = if force { vec![one.id, two.id] } else { Vec::new() };
+        let row = vanities::set(&tx, content.id, path, &losers).await?;
         tx.commit().await.unwrap();
         Ok::<_, DbError>(row)
     };
@@ -194,6 +201,8 @@ pub async fn vanity_paths_are_unique_unless_forced(config: DatabaseConfig) {
         vanities::list(&client).await.unwrap().into_iter().map(|row| (row.path, row.content_guid)).collect()
     };
     assert_eq!(paths().await, [("/app/".to_owned(), one.guid), ("/two/".to_owned(), two.guid)]);
+    let around = vanities::around(&client, "/APP/below/").await.unwrap();
+    assert_eq!(around.into_iter().map(|row| row.path).collect::<Vec<_>>(), ["/app/"]);
     set(&two, "/app/", true).await.unwrap();
     assert_eq!(paths().await, [("/app/".to_owned(), two.guid)], "taken from the other, which has none then");
     assert_eq!(content::get(&client, two.id).await.unwrap().unwrap().vanity.as_deref(), Some("/app/"));
@@ -291,7 +300,7 @@ pub async fn deleting_content_takes_everything(config: DatabaseConfig) {
     let mut client = database.client().await.unwrap();
     permissions::add(&client, app.id, &Grantee::User(bob.id, bob.guid), PermissionRole::Viewer).await.unwrap();
     let tx = client.transaction().await.unwrap();
-    vanities::set(&tx, app.id, "/app/", false).await.unwrap();
+    vanities::set(&tx, app.id, "/app/", &[]).await.unwrap();
     variables::replace_all(&tx, app.id, &[("A".into(), vec![1])]).await.unwrap();
     tx.commit().await.unwrap();
     let key = JobKey::from_random([1; 16]);

@@ -35,7 +35,7 @@ pub async fn the_view_holds_everything(config: DatabaseConfig) {
     sessions::create(&client, &[8; 32], bob.id, later, &[], None).await.unwrap();
     users::set_locked(&client, carl.id, true).await.unwrap();
     let tx = client.transaction().await.unwrap();
-    vanities::set(&tx, app.id, "/my/app/", false).await.unwrap();
+    vanities::set(&tx, app.id, "/my/app/", &[]).await.unwrap();
     variables::replace_all(&tx, app.id, &[("B".into(), vec![2]), ("A".into(), vec![1])]).await.unwrap();
     let patch = ContentPatch {
         locked: Some(true),
@@ -153,7 +153,7 @@ pub async fn changes_are_told(config: DatabaseConfig) {
     users::set_locked(&client, ada.id, true).await.unwrap();
     assert_eq!(next(&mut changes).await, Some(Part::Users));
     let tx = client.transaction().await.unwrap();
-    vanities::set(&tx, app.id, "/a/", false).await.unwrap();
+    vanities::set(&tx, app.id, "/a/", &[]).await.unwrap();
     variables::replace_all(&tx, app.id, &[("A".into(), vec![1])]).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(next(&mut changes).await, Some(Part::Content));
