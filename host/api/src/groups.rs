@@ -63,7 +63,7 @@ pub(crate) struct GroupPageView {
 }
 
 impl GroupPageView {
-    fn of(found: &GroupPage, page: page::Page) -> Self {
+    fn of(found: &GroupPage, page: page::Place) -> Self {
         let results = found.groups.iter().map(GroupView::from).collect();
         Self { results, current_page: page.number, total: found.total }
     }
@@ -90,7 +90,7 @@ async fn list(
     _: Account,
     Params(query): Params<GroupQuery>,
 ) -> Result<Json<GroupPageView>, ApiError> {
-    let page = page::bounded(query.page_number, query.page_size);
+    let page = page::bounded(query.page_number, query.page_size, page::MAX);
     let prefix = query.prefix.as_deref().filter(|prefix| !prefix.is_empty());
     let client = services.database.client().await?;
     let found = groups::list(&client, prefix, page.offset, page.size).await?;
@@ -144,7 +144,7 @@ async fn take_over(_: Administrator, Object(ticket): Object<Ticket>) -> ApiError
 #[utoipa::path(get, path = "/v1/groups/remote", tag = "groups", params(PageQuery),
     responses((status = 200, body = GroupPageView), (status = 401, body = ErrorBody)))]
 async fn remote(_: Account, Params(page): Params<PageQuery>) -> Json<GroupPageView> {
-    Json(GroupPageView::of(&GroupPage { groups: Vec::new(), total: 0 }, page.bounded()))
+    Json(GroupPageView::of(&GroupPage { groups: Vec::new(), total: 0 }, page.place(page::MAX)))
 }
 
 /// The group that an address or a body names.
@@ -208,7 +208,7 @@ async fn members(
     Path(guid): Path<String>,
     Params(page): Params<PageQuery>,
 ) -> Result<Json<UserPageView>, ApiError> {
-    let page = page.bounded();
+    let page = page.place(page::MAX);
     let client = services.database.client().await?;
     let group = group_of(&client, &guid).await?;
     let found = groups::members(&client, group.id, page.offset, page.size).await?;

@@ -22,6 +22,7 @@ mod keys;
 mod leftover;
 mod legacy;
 mod login;
+mod packages;
 mod page;
 mod permission_requests;
 mod permissions;

@@ -14,8 +14,8 @@ use crate::error::ApiError;
 use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, guard, leftover};
 use crate::{
-    bootstrap, bundles, content, deploy, environment, groups, jobs, keys, legacy, login, permission_requests, permissions,
-    processes, settings, tags, tasks, tokens, users, vanity,
+    bootstrap, bundles, content, deploy, environment, groups, jobs, keys, legacy, login, packages, permission_requests,
+    permissions, processes, settings, tags, tasks, tokens, users, vanity,
 };
 
 #[derive(OpenApi)]
@@ -26,6 +26,7 @@ use crate::{
         (name = "content", description = "content items and their settings"),
         (name = "tags", description = "the tree of tags, and what bears them"),
         (name = "bundles", description = "uploaded versions of content"),
+        (name = "packages", description = "what content runs with"),
         (name = "tasks", description = "work that clients follow"),
         (name = "jobs", description = "runs of processes"),
         (name = "users", description = "accounts, their keys, tokens and sessions"),
@@ -47,6 +48,7 @@ fn described() -> OpenApiRouter<Services> {
         tags::routes(),
         vanity::routes(),
         bundles::routes(),
+        packages::routes(),
         deploy::routes(),
         tasks::routes(),
         jobs::routes(),

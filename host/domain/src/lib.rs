@@ -13,6 +13,7 @@ pub mod ids;
 pub mod job;
 pub mod launch;
 pub mod manifest;
+pub mod packages;
 pub mod plugin;
 pub mod r_packages;
 pub mod scaling;

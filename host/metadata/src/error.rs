@@ -157,7 +157,7 @@ fn broken_rule(code: &SqlState, fault: Fault) -> DbError {
         "bundles_created_by_fkey" | "tasks_requested_by_fkey" => DbError::NotFound("user"),
         "bundles_content_fkey" | "permissions_content_fkey" | "vanities_content_fkey" => DbError::NotFound("content"),
         "content_variables_content_fkey" | "tasks_content_fkey" | "jobs_content_fkey" => DbError::NotFound("content"),
-        "tasks_bundle_fkey" | "jobs_bundle_fkey" => DbError::NotFound("bundle"),
+        "bundle_packages_bundle_fkey" | "tasks_bundle_fkey" | "jobs_bundle_fkey" => DbError::NotFound("bundle"),
         "jobs_task_fkey" => DbError::NotFound("task"),
         "linked_identities_user_fkey" => DbError::NotFound("user"),
         "linked_identities_pkey" => DbError::AlreadyLinked,

@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod keys;
 pub mod migrate;
 pub mod notify;
+pub mod packages;
 pub mod password_links;
 pub mod permission_requests;
 pub mod permissions;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use lectern_domain::launch::{Prepared, Program};
 use lectern_domain::manifest::Manifest;
+use lectern_domain::packages::{Package, recorded};
 use lectern_metadata::content::Traits;
 use lectern_runtimes::PrepareRequest;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,15 @@ impl Runtimes {
             Program::Static { .. } => (None, None),
         };
         Ok((prepared, Traits { py_version, r_version, ..traits.clone() }))
+    }
+
+    /// The packages that a prepared bundle runs with. Reads the environment's directory: for a blocking thread.
+    pub(crate) fn packages(&self, prepared: &Prepared, manifest: &Manifest) -> Result<Vec<Package>, String> {
+        let installed = match &prepared.environment {
+            Some(id) => self.inner.environments().freeze(id).map_err(|error| crate::cli::chain(&error))?,
+            None => Vec::new(),
+        };
+        Ok(recorded(installed.into_iter().map(|package| (package.name, package.version)), manifest))
     }
 
     /// Whether what a bundle was prepared with is still on this host.

@@ -181,7 +181,7 @@ pub(crate) struct UserPageView {
 
 impl UserPageView {
     /// A page that was found.
-    pub(crate) fn of(found: users::UserPage, page: page::Page) -> Self {
+    pub(crate) fn of(found: users::UserPage, page: page::Place) -> Self {
         let results = found.users.into_iter().map(UserView::from).collect();
         Self { results, current_page: page.number, total: found.total }
     }
@@ -196,7 +196,7 @@ async fn list(
     Params(query): Params<UserQuery>,
 ) -> Result<Json<UserPageView>, ApiError> {
     let filter = filter(&query)?;
-    let page = page::bounded(query.page_number, query.page_size);
+    let page = page::bounded(query.page_number, query.page_size, page::MAX);
     let client = services.database.client().await?;
     let found = users::list(&client, &filter, page.offset, page.size).await?;
     Ok(Json(UserPageView::of(found, page)))

@@ -15,6 +15,7 @@ mod groups;
 mod jobs;
 mod legacy;
 mod login;
+mod packages;
 mod permission_requests;
 mod permissions;
 mod roles;

@@ -9,7 +9,7 @@ use lectern_domain::snapshot::{BundleEntry, ContentEntry};
 use lectern_domain::{BundleId, ContentGuid, JobKey};
 use lectern_metadata::bundles::BundleRow;
 use lectern_metadata::tasks::{Lease, TaskKind, TaskRow, verify_lease};
-use lectern_metadata::{DbError, Part, bundles, content, is_transient};
+use lectern_metadata::{DbError, Part, bundles, content, is_transient, packages};
 
 use super::Deployer;
 use super::log::TaskLog;
@@ -140,8 +140,15 @@ async fn prepare(deployer: &Arc<Deployer>, bundle: &BundleRow, log: &TaskLog) ->
     log.line("# Preparing the environment");
     let prepared = deployer.runtimes.prepare(&tree, &manifest, &bundle.traits, &mut |line| log.line(line)).await;
     let (prepared, traits) = prepared.map_err(TaskFailure::new)?;
+    let (runtimes, what) = (Arc::clone(&deployer.runtimes), prepared.clone());
+    let packages = tokio::task::spawn_blocking(move || runtimes.packages(&what, &manifest)).await;
+    let packages = packages.map_err(|error| TaskFailure::new(error.to_string()))?.map_err(TaskFailure::new)?;
     patiently(|| async {
-        bundles::set_prepared(&deployer.database.client().await?, bundle.id, &prepared, &traits).await
+        let mut client = deployer.database.client().await?;
+        let tx = client.transaction().await.map_err(DbError::from)?;
+        bundles::set_prepared(&tx, bundle.id, &prepared, &traits).await?;
+        packages::record(&tx, bundle.id, &packages).await?;
+        tx.commit().await.map_err(DbError::from)
     })
     .await
     .map_err(|error| match error {
