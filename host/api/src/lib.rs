@@ -30,6 +30,7 @@ mod processes;
 mod publish;
 mod query;
 mod router;
+mod search;
 mod services;
 mod settings;
 mod signed;

@@ -95,7 +95,7 @@ async fn list(
     Params(query): Params<PackageQuery>,
     Params(page): Params<PageQuery>,
 ) -> Result<Json<Page<UsedPackageView>>, ApiError> {
-    let Place { number: current_page, offset: offset, size: limit } = page.place(MAX_PAGE);
+    let Place { number: current_page, offset, size: limit } = page.place(MAX_PAGE);
     if caller.role < UserRole::Publisher {
         // A viewer's account changes nothing.
         return Ok(Json(Page { results: Vec::new(), current_page, total: 0 }));

@@ -17,6 +17,7 @@ pub mod packages;
 pub mod plugin;
 pub mod r_packages;
 pub mod scaling;
+pub mod search;
 pub mod snapshot;
 pub mod tags;
 pub mod user;

@@ -2,6 +2,7 @@
 
 mod patch;
 mod row;
+mod search;
 
 use lectern_domain::{AppMode, BundleId, ContentGuid, ContentId, TagId, UserGuid, UserId};
 use tokio_postgres::types::Json;
@@ -10,6 +11,7 @@ pub use self::patch::ContentPatch;
 use self::row::select;
 pub use self::row::{ContentRow, Owner, Traits};
 pub(crate) use self::row::{process_settings, traits_columns};
+pub use self::search::{Found, Slice, SortKey, search};
 use crate::bundles;
 use crate::database::{GenericClient, Transaction};
 use crate::error::DbError;

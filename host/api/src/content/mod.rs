@@ -22,7 +22,7 @@ use crate::services::Part;
 
 pub(crate) use create::make;
 pub(crate) use fields::Fields;
-pub(crate) use list::visible_items;
+pub(crate) use list::{seen_by, visible_items};
 pub(crate) use view::{ContentView, IncludeQuery, content_url, dashboard_url, views};
 
 pub(crate) fn routes() -> OpenApiRouter<Services> {
