@@ -37,6 +37,7 @@ mod signed;
 mod stamp;
 mod tags;
 mod tasks;
+mod thumbnails;
 mod tokens;
 mod upload;
 mod users;

@@ -15,7 +15,7 @@ use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, guard, leftover};
 use crate::{
     bootstrap, bundles, content, deploy, environment, groups, jobs, keys, legacy, login, packages, permission_requests,
-    permissions, processes, search, settings, tags, tasks, tokens, users, vanity,
+    permissions, processes, search, settings, tags, tasks, thumbnails, tokens, users, vanity,
 };
 
 #[derive(OpenApi)]
@@ -46,6 +46,7 @@ fn described() -> OpenApiRouter<Services> {
         permissions::routes(),
         permission_requests::routes(),
         tags::routes(),
+        thumbnails::routes(),
         search::routes(),
         vanity::routes(),
         bundles::routes(),

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use lectern_domain::app_mode::AppMode;
+use lectern_domain::picture::MAX_BYTES;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -146,7 +147,7 @@ async fn server(State(services): State<Services>, Caller(caller): Caller, base: 
         username_validator: "default",
         prohibited_usernames: Vec::new(),
         default_content_list_view: "compact",
-        maximum_app_image_size: 0,
+        maximum_app_image_size: MAX_BYTES as u64,
     })
 }
 

@@ -14,6 +14,7 @@ pub mod job;
 pub mod launch;
 pub mod manifest;
 pub mod packages;
+pub mod picture;
 pub mod plugin;
 pub mod r_packages;
 pub mod scaling;

@@ -14,6 +14,7 @@ use crate::confinement::OwnLimits;
 use crate::content::ProcessSettings;
 use crate::ids::{BundleHash, BundleId, ContentGuid, ContentId, KeyId, UserGuid, UserId};
 use crate::launch::Prepared;
+use crate::picture::Kind;
 use crate::user::UserRole;
 
 /// One bundle that can be served.
@@ -56,6 +57,17 @@ pub struct ContentEntry {
     pub sealed_variables: Vec<(String, Vec<u8>)>,
     /// Vanity path, with a leading and a trailing slash.
     pub vanity: Option<String>,
+    /// Its picture, when it has one.
+    pub thumbnail: Option<Picture>,
+}
+
+/// A content item's picture; its bytes are elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Picture {
+    /// What kind of picture it is.
+    pub kind: Kind,
+    /// BLAKE3 of its bytes.
+    pub hash: [u8; 32],
 }
 
 impl ContentEntry {

@@ -24,6 +24,7 @@ use crate::queue;
 use crate::serve::Visit;
 use crate::statics::{self, FileRequest};
 use crate::sticky;
+use crate::thumbnail;
 
 /// Workers that are asked in all when one turns out to be dead before it saw the request.
 const TRIES: u32 = 2;
@@ -47,12 +48,21 @@ pub(crate) async fn answer(
     };
     // The active version by its number is what the plain address shows anyway.
     let version = forward.bundle.filter(|bundle| Some(*bundle) != content.active);
-    let action = if version.is_some() { Action::Preview } else { Action::Open };
+    let is_thumbnail = version.is_none() && forward.target_path(&head.path) == thumbnail::PATH;
+    let action = match &principal {
+        _ if version.is_some() => Action::Preview,
+        // Administrators see it where they see the item: in lists.
+        Some(_) if is_thumbnail => Action::Inspect,
+        Some(_) | None => Action::Open,
+    };
     let standing = match decide(principal.as_ref(), &content.access, action) {
         Verdict::Allowed(standing) => standing,
         Verdict::SignIn => return sign_in(challenge, &head),
         Verdict::Refused => return Err(refused(principal.as_ref(), action)),
     };
+    if is_thumbnail {
+        return thumbnail::answer(visit, &head, &content).await;
+    }
     if let Some(message) = &content.locked_message {
         return Err(locked(message));
     }

@@ -35,6 +35,7 @@ mod sticky;
 mod strip;
 mod system;
 mod thread;
+mod thumbnail;
 mod tls;
 mod watch;
 mod worker;
@@ -46,7 +47,9 @@ pub use failure::{NotAdmitted, StartFailure};
 pub use listener::{BindError, Edge, RunError, Stopped, Stops};
 pub use pool::Pool;
 pub use request_id::RequestId;
-pub use services::{Caller, Health, NewSession, Services, Sessions, SignIn, SystemService, Trees, Unavailable};
+pub use services::{
+    Caller, Health, NewSession, Services, Sessions, SignIn, SystemService, Thumbnails, Trees, Unavailable,
+};
 pub use strip::strip;
 pub use tls::{KeyMismatch, PemError, TlsAuthorities, TlsChain, TlsConfig, TlsKey, TlsPolicy, TlsSlot, TlsVersion};
 pub use worker::{InFlight, Worker, Workers};

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use lectern_domain::snapshot::{BundleEntry, Snapshot};
+use lectern_domain::snapshot::{BundleEntry, ContentEntry, Snapshot};
 use lectern_domain::{Principal, UserGuid};
 use lectern_gate::{Gate, Scheme};
 
@@ -32,6 +33,8 @@ pub struct Services {
     pub workers: Arc<dyn Workers>,
     /// Unpacked bundles.
     pub trees: Arc<dyn Trees>,
+    /// Pictures of content.
+    pub thumbnails: Arc<dyn Thumbnails>,
     /// Whether the server is ready.
     pub health: Arc<dyn Health>,
 }
@@ -77,6 +80,13 @@ pub trait Sessions: Send + Sync {
 pub trait Trees: Send + Sync {
     /// The directory that holds the bundle's files: read-only, and without links that leave it. Unpacks when needed.
     async fn tree(&self, bundle: &BundleEntry) -> Result<PathBuf, Unavailable>;
+}
+
+/// Who has the pictures of content.
+#[async_trait]
+pub trait Thumbnails: Send + Sync {
+    /// The bytes of the content's picture, if it is still the one of this hash.
+    async fn thumbnail(&self, content: &ContentEntry, hash: &[u8; 32]) -> Result<Option<Bytes>, Unavailable>;
 }
 
 /// Whether the server can do its work.

@@ -127,7 +127,7 @@ fn entity_tag(bundle: &BundleEntry) -> HeaderValue {
 }
 
 /// Whether the client's copy is of this very bundle (RFC 9110 §13.1.2: compared weakly).
-fn unchanged(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+pub(crate) fn unchanged(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     let tags =
         headers.get_all(header::IF_NONE_MATCH).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     tags.map(<[u8]>::trim_ascii)

@@ -139,7 +139,9 @@ fn broken_rule(code: &SqlState, fault: Fault) -> DbError {
         "tags_sibling_name_key" => DbError::TagTaken,
         "tags_parent_fkey" | "content_tags_tag_fkey" => DbError::NotFound("tag"),
         "permission_requests_user_fkey" => DbError::NotFound("user"),
-        "content_tags_content_fkey" | "permission_requests_content_fkey" => DbError::NotFound("content"),
+        "thumbnails_content_fkey" | "content_tags_content_fkey" | "permission_requests_content_fkey" => {
+            DbError::NotFound("content")
+        }
         "permissions_content_user_key" => DbError::AlreadyListed,
         "permissions_content_group_key" => DbError::GroupAlreadyListed,
         "api_keys_user_name_key" => DbError::KeyNameTaken,

@@ -31,6 +31,7 @@ pub mod snapshots;
 pub mod tags;
 pub mod tasks;
 pub mod testing;
+pub mod thumbnails;
 mod tls;
 pub mod users;
 pub mod vanities;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use deadpool_postgres::Transaction;
 use lectern_domain::access::{AccessRules, GroupEntry, PermissionRole};
 use lectern_domain::confinement::OwnLimits;
-use lectern_domain::snapshot::{BundleEntry, ContentEntry, KeyEntry, SessionEntry, Snapshot, UserEntry};
+use lectern_domain::picture::Kind;
+use lectern_domain::snapshot::{BundleEntry, ContentEntry, KeyEntry, Picture, SessionEntry, Snapshot, UserEntry};
 use lectern_domain::{BundleHash, BundleId, ContentGuid, ContentId, GroupId, KeyId, UserGuid, UserId};
 use serde_json::{Map, Value};
 use tokio_postgres::types::Json;
@@ -92,8 +93,9 @@ fn understood<T>(rows: &[Row], what: &'static str, read: impl Fn(&Row) -> Result
 async fn content(tx: &Transaction<'_>) -> Result<ContentMap, DbError> {
     let sql = "SELECT c.id, c.guid, c.name, c.title, c.app_mode, c.owner_id, c.access_type, c.active_bundle_id, \
                c.locked, c.locked_message, c.connection_timeout, c.read_timeout, c.init_timeout, c.idle_timeout, \
-               c.max_processes, c.min_processes, c.max_conns_per_process, c.load_factor, c.kept_settings, v.path AS vanity \
-               FROM content c LEFT JOIN vanities v ON v.content_id = c.id";
+               c.max_processes, c.min_processes, c.max_conns_per_process, c.load_factor, c.kept_settings, v.path AS vanity, \
+               t.kind AS picture_kind, t.hash AS picture_hash FROM content c LEFT JOIN vanities v ON v.content_id = c.id \
+               LEFT JOIN thumbnails t ON t.content_id = c.id";
     let mut entries: HashMap<ContentId, ContentEntry> =
         understood(&row::query(tx, sql, &[]).await?, "content", content_entry).into_iter().collect();
 
@@ -181,8 +183,15 @@ fn content_entry(row: &Row) -> Result<(ContentId, ContentEntry), DbError> {
         limits: OwnLimits::from_settings(&row::get::<Json<Map<String, Value>>>(row, "kept_settings")?.0),
         sealed_variables: Vec::new(),
         vanity: row::get(row, "vanity")?,
+        thumbnail: picture(row)?,
     };
     Ok((id, entry))
+}
+
+fn picture(row: &Row) -> Result<Option<Picture>, DbError> {
+    let Some(kind) = row::get::<Option<String>>(row, "picture_kind")? else { return Ok(None) };
+    let kind = Kind::parse(&kind).ok_or(DbError::Corrupt { what: "kind of picture", value: kind })?;
+    Ok(Some(Picture { kind, hash: row::hash32(row, "picture_hash")? }))
 }
 
 fn bundle_entry(row: &Row) -> Result<(ContentId, BundleEntry), DbError> {

@@ -25,6 +25,7 @@ mod seal;
 mod sessions;
 mod store;
 mod system;
+mod thumbnails;
 mod tidy;
 mod tls;
 mod trees;

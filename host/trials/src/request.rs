@@ -99,6 +99,7 @@ pub(crate) fn target(case: &Case) -> TargetView {
         limits: Default::default(),
         sealed_variables: Vec::new(),
         vanity: None,
+        thumbnail: None,
     };
     TargetView { target: Target::Content(target.content), content: Some(Arc::new(entry)) }
 }

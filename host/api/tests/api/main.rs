@@ -24,6 +24,7 @@ mod settings;
 mod support;
 mod tags;
 mod tasks;
+mod thumbnails;
 mod tokens;
 mod uploads;
 mod users;

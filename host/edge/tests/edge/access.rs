@@ -2,7 +2,12 @@
 
 use http::{Method, StatusCode};
 
-use crate::harness::{EMPTY, FILES, LISTED, LOCKED, PUBLIC, SIGNED_IN, UNKNOWN, VANITY, World, mirror, mount};
+use lectern_domain::picture::Kind;
+use lectern_domain::snapshot::{ContentEntry, Picture};
+
+use crate::harness::{
+    EMPTY, FILES, LISTED, LOCKED, PICTURE, PUBLIC, SIGNED_IN, Setup, UNKNOWN, VANITY, World, mirror, mount, snapshot,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_visitor_against_every_access_type() {
@@ -108,4 +113,45 @@ async fn files_are_served_by_the_edge_itself() {
         world.ask(Method::POST, &format!("{}/", mount(FILES)), &key).await.status,
         StatusCode::METHOD_NOT_ALLOWED
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thumbnails_are_for_those_who_may_see_the_item() {
+    let picture = Picture { kind: Kind::Gif, hash: [7; 32] };
+    let pictured = |entry: &mut ContentEntry| entry.thumbnail = Some(picture);
+    let world = World::with(Setup { snapshot: snapshot(pictured), ..Setup::default() }).await;
+    // Content, then the status for: nobody, a bad key, stranger, viewer, owner, admin. No worker is ever asked.
+    let rows = [
+        (format!("{}/__thumbnail__", mount(PUBLIC)), [200, 401, 200, 200, 200, 200]),
+        (format!("{}/__thumbnail__", mount(SIGNED_IN)), [401, 401, 200, 200, 200, 200]),
+        (format!("{}/__thumbnail__", mount(LISTED)), [401, 401, 403, 200, 200, 200]),
+        (format!("{}/__thumbnail__", mount(LOCKED)), [200, 401, 200, 200, 200, 200]),
+        (format!("{}/__thumbnail__", mount(EMPTY)), [200, 401, 200, 200, 200, 200]),
+        ("/sales/plan/__thumbnail__".into(), [200, 401, 200, 200, 200, 200]),
+        (format!("{}/__thumbnail__", mount(UNKNOWN)), [404, 404, 404, 404, 404, 404]),
+    ];
+    for (target, statuses) in rows {
+        for (key, status) in
+            ["", "wrong", "key-stranger", "key-viewer", "key-owner", "key-admin"].into_iter().zip(statuses)
+        {
+            let authorization = format!("Key {key}");
+            let fields = if key.is_empty() { vec![] } else { vec![("authorization", authorization.as_str())] };
+            let answer = world.ask(Method::GET, &target, &fields).await;
+            assert_eq!(answer.status.as_u16(), status, "{target} for {key:?}: {}", answer.text());
+            if status == 200 {
+                assert_eq!((answer.text().as_bytes(), answer.field("content-type")), (PICTURE, Some("image/gif")));
+                assert_eq!(answer.field("x-content-type-options"), Some("nosniff"));
+            }
+        }
+    }
+    let target = format!("{}/__thumbnail__", mount(PUBLIC));
+    let tag = world.ask(Method::GET, &target, &[]).await.field("etag").unwrap().to_owned();
+    assert_eq!(world.ask(Method::GET, &target, &[("if-none-match", &tag)]).await.status, StatusCode::NOT_MODIFIED);
+    assert_eq!(world.ask(Method::POST, &target, &[]).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    let head = world.ask(Method::HEAD, &target, &[]).await;
+    assert_eq!((head.status, head.text().len()), (StatusCode::OK, 0));
+    // Where there is none, that is said, and no worker is asked.
+    let none = World::start().await;
+    let answer = none.ask(Method::GET, &target, &[]).await;
+    assert_eq!((answer.status, answer.text().len()), (StatusCode::NO_CONTENT, 0));
 }

@@ -35,6 +35,7 @@ use crate::seal::Sealer;
 use crate::sessions::DatabaseSessions;
 use crate::store::MetadataStore;
 use crate::system::SystemParts;
+use crate::thumbnails::Pictures;
 use crate::trees::BundleFiles;
 use crate::uses::Uses;
 use crate::view::View;
@@ -261,6 +262,7 @@ impl Parts {
             system: Arc::clone(&self.system) as Arc<_>,
             workers: Arc::new(FleetWorkers(Arc::clone(&self.fleet))),
             trees: Arc::new(self.files.clone()),
+            thumbnails: Arc::new(Pictures::new(self.sessions.database.clone(), self.sessions.runtime.clone())),
             health: Arc::clone(health) as Arc<_>,
         }
     }
