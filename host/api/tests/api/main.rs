@@ -19,6 +19,7 @@ mod packages;
 mod permission_requests;
 mod permissions;
 mod roles;
+mod scale;
 mod search;
 mod settings;
 mod support;
