@@ -265,7 +265,7 @@ impl From<DbError> for ApiError {
                 return Self::internal(error);
             }
             DbError::NotFound(_) => Code::Missing,
-            DbError::NameTaken | DbError::KeyNameTaken => Code::NameTaken,
+            DbError::NameTaken | DbError::KeyNameTaken | DbError::EnvironmentTaken => Code::NameTaken,
             DbError::GroupNameTaken => Code::GroupNameTaken,
             DbError::AlreadyMember => Code::AlreadyMember,
             DbError::GroupAlreadyListed => Code::GroupListed,

@@ -9,10 +9,12 @@ mod access;
 mod body;
 mod bootstrap;
 mod bundles;
+mod caches;
 mod checksum;
 mod content;
 mod deploy;
 mod environment;
+mod environments;
 mod error;
 mod followed;
 mod groups;
@@ -38,6 +40,7 @@ mod stamp;
 mod tags;
 mod tasks;
 mod thumbnails;
+mod timezones;
 mod tokens;
 mod upload;
 mod users;
@@ -49,7 +52,7 @@ pub use keys::{ApiKeyText, make_key};
 pub use router::{openapi, router};
 pub use services::{
     ANNOUNCED_VERSION, Backstage, BegunSession, ContentProcess, LogLine, LogLines, LogSource, Logout, Part,
-    PasswordError, Runtimes, Scheduler, Services, Settings,
+    PasswordError, RuntimeCache, Runtimes, Scheduler, Services, Settings,
 };
 pub use tokens::claim;
 pub use users::{change_password, invite, make_password_link, set_locked, set_password_by_link, set_role};

@@ -14,8 +14,9 @@ use crate::error::ApiError;
 use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, guard, leftover};
 use crate::{
-    bootstrap, bundles, content, deploy, environment, groups, jobs, keys, legacy, login, packages, permission_requests,
-    permissions, processes, search, settings, tags, tasks, thumbnails, tokens, users, vanity,
+    bootstrap, bundles, caches, content, deploy, environment, environments, groups, jobs, keys, legacy, login, packages,
+    permission_requests, permissions, processes, search, settings, tags, tasks, thumbnails, timezones, tokens, users,
+    vanity,
 };
 
 #[derive(OpenApi)]
@@ -31,6 +32,7 @@ use crate::{
         (name = "jobs", description = "runs of processes"),
         (name = "users", description = "accounts, their keys, tokens and sessions"),
         (name = "groups", description = "groups of accounts"),
+        (name = "environments", description = "execution environments of other executors"),
         (name = "legacy", description = "what R clients before 1.0 use")
     )
 )]
@@ -40,6 +42,9 @@ struct Document;
 fn described() -> OpenApiRouter<Services> {
     let routes = [
         settings::routes(),
+        timezones::routes(),
+        caches::routes(),
+        environments::routes(),
         bootstrap::routes(),
         content::routes(),
         environment::routes(),

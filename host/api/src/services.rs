@@ -218,6 +218,15 @@ pub struct ContentProcess {
 /// Lines of a log in pieces, as they come.
 pub type LogLines = BoxStream<'static, std::io::Result<Vec<LogLine>>>;
 
+/// The package environments of one version of a language.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RuntimeCache {
+    /// `Python`.
+    pub language: String,
+    /// The full version of the interpreter they are for.
+    pub version: String,
+}
+
 /// A line of a job's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
@@ -290,6 +299,13 @@ pub trait Backstage: Send + Sync + 'static {
 
     /// The processes of content on this host, measured now.
     async fn processes(&self) -> Vec<ContentProcess>;
+
+    /// The restored package environments on this host, by language and version.
+    async fn runtime_caches(&self) -> anyhow::Result<Vec<RuntimeCache>>;
+
+    /// Removes the environments of `cache` and ends what runs with them, which is restored when it is next asked for;
+    /// answers how many there were. Takes as long as removing their files does. Can be repeated.
+    async fn remove_runtime_cache(&self, cache: &RuntimeCache) -> anyhow::Result<usize>;
 
     /// The text stored for a new password, made by a deliberately slow function on a blocking thread.
     async fn hash_password(&self, password: Zeroizing<String>) -> Result<String, PasswordError>;

@@ -124,7 +124,7 @@ async fn server(State(services): State<Services>, Caller(caller): Caller, base: 
         execution_type: "native",
         enable_runtime_constraints: true,
         enable_image_management: false,
-        enable_runtime_cache_management: false,
+        enable_runtime_cache_management: true,
         default_image_selection_enabled: false,
         default_environment_management_selection: true,
         default_r_environment_management: true,

@@ -77,6 +77,14 @@ guid!(
     /// Names a user to everyone outside.
     UserGuid, "user GUID"
 );
+guid!(
+    /// Names an execution environment.
+    EnvironmentGuid, "environment GUID"
+);
+guid!(
+    /// Names a permission to use an execution environment.
+    EnvironmentPermissionGuid, "environment permission GUID"
+);
 number!(
     /// The row number of a content item; the legacy protocol's application id.
     ContentId, "content id"

@@ -44,6 +44,9 @@ pub enum DbError {
     /// A tag at the same place has this name; letter case does not matter.
     #[error("a tag at this place has the name")]
     TagTaken,
+    /// The cluster has another environment of this name.
+    #[error("the cluster has another environment of this name")]
+    EnvironmentTaken,
     /// The content item already lists this user.
     #[error("the user is already listed")]
     AlreadyListed,
@@ -136,6 +139,10 @@ fn broken_rule(code: &SqlState, fault: Fault) -> DbError {
         "users_username_key" => DbError::UsernameTaken,
         "content_owner_name_key" => DbError::NameTaken,
         "vanities_path_key" => DbError::VanityTaken,
+        "environments_name_key" => DbError::EnvironmentTaken,
+        "environment_permissions_key" => DbError::AlreadyListed,
+        "environment_permissions_user_fkey" | "short_tasks_requested_by_fkey" => DbError::NotFound("user"),
+        "environment_permissions_environment_fkey" => DbError::NotFound("environment"),
         "tags_sibling_name_key" => DbError::TagTaken,
         "tags_parent_fkey" | "content_tags_tag_fkey" => DbError::NotFound("tag"),
         "permission_requests_user_fkey" => DbError::NotFound("user"),

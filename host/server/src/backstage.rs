@@ -1,5 +1,6 @@
 //! The rest of the server as the API sees it.
 
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,15 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use lectern_api::{
-    Backstage, BegunSession, ContentProcess, LogLine, LogLines, LogSource, Part as ApiPart, PasswordError,
+    Backstage, BegunSession, ContentProcess, LogLine, LogLines, LogSource, Part as ApiPart, PasswordError, RuntimeCache,
     Runtimes as ApiRuntimes,
 };
+use lectern_domain::launch::EnvironmentId;
+use lectern_domain::snapshot::BundleEntry;
 use lectern_domain::{BundleHash, BundleId, ContentGuid, JobKey, TaskId, UserGuid};
 use lectern_gate::{PasswordRefusal, SESSION_COOKIE};
 use lectern_metadata::Part;
+use lectern_runtimes::python::environments::Cached;
 use lectern_supervisor::Source;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +36,9 @@ use crate::view::View;
 
 /// A change is committed; where the database fails right after, the view follows by notification. No client waits longer.
 const REFRESH_LIMIT: Duration = Duration::from_secs(10);
+
+/// The language of package environments, as clients name it.
+const PYTHON: &str = "Python";
 
 /// What the API asks of the server.
 pub(crate) struct ServerBackstage {
@@ -119,6 +126,43 @@ impl Backstage for ServerBackstage {
 
     async fn processes(&self) -> Vec<ContentProcess> {
         self.fleet.processes().await
+    }
+
+    async fn runtime_caches(&self) -> anyhow::Result<Vec<RuntimeCache>> {
+        let runtimes = Arc::clone(&self.runtimes);
+        let found = tokio::task::spawn_blocking(move || runtimes.inner.environments().list()).await??;
+        let cache = |cached: Cached| RuntimeCache { language: PYTHON.into(), version: cached.python_version };
+        let each: BTreeSet<RuntimeCache> = found.into_iter().map(cache).collect();
+        Ok(each.into_iter().collect())
+    }
+
+    async fn remove_runtime_cache(&self, cache: &RuntimeCache) -> anyhow::Result<usize> {
+        if cache.language != PYTHON {
+            return Ok(0);
+        }
+        let (runtimes, version) = (Arc::clone(&self.runtimes), cache.version.clone());
+        let remove = move || {
+            let environments = runtimes.inner.environments();
+            let ids: HashSet<EnvironmentId> = environments
+                .list()?
+                .into_iter()
+                .filter(|cached| cached.python_version == version)
+                .map(|c| c.id)
+                .collect();
+            for id in &ids {
+                environments.remove(id)?;
+            }
+            Ok::<_, lectern_runtimes::python::RestoreError>(ids)
+        };
+        let removed = tokio::task::spawn_blocking(remove).await??;
+        // What runs with them has lost the files that it has not read yet.
+        let uses = |bundle: &BundleEntry| bundle.prepared.environment.as_ref().is_some_and(|id| removed.contains(id));
+        for content in self.view.current().content.values() {
+            for bundle in content.bundles.values().filter(|bundle| uses(bundle)) {
+                self.fleet.retire_bundle((content.guid, bundle.id)).await;
+            }
+        }
+        Ok(removed.len())
     }
 
     async fn hash_password(&self, password: Zeroizing<String>) -> Result<String, PasswordError> {

@@ -6,11 +6,13 @@
 mod accounts;
 mod bootstrap;
 mod bundles;
+mod caches;
 mod content;
 mod conventions;
 mod deploy;
 mod document;
 mod environment;
+mod environments;
 mod groups;
 mod jobs;
 mod legacy;

@@ -13,8 +13,8 @@ use futures_util::stream;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use lectern_api::{
-    Backstage, BegunSession, ContentProcess, External, LogLine, LogLines, LogSource, Part, PasswordError, Runtimes,
-    Scheduler, Services, Settings, router,
+    Backstage, BegunSession, ContentProcess, External, LogLine, LogLines, LogSource, Part, PasswordError, RuntimeCache,
+    Runtimes, Scheduler, Services, Settings, router,
 };
 use lectern_bundles::{Cache, Store};
 use lectern_domain::access::{PermissionRole, Principal, PrincipalVia};
@@ -51,6 +51,8 @@ pub(crate) enum Told {
 #[derive(Default)]
 pub(crate) struct Recorder {
     told: Mutex<Vec<Told>>,
+    /// Restored environments.
+    pub(crate) caches: Mutex<Vec<RuntimeCache>>,
     /// How long each poll was willing to wait.
     pub(crate) waits: Mutex<Vec<Duration>>,
     /// Rings when a poll begins to wait.
@@ -147,6 +149,17 @@ impl Backstage for Recorder {
             cpu: Duration::from_millis(2900),
             memory_bytes: 1 << 33,
         }]
+    }
+
+    async fn runtime_caches(&self) -> anyhow::Result<Vec<RuntimeCache>> {
+        Ok(self.caches.lock().unwrap().clone())
+    }
+
+    async fn remove_runtime_cache(&self, cache: &RuntimeCache) -> anyhow::Result<usize> {
+        let mut caches = self.caches.lock().unwrap();
+        let before = caches.len();
+        caches.retain(|other| other != cache);
+        Ok(before - caches.len())
     }
 
     async fn hash_password(&self, password: Zeroizing<String>) -> Result<String, PasswordError> {
