@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use axum::Json;
 use axum::extract::State;
 use lectern_domain::ids::ContentGuid;
-use lectern_metadata::{DbError, content, variables};
+use lectern_metadata::{DbError, content, sealing, variables};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -85,14 +85,15 @@ async fn change(
     all: bool,
 ) -> Result<Json<Vec<String>>, ApiError> {
     let guid = at.row.guid;
-    let sealed = seal(services, guid, given)?;
+    check(&given)?;
     let mut client = at.client().await?;
-    let nothing = !all && sealed.set.is_empty() && sealed.remove.is_empty();
-    if nothing {
+    if !all && given.is_empty() {
         return Ok(Json(variables::names(&client, at.row.id).await?));
     }
     let tx = client.transaction().await.map_err(DbError::from)?;
     content::lock(&tx, at.row.id).await?;
+    sealing::begin_write(&tx).await?;
+    let sealed = seal(services, guid, given)?;
     if all {
         variables::replace_all(&tx, at.row.id, &sealed.set).await?;
     } else {
@@ -112,24 +113,32 @@ async fn change(
     Ok(Json(names))
 }
 
-fn seal(services: &Services, guid: ContentGuid, given: Vec<Variable>) -> Result<Sealed, ApiError> {
+/// Checks names and values before anything is begun.
+fn check(given: &[Variable]) -> Result<(), ApiError> {
     let mut seen = HashSet::new();
-    let mut sealed = Sealed { set: Vec::new(), remove: Vec::new() };
     for Variable { name, value } in given {
-        check_name(&name)?;
-        if !seen.insert(name.clone()) {
+        check_name(name)?;
+        if !seen.insert(name) {
             return Err(ApiError::new(Code::VariableTwice, format!("the variable {name} is named twice")));
         }
+        let value = value.as_deref().unwrap_or_default();
+        if value.contains('\0') {
+            return Err(ApiError::new(Code::BadField, format!("the value of {name} holds a NUL character")));
+        }
+        if name.len() + value.len() > MAX_VARIABLE_BYTES {
+            let message = format!("{name} and its value are longer than {MAX_VARIABLE_BYTES} bytes together");
+            return Err(ApiError::new(Code::BadField, message));
+        }
+    }
+    Ok(())
+}
+
+fn seal(services: &Services, guid: ContentGuid, given: Vec<Variable>) -> Result<Sealed, ApiError> {
+    let mut sealed = Sealed { set: Vec::new(), remove: Vec::new() };
+    for Variable { name, value } in given {
         match value.map(Zeroizing::new) {
             None => sealed.remove.push(name),
             Some(value) => {
-                if value.contains('\0') {
-                    return Err(ApiError::new(Code::BadField, format!("the value of {name} holds a NUL character")));
-                }
-                if name.len() + value.len() > MAX_VARIABLE_BYTES {
-                    let message = format!("{name} and its value are longer than {MAX_VARIABLE_BYTES} bytes together");
-                    return Err(ApiError::new(Code::BadField, message));
-                }
                 let secret = services.backstage.seal(guid, &name, &value).map_err(ApiError::internal)?;
                 sealed.set.push((name, secret));
             }

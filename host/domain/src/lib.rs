@@ -18,6 +18,7 @@ pub mod picture;
 pub mod plugin;
 pub mod r_packages;
 pub mod scaling;
+pub mod sealing;
 pub mod search;
 pub mod snapshot;
 pub mod tags;

@@ -25,6 +25,7 @@ pub mod permissions;
 pub mod plugins;
 pub mod reach;
 mod row;
+pub mod sealing;
 pub mod sessions;
 pub mod settings;
 pub mod short_tasks;

@@ -20,6 +20,7 @@ mod moment;
 mod owned_socket;
 mod paths;
 mod plugins;
+mod rotation;
 mod runtimes;
 mod seal;
 mod sessions;

@@ -26,6 +26,7 @@ use crate::credentials;
 use crate::owned_socket::OwnedSocket;
 use crate::plugins::api::{Operator, operations};
 use crate::plugins::manage::Plugins;
+use crate::rotation::{Rotation, RotationStatus};
 use crate::view::View;
 
 #[derive(Clone)]
@@ -73,8 +74,11 @@ pub(crate) async fn serve(
     database: Database,
     view: Arc<View>,
     plugins: Arc<Plugins>,
+    rotation: Arc<Rotation>,
     stop: CancellationToken,
 ) {
+    let sealing_key =
+        Router::new().route("/rotate", post(rotate_key)).route("/status", post(rotation_status)).with_state(rotation);
     let router = Router::new()
         .route("/users/add", post(add_user))
         .route("/users/change", post(change_user))
@@ -83,6 +87,7 @@ pub(crate) async fn serve(
         .route("/keys/list", post(list_keys))
         .route("/keys/revoke", post(revoke_key))
         .with_state(Admin { database, view })
+        .nest("/sealing-key", sealing_key)
         .nest("/v1", operations(plugins).layer(Extension(Operator(Actor::AdminSocket))));
     let connections = TaskTracker::new();
     loop {
@@ -116,6 +121,15 @@ pub(crate) async fn serve(
     }
     connections.close();
     connections.wait().await;
+}
+
+async fn rotate_key(State(rotation): State<Arc<Rotation>>) -> Json<RotationStatus> {
+    tracing::info!("a rotation of the sealing key was asked for");
+    Json(rotation.begin())
+}
+
+async fn rotation_status(State(rotation): State<Arc<Rotation>>) -> Json<RotationStatus> {
+    Json(rotation.status())
 }
 
 fn shown(user: UserRow) -> UserView {

@@ -9,6 +9,7 @@ mod doctor;
 mod key;
 mod migrate;
 mod plugin;
+mod sealing_key;
 mod serve;
 mod supervisor;
 mod user;
@@ -56,6 +57,9 @@ enum Verb {
     /// Create, list and revoke API keys of a running server.
     #[command(subcommand)]
     Key(key::KeyVerb),
+    /// Rotate the key that seals environment variables and plugins' secrets.
+    #[command(subcommand)]
+    SealingKey(sealing_key::SealingKeyVerb),
     /// Make, build, test and sign plugins; install, bind and swap them on a running server.
     #[command(subcommand)]
     Plugin(Box<plugin::PluginVerb>),
@@ -168,6 +172,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Migrate(args) => return migrate::run(&args),
         Verb::User(verb) => user::run(verb),
         Verb::Key(verb) => key::run(verb),
+        Verb::SealingKey(verb) => sealing_key::run(verb),
         Verb::Plugin(verb) => return plugin::run(*verb).unwrap_or_else(|error| failed(&error)),
     };
     match outcome {

@@ -30,6 +30,7 @@ use crate::owned_socket::OwnedSocket;
 use crate::paths::Paths;
 use crate::plugins::manage::{Plugins, Shelf};
 use crate::plugins::{self, Behind, SignIn};
+use crate::rotation::Rotation;
 use crate::runtimes::Runtimes;
 use crate::seal::Sealer;
 use crate::sessions::DatabaseSessions;
@@ -50,6 +51,7 @@ pub(super) struct Parts {
     gate: Arc<Gate>,
     behind: Behind,
     plugins: Arc<Plugins>,
+    rotation: Arc<Rotation>,
     /// What the gate does by itself; taken by the task that writes it down.
     events: std::sync::Mutex<Option<tokio::sync::mpsc::Receiver<GateEvent>>>,
     fleet: Arc<Fleet>,
@@ -130,6 +132,7 @@ impl Parts {
         let sessions =
             DatabaseSessions { database: database.clone(), view: Arc::clone(view), runtime: runtime.clone() };
         let uses = directory.uses();
+        let rotation = Arc::new(Rotation::new(Arc::clone(&sealer), database.clone()));
         let (news, wake) = (Arc::new(News::default()), Arc::new(Notify::new()));
         let closing = stop.child_token();
         let passes = dashboard::Passes::new(sealer.form_key());
@@ -183,6 +186,7 @@ impl Parts {
             gate,
             behind,
             plugins,
+            rotation,
             events: std::sync::Mutex::new(Some(events)),
             fleet,
             files,
@@ -249,7 +253,9 @@ impl Parts {
         let admin_socket = OwnedSocket::bind(&self.paths.admin_socket()).context("open the admin socket")?;
         let (view, database, stop) = (Arc::clone(&self.view), database.clone(), stop.clone());
         let plugins = Arc::clone(&self.plugins);
-        tasks.spawn(async move { admin::serve(admin_socket, database, view, plugins, stop).await });
+        let rotation = Arc::clone(&self.rotation);
+        tasks.spawn(Arc::clone(&rotation).run(stop.clone()));
+        tasks.spawn(async move { admin::serve(admin_socket, database, view, plugins, rotation, stop).await });
         Ok(())
     }
 

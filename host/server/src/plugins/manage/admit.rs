@@ -4,9 +4,9 @@
 use lectern_domain::UserRole;
 use lectern_domain::plugin::{BindingName, Document, Grant, Grants, Origin, PackageDigest, PluginName};
 use lectern_gate::Spec;
-use lectern_metadata::DbError;
 use lectern_metadata::plugins::packages::NewPackage;
 use lectern_metadata::plugins::{Note, packages, secrets, trusted_keys};
+use lectern_metadata::{DbError, sealing};
 use lectern_packages::{Package, PublicKey, TrustedKey, verify};
 
 use super::{Plugins, Refused};
@@ -199,9 +199,10 @@ impl Plugins {
         if value.is_empty() || value.len() > 64 << 10 {
             return Err(Refused::Request("a secret has 1 to 65,536 bytes".into()));
         }
-        let sealed = self.sealer.seal_secret(owner.as_str(), name, value)?;
         let mut client = self.database.client().await?;
         let tx = client.transaction().await.map_err(DbError::from)?;
+        sealing::begin_write(&tx).await?;
+        let sealed = self.sealer.seal_secret(owner.as_str(), name, value)?;
         secrets::set(&tx, &owner, name, &sealed, note).await?;
         tx.commit().await.map_err(DbError::from)?;
         Ok(self.behind.refresh_secrets().await?)
