@@ -11,6 +11,7 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}"
 JUST_VERSION=1.59.0
 UV_VERSION=0.13.9
 RSCONNECT_VERSION=1.32.0
+POSIT_SDK_VERSION=0.17.0
 NODE_VERSION=24.19.0
 POSIT_SDK_VERSION=0.17.0
 # Used only where the distribution has no browser that is a package.
@@ -95,6 +96,18 @@ make_tools() {
             ln -sf "../venv/bin/$tool" "$LECTERN_TOOLS/bin/$tool"
         done
         printf '%s' "$tools_wanted" >"$LECTERN_TOOLS/versions"
+    ) 9>"$LECTERN_TOOLS/lock"
+}
+
+# posit-sdk in a virtual environment of its own: it is a library, and what it needs must not change the tools.
+make_sdk() {
+    (
+        flock 9
+        [ "$(cat "$LECTERN_TOOLS/sdk/version" 2>/dev/null)" = "$POSIT_SDK_VERSION" ] && exit 0
+        say "      getting posit-sdk $POSIT_SDK_VERSION"
+        quiet "making a virtual environment" /usr/bin/python3 -m venv --clear "$LECTERN_TOOLS/sdk" || exit 1
+        quiet "pip install" "$LECTERN_TOOLS/sdk/bin/pip" install --disable-pip-version-check "posit-sdk==$POSIT_SDK_VERSION" || exit 1
+        printf '%s' "$POSIT_SDK_VERSION" >"$LECTERN_TOOLS/sdk/version"
     ) 9>"$LECTERN_TOOLS/lock"
 }
 
@@ -296,6 +309,7 @@ program() {
 
 # What the end-to-end tests use besides.
 need_test_tools() {
+    make_sdk
     has_r_package rsconnect || need_package "R's publishing client" r-cran-rsconnect
     command -v openssl >/dev/null || need_package "openssl, for a database with TLS" openssl
     command -v strace >/dev/null || need_package "strace, to count file operations" strace

@@ -148,3 +148,15 @@ pub fn guid_in(printed: &str) -> String {
     let at = printed.find("/content/").unwrap_or_else(|| panic!("no content URL in {printed}"));
     printed[at + "/content/".len()..].chars().take(36).collect()
 }
+
+/// Runs Python code that uses posit-sdk, with the server's URL and the account's key and name in `TEST_SERVER`, `TEST_KEY`
+/// and `TEST_NAME`.
+pub fn python_sdk(server: &Server, account: &Account, code: &str) -> Run {
+    let mut command = tool(server, &TOOLS.join("../sdk/bin/python"));
+    command
+        .args(["-c", code])
+        .env("TEST_SERVER", server.url())
+        .env("TEST_KEY", &account.key)
+        .env("TEST_NAME", &account.name);
+    Run::of(command.output().expect("run posit-sdk's Python: `./just setup test` makes it"))
+}

@@ -17,6 +17,7 @@ pub mod packages;
 pub mod picture;
 pub mod plugin;
 pub mod r_packages;
+pub mod retention;
 pub mod scaling;
 pub mod sealing;
 pub mod search;

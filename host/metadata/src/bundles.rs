@@ -1,6 +1,7 @@
 //! Records of uploaded bundles. Their bytes are elsewhere, named by their hash.
 
 use lectern_domain::launch::Prepared;
+use lectern_domain::retention::{self, Kept};
 use lectern_domain::{AppMode, BundleHash, BundleId, ContentId, UserGuid, UserId};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -8,7 +9,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
 use crate::content::{Traits, traits_columns};
-use crate::database::GenericClient;
+use crate::database::{GenericClient, Transaction};
 use crate::error::DbError;
 use crate::row;
 
@@ -185,6 +186,25 @@ pub async fn manifest_of(client: &impl GenericClient, id: BundleId) -> Result<Op
 /// Deletes a bundle's record; `false` when there is none. [`DbError::ActiveBundle`] when it is the active one.
 pub async fn delete(client: &impl GenericClient, id: BundleId) -> Result<bool, DbError> {
     Ok(row::execute(client, "DELETE FROM bundles WHERE id = $1", &[&id.0]).await? > 0)
+}
+
+/// Deletes what a content item has above `limit` bundles, by the rule of [`retention::to_delete`]; answers which. Two
+/// queries. A bundle that becomes active meanwhile stays, as nothing can delete it.
+pub async fn prune(tx: &Transaction<'_>, content: ContentId, limit: usize) -> Result<Vec<BundleId>, DbError> {
+    let sql = "SELECT b.id, c.active_bundle_id IS NOT DISTINCT FROM b.id AS active, \
+               EXISTS (SELECT FROM tasks t WHERE t.bundle_id = b.id AND t.state <> 'finished') AS wanted \
+               FROM bundles b JOIN content c ON c.id = b.content_id WHERE b.content_id = $1";
+    let read = |row: &Row| {
+        let id = BundleId(row::get(row, "id")?);
+        Ok(Kept { id, active: row::get(row, "active")?, wanted: row::get(row, "wanted")? })
+    };
+    let all: Vec<Kept> = row::query(tx, sql, &[&content.0]).await?.iter().map(read).collect::<Result<_, DbError>>()?;
+    let gone = retention::to_delete(&all, limit);
+    if !gone.is_empty() {
+        let ids: Vec<i64> = gone.iter().map(|id| id.0).collect();
+        row::execute(tx, "DELETE FROM bundles WHERE id = ANY ($1)", &[&ids]).await?;
+    }
+    Ok(gone)
 }
 
 /// Stores what starting the bundle needs and the versions that were chosen. [`DbError::NotFound`] when there is no such

@@ -2,6 +2,7 @@
 
 mod applications;
 mod publish;
+mod variants;
 mod view;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -14,6 +15,7 @@ pub(crate) fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(applications::list, applications::create))
         .routes(routes!(applications::get))
         .routes(routes!(applications::config))
+        .routes(routes!(variants::list))
         .routes(routes!(publish::upload))
         .routes(routes!(publish::deploy))
         .routes(routes!(publish::task))

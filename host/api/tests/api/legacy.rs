@@ -71,3 +71,17 @@ async fn lists_come_in_pages() {
     assert_eq!(get("filter=content_type:pin&count=1000").await["total"], 0);
     assert_eq!(get(&format!("filter=account_id:{}", server.stranger.user)).await["total"], 0);
 }
+
+#[tokio::test]
+async fn an_item_has_one_variant() {
+    let server = Server::new().await;
+    let guid = server.content("varied").await;
+    let path = format!("/__api__/applications/{guid}/variants");
+    let list = server.get(&server.owner, &path).await.ok();
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    assert_eq!((&list[0]["is_default"], &list[0]["bundle_id"]), (&json!(true), &Value::Null));
+    let app = server.get(&server.owner, &format!("/__api__/applications/{guid}")).await.ok();
+    assert_eq!((&list[0]["app_id"], &list[0]["owner_id"]), (&app["id"], &json!(server.owner.user.0)));
+    assert_eq!(server.get(&server.stranger, &path).await.refusal(), (403, 19));
+    assert_eq!(server.get(&server.owner, "/__api__/applications/999/variants").await.refusal(), (404, 4));
+}

@@ -365,3 +365,31 @@ pub async fn what_cannot_be_stored_is_refused(config: DatabaseConfig) {
     let found = content::list(&client, &ContentFilter { name: Some("a\0".into()), ..ContentFilter::default() }).await;
     assert!(matches!(found, Err(DbError::BadText)), "{found:?}");
 }
+
+pub async fn old_bundles_are_pruned(config: DatabaseConfig) {
+    let database = open(config).await;
+    let ada = user(&database, "ada").await;
+    let app = item(&database, &ada, "app").await;
+    let mut rows = Vec::new();
+    for number in 1..=5 {
+        rows.push(prepared_bundle(&database, app.id, &ada, number).await);
+    }
+    let ids: Vec<BundleId> = rows.iter().map(|row| row.id).collect();
+    let other = item(&database, &ada, "other").await;
+    prepared_bundle(&database, other.id, &ada, 9).await;
+    task(&database, &rows[1], &ada).await;
+    let mut client = database.client().await.unwrap();
+    let tx = client.transaction().await.unwrap();
+    assert_eq!(bundles::prune(&tx, app.id, 1).await.unwrap(), [], "nothing is active");
+    content::set_active_bundle(&tx, app.id, ids[3]).await.unwrap();
+    assert_eq!(bundles::prune(&tx, app.id, 0).await.unwrap(), []);
+    assert_eq!(
+        bundles::prune(&tx, app.id, 2).await.unwrap(),
+        [ids[0], ids[2]],
+        "not the active, the wanted, the newer"
+    );
+    tx.commit().await.unwrap();
+    let left: Vec<BundleId> = bundles::list(&client, app.id).await.unwrap().into_iter().map(|row| row.id).collect();
+    assert_eq!(left, [ids[4], ids[3], ids[1]]);
+    assert_eq!(bundles::list(&client, other.id).await.unwrap().len(), 1);
+}

@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod bindings;
 pub mod care;
 pub mod contents;
+pub mod finding;
 pub mod history;
 pub mod identities;
 pub mod packages;
@@ -58,9 +59,14 @@ macro_rules! suite {
             contents::bundles_keep_what_was_sent,
             contents::the_active_bundle_fixes_the_mode,
             contents::the_active_bundle_stays,
+            contents::old_bundles_are_pruned,
             contents::deleting_content_takes_everything,
             contents::variables_are_patched_and_replaced,
             contents::what_cannot_be_stored_is_refused,
+            finding::queries_and_rules_agree_on_who_sees_what,
+            finding::tags_go_with_what_is_above_them,
+            finding::a_thumbnail_goes_with_its_item,
+            finding::values_are_sealed_anew_around_writers,
             work::a_task_runs_from_queue_to_end,
             work::one_server_takes_a_task,
             work::an_expired_lease_goes_to_another,

@@ -125,6 +125,8 @@ pub(crate) struct Content {
     pub(crate) max_bundle_bytes: u64,
     pub(crate) max_unpacked_bytes: u64,
     pub(crate) max_files: u64,
+    /// Bundles kept of each content item; 0: all.
+    pub(crate) max_bundles: usize,
     /// What holds for content that sets nothing of its own, and what it may set.
     pub(crate) scheduler: Defaults,
     pub(crate) stop_grace: Duration,

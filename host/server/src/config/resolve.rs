@@ -174,6 +174,7 @@ fn content(read: &mut Reader, cores: usize, memory: u64) -> Content {
         max_bundle_bytes: read.size("content.max_bundle_bytes", 10 * GIB, 1024),
         max_unpacked_bytes: read.size("content.max_unpacked_bytes", 40 * GIB, 1024),
         max_files: read.number("content.max_files", 200_000, 1, 10_000_000),
+        max_bundles: usize::try_from(read.number("content.max_bundles", 0, 0, 100_000)).unwrap_or(0),
         scheduler,
         stop_grace: read.seconds("content.stop_grace_seconds", 10, 0, 600),
         max_waiting: usize::try_from(read.number("content.max_waiting", QUEUE_LIMIT as u64, 1, 100_000))

@@ -40,6 +40,8 @@ pub(crate) struct Deployer {
     pub(crate) files: BundleFiles,
     pub(crate) runtimes: Arc<Runtimes>,
     pub(crate) paths: Paths,
+    /// Bundles kept of each content item; 0: all.
+    pub(crate) max_bundles: usize,
     /// Names this run of the server.
     pub(crate) server: Uuid,
     /// The host it runs on.

@@ -84,8 +84,14 @@ pub(super) async fn deploy(
         log.line("The draft is ready; it replaces nothing until it is activated.");
         return Ok(Outcome);
     }
-    activate(deployer, task, lease, bundle.id).await?;
+    let pruned = activate(deployer, task, lease, bundle.id).await?;
     refresh(deployer).await;
+    for old in &pruned {
+        deployer.fleet.retire_bundle((task.content_guid, *old)).await;
+    }
+    if !pruned.is_empty() {
+        log.line(format!("Deleted {} old bundles: this server keeps {}.", pruned.len(), deployer.max_bundles));
+    }
     deployer.fleet.retire(task.content_guid, Some(bundle.id)).await;
     deployer.fleet.reconcile();
     log.line(format!("Bundle {} is active.", bundle.id));
@@ -207,14 +213,21 @@ async fn show_log(deployer: &Deployer, job: &JobKey, log: &TaskLog) {
     }
 }
 
-/// Makes the bundle the active one, if the lease is still this server's.
-async fn activate(deployer: &Deployer, task: &TaskRow, lease: &Lease, bundle: BundleId) -> Result<(), TaskFailure> {
+/// Makes the bundle the active one, if the lease is still this server's, and deletes what the item has too many of.
+async fn activate(
+    deployer: &Deployer,
+    task: &TaskRow,
+    lease: &Lease,
+    bundle: BundleId,
+) -> Result<Vec<BundleId>, TaskFailure> {
     patiently(|| async {
         let mut client = deployer.database.client().await?;
         let tx = client.transaction().await.map_err(DbError::from)?;
         verify_lease(&tx, lease).await?;
         content::set_active_bundle(&tx, task.content, bundle).await?;
-        tx.commit().await.map_err(DbError::from)
+        let pruned = bundles::prune(&tx, task.content, deployer.max_bundles).await?;
+        tx.commit().await.map_err(DbError::from)?;
+        Ok(pruned)
     })
     .await
     .map_err(|error| match error {

@@ -174,6 +174,7 @@ impl Parts {
             files: files.clone(),
             runtimes,
             paths: paths.clone(),
+            max_bundles: config.content.max_bundles,
             server,
             news,
             wake: Arc::clone(&wake),
