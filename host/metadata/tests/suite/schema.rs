@@ -11,7 +11,7 @@ use lectern_metadata::{
 };
 
 use super::bindings::bound;
-use super::{activate, item, open, prepared_bundle, user};
+use super::{activate, item, open, prepared, prepared_bundle, user};
 
 pub async fn migrations_run_once(config: DatabaseConfig) {
     let database = Database::connect(config).await.unwrap();
@@ -90,8 +90,10 @@ pub async fn an_older_schema_is_brought_up_to_date(config: DatabaseConfig) {
     assert_eq!(applied, known()[4..]);
     client.execute(sql, &[&[2u8; 32].as_slice(), &ada.id.0]).await.unwrap();
     let view = snapshots::load_snapshot(&database).await.unwrap();
-    let served = view.content[&app.guid].active_bundle().map(|bundle| bundle.id);
-    assert_eq!((view.content.len(), served), (1, Some(version.id)));
+    let kept = &view.content[&app.guid];
+    assert_eq!((kept.id, &kept.name, kept.mode, kept.active), (app.id, &app.name, version.app_mode, Some(version.id)));
+    assert_eq!((kept.bundles[&version.id].hash, &kept.bundles[&version.id].prepared), (version.hash, &prepared()));
+    assert_eq!((view.content.len(), kept.thumbnail, &kept.vanity), (1, None, &None));
     let groups: Vec<usize> = view.sessions.values().map(|session| session.groups.len()).collect();
     assert_eq!(groups, [0, 0]);
     let gate = load_gate(&database).await.unwrap();
