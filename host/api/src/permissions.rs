@@ -83,9 +83,9 @@ fn read_id(id: &str) -> Result<i64, ApiError> {
     number.ok_or_else(|| ApiError::new(Code::BadId, "the address does not name a permission by its number"))
 }
 
-async fn entry(at: &Changeable, id: &str) -> Result<PermissionRow, ApiError> {
+async fn entry(at: &Changeable, id: &str, missing: Code) -> Result<PermissionRow, ApiError> {
     let row = permissions::get(&at.client().await?, at.row.id, read_id(id)?).await?;
-    row.ok_or_else(|| ApiError::new(Code::Missing, "this content has no such permission"))
+    row.ok_or_else(|| ApiError::new(missing, "this content has no such permission"))
 }
 
 /// Lists the entries in the order they were made.
@@ -138,7 +138,7 @@ async fn add(
     params(("guid" = String, Path,), ("id" = String, Path,)),
     responses((status = 200, body = PermissionView), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
 async fn get(at: Changeable, Path((_guid, id)): Path<(String, String)>) -> Result<Json<PermissionView>, ApiError> {
-    Ok(Json(view(&entry(&at, &id).await?, at.row.guid)))
+    Ok(Json(view(&entry(&at, &id, Code::Missing).await?, at.row.guid)))
 }
 
 /// Changes what an entry gives.
@@ -152,7 +152,7 @@ async fn change(
     Path((_guid, id)): Path<(String, String)>,
     Object(wanted): Object<Entry>,
 ) -> Result<Json<PermissionView>, ApiError> {
-    let old = entry(&at, &id).await?;
+    let old = entry(&at, &id, Code::MissingToChange).await?;
     let role = wanted.role()?;
     let other = wanted.principal_guid.as_deref().is_some_and(|guid| guid.parse() != Ok(old.grantee.guid()));
     if other {

@@ -140,5 +140,8 @@ async fn content_lists_groups_as_it_lists_users() {
     assert_eq!(server.get(&server.viewer, &where_listed).await.ok(), json!([]), "what one may not see is not named");
     assert_eq!(server.get(&server.admin, &where_listed).await.ok(), all);
     assert_eq!(server.ask(Some(&server.owner), "DELETE", &at, Value::Null).await.status, 204);
+    assert_eq!(server.ask(Some(&server.owner), "DELETE", &at, Value::Null).await.refusal(), (404, 17));
+    assert_eq!(server.ask(Some(&server.owner), "PUT", &at, entry("viewer")).await.refusal(), (404, 18));
+    assert_eq!(server.get(&server.owner, &at).await.refusal(), (404, 4));
     assert_eq!(server.get(&server.owner, &where_listed).await.ok().as_array().unwrap().len(), 1);
 }

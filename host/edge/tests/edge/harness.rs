@@ -97,7 +97,13 @@ fn content(guid: u128, mode: AppMode, access_type: AccessType, program: Program)
         name: format!("content-{guid}"),
         title: None,
         mode,
-        access: AccessRules { owner: UserId(1), access_type, viewers: [UserId(2)].into(), editors: Default::default(), groups: Vec::new() },
+        access: AccessRules {
+            owner: UserId(1),
+            access_type,
+            viewers: [UserId(2)].into(),
+            editors: Default::default(),
+            groups: Vec::new(),
+        },
         active: Some(BundleId(1)),
         bundles: BTreeMap::from([bundle(1), bundle(2)]),
         locked_message: None,
@@ -162,7 +168,10 @@ impl Accounts {
     }
 
     fn principal(&self, name: &str) -> Option<Principal> {
-        self.view.principal_of_key(blake3::hash(format!("key-{name}").as_bytes()).as_bytes(), time::OffsetDateTime::now_utc())
+        self.view.principal_of_key(
+            blake3::hash(format!("key-{name}").as_bytes()).as_bytes(),
+            time::OffsetDateTime::now_utc(),
+        )
     }
 }
 

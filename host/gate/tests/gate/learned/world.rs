@@ -56,7 +56,13 @@ impl Server {
             role: UserRole::Publisher,
             locked: false,
         };
-        let key = |id: i64| KeyEntry { id: KeyId(id), user: UserId(id), role: UserRole::Publisher, expires_at: None, stamp: 1 };
+        let key = |id: i64| KeyEntry {
+            id: KeyId(id),
+            user: UserId(id),
+            role: UserRole::Publisher,
+            expires_at: None,
+            stamp: 1,
+        };
         let users = [(1, "ada"), (2, "bob")].map(|(id, name)| (UserId(id), Arc::new(user(id, name))));
         let keys = [("k1", 1), ("k2", 2)].map(|(text, id)| (digest(text), key(id)));
         let view = Snapshot { users: Arc::new(users.into()), keys: Arc::new(keys.into()), ..Snapshot::default() };
