@@ -10,6 +10,7 @@ pub mod authority;
 pub mod browser;
 pub mod bundle;
 pub mod client;
+pub mod cran;
 pub mod events;
 pub mod forger;
 pub mod guardian;

@@ -9,6 +9,7 @@ use lectern_domain::ids::ContentGuid;
 use lectern_domain::user::UserRole;
 use lectern_metadata::content::{self, ContentRow};
 use lectern_metadata::permission_requests::{self as requests, RequestRow};
+use lectern_metadata::permissions::Grantee;
 use lectern_metadata::{DbError, permissions, users};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -184,10 +185,11 @@ async fn grant(
         return Err(ApiError::new(Code::CannotCollaborate, "a viewer's account cannot be a collaborator"));
     }
     if user.id != row.owner.id {
-        let listed = permissions::list(&tx, row.id).await?.into_iter().find(|entry| entry.user == user.id);
+        let grantee = Grantee::User(user.id, user.guid);
+        let listed = permissions::list(&tx, row.id).await?.into_iter().find(|entry| entry.grantee == grantee);
         match listed {
             Some(entry) => drop(permissions::set_role(&tx, row.id, entry.id, role).await?),
-            None => drop(permissions::add(&tx, row.id, user.id, role).await?),
+            None => drop(permissions::add(&tx, row.id, &grantee, role).await?),
         }
     }
     tx.commit().await.map_err(DbError::from)?;

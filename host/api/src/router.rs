@@ -14,9 +14,9 @@ use crate::error::ApiError;
 use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, guard, leftover};
 use crate::{
-    bootstrap, bundles, caches, content, deploy, environment, environments, groups, jobs, keys, legacy, login, packages,
-    permission_requests, permissions, processes, search, settings, tags, tasks, thumbnails, timezones, tokens, users,
-    vanity,
+    bootstrap, bundles, caches, content, deploy, environment, environments, groups, jobs, keys, legacy, login,
+    packages, permission_requests, permissions, processes, search, settings, tags, tasks, thumbnails, timezones,
+    tokens, users, vanity,
 };
 
 #[derive(OpenApi)]

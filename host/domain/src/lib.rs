@@ -31,7 +31,7 @@ pub use access::{AccessType, Principal, PrincipalVia};
 pub use app_mode::AppMode;
 pub use framework::PythonFramework;
 pub use ids::{
-    BundleHash, BundleId, ContentGuid, ContentId, EnvironmentGuid, EnvironmentPermissionGuid, GroupGuid, GroupId, JobKey,
-    KeyId, TagId, TaskId, UserGuid, UserId,
+    BundleHash, BundleId, ContentGuid, ContentId, EnvironmentGuid, EnvironmentPermissionGuid, GroupGuid, GroupId,
+    JobKey, KeyId, TagId, TaskId, UserGuid, UserId,
 };
 pub use user::UserRole;

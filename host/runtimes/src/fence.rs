@@ -1,7 +1,7 @@
 //! The walls around package builds: those of content, with the build's directory and the cache of packages to write to.
 //!
-//! Building a package runs code of its authors. It needs the network, for the index, and nothing of this host but the
-//! interpreter and the bundle.
+//! Building a package runs code of its authors. It needs nothing of this host but the interpreter and the bundle, and the
+//! network only where the build itself fetches from an index.
 
 use std::fmt;
 use std::fs::File;
@@ -37,13 +37,15 @@ pub(crate) struct Yard<'a> {
     pub(crate) writable: Vec<PathBuf>,
     /// URLs that it must reach: indexes, proxies.
     pub(crate) urls: Vec<String>,
+    /// Whether it needs no network at all: what it builds was fetched before.
+    pub(crate) offline: bool,
 }
 
 impl Yard<'_> {
     /// The walls of this program.
     pub(crate) fn walls(&self) -> Walls {
         let mut walls = self.fence.walls.clone();
-        walls.network = network(walls.network, &self.urls);
+        walls.network = if self.offline { Network::None } else { network(walls.network, &self.urls) };
         walls.read_only.extend(self.read_only.iter().cloned());
         walls.writable.extend(self.writable.iter().cloned());
         walls

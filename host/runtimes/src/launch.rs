@@ -2,9 +2,9 @@
 //!
 //! A worker sees, and nothing else: who it is (`CONNECT_CONTENT_GUID`, `CONNECT_CONTENT_JOB_KEY`), what runs it
 //! (`POSIT_PRODUCT` and `RSTUDIO_PRODUCT` = `CONNECT`, `CONNECT_SERVER`), its private home (`HOME`, `TMPDIR`), `LOGNAME`
-//! and `USER`, `LANG=C.UTF-8`, `PATH` that begins with its environment, `R_CONFIG_ACTIVE=rsconnect`, and for Python
-//! `VIRTUAL_ENV`, `PYTHONUNBUFFERED` and `PYTHONDONTWRITEBYTECODE` (the bundle is read-only). Then come the publisher's
-//! variables, which may replace all but the reserved ones ([`lectern_domain::launch::is_reserved_variable`]).
+//! and `USER`, `LANG=C.UTF-8`, `PATH` that begins with its environment, `R_CONFIG_ACTIVE=rsconnect`, for R with restored
+//! packages `R_LIBS`, and for Python `VIRTUAL_ENV`, `PYTHONUNBUFFERED` and `PYTHONDONTWRITEBYTECODE` (the bundle is
+//! read-only). Then come the publisher's variables, which may replace all but the reserved ones ([`lectern_domain::launch::is_reserved_variable`]).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -143,6 +143,14 @@ pub fn launch(
     // A thread costs little, but hundreds in one interpreter only wait for each other.
     let threads = u64::from(context.max_conns_per_process.clamp(1, 100));
     walls.read_only.extend(prepared.program.is_r().then(|| PathBuf::from(PACKAGE_LIST)));
+    if let Some(id) = prepared.environment.as_ref().filter(|_| prepared.program.is_r()) {
+        let library = places.python.path(id);
+        if !library.is_dir() {
+            return Err(LaunchError::EnvironmentGone(id.clone()));
+        }
+        // Before the host's own, which R adds.
+        set(&mut env, "R_LIBS", text(&library));
+    }
     let argv = match &prepared.program {
         Program::Static { .. } => return Err(LaunchError::Static),
         Program::PythonAsgi { entrypoint } => python("lectern_asgi.py", entrypoint, grace, &mut env)?,

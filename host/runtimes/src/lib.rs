@@ -12,6 +12,7 @@ pub mod node;
 mod process;
 pub mod program;
 pub mod python;
+pub mod r;
 pub mod r_library;
 pub mod reach;
 mod runtimes;

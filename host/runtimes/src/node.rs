@@ -289,7 +289,7 @@ impl NodeEnvironments {
         read_only.extend(values().map(PathBuf::from).filter(|path| path.is_absolute() && path.exists()));
         let writable = vec![work.to_owned(), self.cache.clone()];
         let urls = values().filter(|value| value.contains("://")).cloned().collect();
-        Yard { fence, read_only, writable, urls }
+        Yard { fence, read_only, writable, urls, offline: false }
     }
 
     /// npm's whole environment.

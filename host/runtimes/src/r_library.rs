@@ -1,6 +1,6 @@
 //! Which R packages this host has, compared with those a bundle was written with.
 //!
-//! Restoring R packages comes later: a bundle runs with the library that is installed. So what is missing or differs is said
+//! Where no repositories are configured, a bundle runs with the library that is installed. So what is missing or differs is said
 //! in the task's output, with what the administrator can do; only the lack of what serves the kind itself (`plumber`, `shiny`,
 //! `rmarkdown`) makes a deployment fail.
 
@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use lectern_domain::launch::{Account, Interpreter, Program};
 use lectern_domain::manifest::Manifest;
+use lectern_domain::r_packages::same_version;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -93,6 +94,10 @@ impl PackageReport {
                 "The administrator can add them: install.packages(c({quoted})), or where packaged: apt install {}",
                 debian.take(MOST_NAMED).collect::<Vec<_>>().join(" ")
             ));
+            lines.push(
+                "Or have this server restore what manifests list: set r.packages.repositories in its configuration"
+                    .into(),
+            );
         }
         if !self.differs.is_empty() {
             let named =
@@ -115,6 +120,26 @@ fn shortened(names: impl ExactSizeIterator<Item = String>) -> String {
     text
 }
 
+/// What an R brings along.
+#[derive(Debug, Clone, Default)]
+pub struct Installed {
+    /// What it was built for: `x86_64-pc-linux-gnu`.
+    pub platform: String,
+    /// Its own library, which every session sees: the base and recommended packages.
+    pub own: PathBuf,
+    /// All packages of all its libraries; of two with a name, the one that R uses.
+    pub packages: BTreeMap<String, InstalledPackage>,
+}
+
+/// An installed package.
+#[derive(Debug, Clone)]
+pub struct InstalledPackage {
+    /// Its version.
+    pub version: String,
+    /// The library that it is in.
+    pub library: PathBuf,
+}
+
 /// The installed libraries, listed once per interpreter and again when a library directory changed.
 #[derive(Debug, Default)]
 pub struct Libraries {
@@ -124,7 +149,7 @@ pub struct Libraries {
 
 #[derive(Debug, Clone)]
 struct Listed {
-    packages: BTreeMap<String, String>,
+    installed: Installed,
     libraries: Vec<(PathBuf, Option<SystemTime>)>,
 }
 
@@ -144,16 +169,16 @@ impl Libraries {
         Self { account, listed: Mutex::default() }
     }
 
-    /// The installed packages of an interpreter, by name, with their versions.
-    pub async fn installed(&self, r: &Interpreter) -> Result<BTreeMap<String, String>, LibraryError> {
+    /// What an interpreter brings along.
+    pub async fn installed(&self, r: &Interpreter) -> Result<Installed, LibraryError> {
         // Held while R runs: two deploys at once need one listing.
         let mut listed = self.listed.lock().await;
         if let Some(known) = listed.get(&r.path).filter(|known| known.is_current()) {
-            return Ok(known.packages.clone());
+            return Ok(known.installed.clone());
         }
         let fresh = self.list(r).await?;
         listed.insert(r.path.clone(), fresh.clone());
-        Ok(fresh.packages)
+        Ok(fresh.installed)
     }
 
     /// Compares the packages of a manifest with the installed ones.
@@ -163,7 +188,7 @@ impl Libraries {
         program: &Program,
         r: &Interpreter,
     ) -> Result<PackageReport, LibraryError> {
-        let installed = self.installed(r).await?;
+        let installed = self.installed(r).await?.packages;
         if let Some(package) = servers(program).into_iter().find(|package| !installed.contains_key(*package)) {
             return Err(LibraryError::NoServer { package: package.to_owned(), version: r.version.clone() });
         }
@@ -171,11 +196,11 @@ impl Libraries {
         for (name, package) in &manifest.r_packages {
             match (installed.get(name), &package.version) {
                 (None, version) => report.missing.push((name.clone(), version.clone())),
-                (Some(here), Some(wanted)) if !same_version(here, wanted) => {
+                (Some(here), Some(wanted)) if !same_version(&here.version, wanted) => {
                     report.differs.push(Differs {
                         name: name.clone(),
                         wanted: wanted.clone(),
-                        installed: here.clone(),
+                        installed: here.version.clone(),
                     });
                 }
                 _ => {}
@@ -187,8 +212,10 @@ impl Libraries {
     async fn list(&self, r: &Interpreter) -> Result<Listed, LibraryError> {
         // Marked, because a site profile may print too. The first of two libraries with the same package is the one R uses.
         const SCRIPT: &str = "for (l in .libPaths()) cat('\\n@L\\t', l, sep = ''); \
-            p <- installed.packages()[, c('Package', 'Version'), drop = FALSE]; p <- p[!duplicated(p[, 1]), , drop = FALSE]; \
-            cat('\\n'); cat(paste0('@P\\t', p[, 1], '\\t', p[, 2], '\\n'), sep = '')";
+            cat('\\n@R\\t', R.version$platform, '\\t', .Library, sep = ''); \
+            p <- installed.packages()[, c('Package', 'Version', 'LibPath'), drop = FALSE]; \
+            p <- p[!duplicated(p[, 1]), , drop = FALSE]; \
+            cat('\\n'); cat(paste0('@P\\t', p[, 1], '\\t', p[, 2], '\\t', p[, 3], '\\n'), sep = '')";
         let args = ["--no-echo", "--no-save", "--no-restore", "--no-init-file", "-e", SCRIPT].map(Into::into).to_vec();
         // As workers have it: no user library, the site's own profile and libraries.
         let env = [
@@ -218,16 +245,20 @@ impl Libraries {
 }
 
 fn parse(printed: &str) -> Listed {
-    let mut listed = Listed { packages: BTreeMap::new(), libraries: Vec::new() };
+    let mut listed = Listed { installed: Installed::default(), libraries: Vec::new() };
     for line in printed.lines() {
-        let mut fields = line.split('\t');
-        match (fields.next(), fields.next(), fields.next()) {
-            (Some("@L"), Some(path), None) => {
+        let fields: Vec<&str> = line.split('\t').collect();
+        match fields.as_slice() {
+            ["@L", path] => {
                 let path = PathBuf::from(path);
                 listed.libraries.push((path.clone(), modified_at(&path)));
             }
-            (Some("@P"), Some(name), Some(version)) => {
-                listed.packages.insert(name.to_owned(), version.to_owned());
+            ["@R", platform, own] => {
+                (listed.installed.platform, listed.installed.own) = ((*platform).to_owned(), PathBuf::from(own));
+            }
+            ["@P", name, version, library] => {
+                let package = InstalledPackage { version: (*version).to_owned(), library: PathBuf::from(library) };
+                listed.installed.packages.insert((*name).to_owned(), package);
             }
             _ => {}
         }
@@ -236,7 +267,7 @@ fn parse(printed: &str) -> Listed {
 }
 
 /// The packages without which a program cannot be served.
-fn servers(program: &Program) -> Vec<&str> {
+pub(crate) fn servers(program: &Program) -> Vec<&str> {
     match program {
         Program::Plumber { .. } => vec!["plumber"],
         Program::Engine { engine, .. } => vec![engine],
@@ -244,12 +275,6 @@ fn servers(program: &Program) -> Vec<&str> {
         Program::RmdShiny { .. } | Program::QuartoShiny { .. } => vec!["rmarkdown", "shiny"],
         _ => Vec::new(),
     }
-}
-
-/// R takes `1.2-3` and `1.2.3` for the same version.
-fn same_version(one: &str, other: &str) -> bool {
-    let parts = |version: &str| version.split(['.', '-']).map(str::to_owned).collect::<Vec<_>>();
-    parts(one) == parts(other)
 }
 
 #[cfg(test)]
@@ -272,13 +297,15 @@ mod tests {
         let r = r().await;
         let libraries = Libraries::new(None);
         let installed = libraries.installed(&r).await.unwrap();
+        assert!(installed.own.join("base").is_dir() && installed.platform.contains("linux"), "{installed:?}");
+        let installed = installed.packages;
         assert!(installed.contains_key("base") && installed.contains_key("plumber"), "apt install r-cran-plumber");
         let manifest = format!(
             r#"{{"metadata":{{"appmode":"api"}},"packages":{{
                 "plumber":{{"description":{{"Version":"{}"}}}},
                 "httpuv":{{"description":{{"Version":"0.0.1"}}}},
                 "noSuchPackage":{{"description":{{"Version":"2.0"}}}}, "nameOnly":null}}}}"#,
-            installed["plumber"].replace('.', "-")
+            installed["plumber"].version.replace('.', "-")
         );
         let manifest = Manifest::parse(manifest.as_bytes()).unwrap();
         let started = std::time::Instant::now();
@@ -301,8 +328,8 @@ mod tests {
     #[test]
     fn a_changed_library_is_listed_again() {
         let library = tempfile::tempdir().unwrap();
-        let listed = parse(&format!("hello\n@L\t{}\n@P\tplumber\t1.2.1\n@P\tbroken\n", library.path().display()));
-        assert_eq!(listed.packages.len(), 1);
+        let listed = parse(&format!("hello\n@L\t{}\n@P\tplumber\t1.2.1\t/l\n@P\tbroken\n", library.path().display()));
+        assert_eq!(listed.installed.packages.len(), 1);
         assert!(listed.is_current());
         let past = SystemTime::now() - Duration::from_secs(3600);
         std::fs::File::open(library.path()).unwrap().set_modified(past).unwrap();

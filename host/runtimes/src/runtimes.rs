@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lectern_domain::launch::{Account, Interpreter, LaunchSpec, Prepared, Program};
+use lectern_domain::launch::{Account, EnvironmentId, Interpreter, LaunchSpec, Prepared, Program};
 use lectern_domain::manifest::Manifest;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,8 @@ use crate::launchers::Launchers;
 use crate::node::{self, NodeEnvironments, NodeError};
 use crate::program::{self, ProgramError};
 use crate::python::{self, PythonEnvironments, RestoreError, RestoreRequest};
-use crate::r_library::{Libraries, LibraryError};
+use crate::r::{self, RPackages};
+use crate::r_library::{self, Libraries, LibraryError};
 use crate::{Language, Log};
 
 /// What the configuration and the host give.
@@ -48,6 +49,8 @@ pub struct Settings {
     pub fence: Option<Fence>,
     /// How long one build may take: [`crate::python::environments::DEFAULT_TIMEOUT`].
     pub build_timeout: Duration,
+    /// Where R packages are restored from; no repositories, no restore.
+    pub r_packages: r::Sources,
 }
 
 /// The runtimes cannot be used at all.
@@ -59,6 +62,9 @@ pub enum OpenError {
     /// The directory of Node.js environments.
     #[error("open the package environments of Node.js")]
     NodeEnvironments(#[source] NodeError),
+    /// The cache of R packages.
+    #[error("open the cache of R packages")]
+    RPackages(#[source] r::RestoreError),
     /// The launchers.
     #[error("write the launchers below {path:?}")]
     Launchers {
@@ -85,6 +91,9 @@ pub enum PrepareError {
     /// The packages of a Node.js application could not be restored.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// Its R packages could not be restored.
+    #[error(transparent)]
+    RPackages(#[from] r::RestoreError),
     /// The R library lacks what it needs, or could not be listed.
     #[error(transparent)]
     Library(#[from] LibraryError),
@@ -99,6 +108,8 @@ pub struct PrepareRequest<'a> {
     pub manifest: &'a Manifest,
     /// Whether Python packages are restored when the manifest does not say: the content item's or the server's default.
     pub restore_python: bool,
+    /// The same of R packages.
+    pub restore_r: bool,
 }
 
 /// The interpreters, environments and launchers of this host.
@@ -112,6 +123,7 @@ pub struct Runtimes {
     environments: PythonEnvironments,
     launchers: Launchers,
     libraries: Libraries,
+    r_packages: RPackages,
 }
 
 impl Runtimes {
@@ -135,6 +147,14 @@ impl Runtimes {
             fence: settings.fence.clone(),
         });
         let node_environments = node_environments.map_err(OpenError::NodeEnvironments)?;
+        let r_packages = r::Settings {
+            directory: settings.data_dir.join("r-packages"),
+            environments: settings.data_dir.join("environments"),
+            sources: settings.r_packages,
+            account: settings.build_account,
+            fence: settings.fence.clone(),
+            variables: settings.variables.clone(),
+        };
         let environments = PythonEnvironments::open(python::Settings {
             directory: settings.data_dir.join("environments"),
             tools: settings.data_dir.join("tools"),
@@ -147,10 +167,11 @@ impl Runtimes {
             fence: settings.fence,
         });
         let environments = environments.await.map_err(OpenError::Environments)?;
+        let r_packages = RPackages::open(r_packages).map_err(OpenError::RPackages)?;
         let path = settings.data_dir.join("launchers");
         let launchers = Launchers::install(&path).map_err(|cause| OpenError::Launchers { path, cause })?;
         let libraries = Libraries::new(settings.build_account);
-        Ok(Self { python, r, node, quarto, node_environments, environments, launchers, libraries })
+        Ok(Self { python, r, node, quarto, node_environments, environments, launchers, libraries, r_packages })
     }
 
     /// The Python interpreters found, usable or not.
@@ -183,6 +204,11 @@ impl Runtimes {
         &self.environments
     }
 
+    /// The cache of R packages.
+    pub fn r_packages(&self) -> &RPackages {
+        &self.r_packages
+    }
+
     /// The installed R packages.
     pub fn libraries(&self) -> &Libraries {
         &self.libraries
@@ -196,7 +222,7 @@ impl Runtimes {
         log: Log<'_>,
         cancel: &CancellationToken,
     ) -> Result<Prepared, PrepareError> {
-        let PrepareRequest { tree, manifest, restore_python } = request;
+        let PrepareRequest { tree, manifest, restore_python, restore_r } = request;
         let mut program = program::program(tree, manifest, None)?;
         if let Program::QuartoShiny { document, quarto } = &mut program {
             *quarto = self.renderer(tree, document, manifest, log)?;
@@ -210,10 +236,9 @@ impl Runtimes {
             | Program::QuartoShiny { .. } => {
                 let wanted = (manifest.constraints.r.as_deref(), manifest.r_version.as_deref());
                 let interpreter = choose(Language::R, wanted, &self.r, log)?;
-                for line in self.libraries.check_packages(manifest, &program, &interpreter).await?.lines() {
-                    log(&line);
-                }
-                Ok(Prepared { program, interpreter: Some(interpreter), environment: None })
+                let environment =
+                    self.r_library(tree, manifest, &program, &interpreter, restore_r, log, cancel).await?;
+                Ok(Prepared { program, interpreter: Some(interpreter), environment })
             }
             Program::Node { ref entrypoint } => {
                 let wanted = (manifest.constraints.node.as_deref(), manifest.node_version.as_deref());
@@ -260,6 +285,36 @@ impl Runtimes {
         }
         log(&format!("This server has no Quarto; {} is served as it was rendered", page.display()));
         Ok(None)
+    }
+
+    /// The library of restored packages that R content runs with; `None` when it runs with the host's library alone.
+    async fn r_library(
+        &self,
+        tree: &Path,
+        manifest: &Manifest,
+        program: &Program,
+        interpreter: &Interpreter,
+        restore: bool,
+        log: Log<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Option<EnvironmentId>, PrepareError> {
+        if !self.r_packages.is_configured() || !manifest.restores_r(restore) {
+            for line in self.libraries.check_packages(manifest, program, interpreter).await?.lines() {
+                log(&line);
+            }
+            return Ok(None);
+        }
+        let installed = self.libraries.installed(interpreter).await?;
+        let request = r::RestoreRequest { tree, manifest, interpreter, installed: &installed };
+        let id = self.r_packages.restore(request, log, cancel).await?;
+        let library = self.environments.path(&id);
+        let is_there = |package: &str| library.join(package).is_dir() || installed.packages.contains_key(package);
+        if let Some(package) = r_library::servers(program).into_iter().find(|package| !is_there(package)) {
+            return Err(
+                LibraryError::NoServer { package: package.to_owned(), version: interpreter.version.clone() }.into()
+            );
+        }
+        Ok(Some(id))
     }
 
     /// Says how to start one worker of a prepared bundle.

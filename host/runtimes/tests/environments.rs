@@ -61,8 +61,12 @@ async fn a_cancelled_build_leaves_nothing_and_a_removed_environment_comes_back()
             cancel.cancel();
         }
     };
-    let request =
-        lectern_runtimes::PrepareRequest { tree: bundle.tree.path(), manifest: &bundle.manifest, restore_python: true };
+    let request = lectern_runtimes::PrepareRequest {
+        tree: bundle.tree.path(),
+        manifest: &bundle.manifest,
+        restore_python: true,
+        restore_r: true,
+    };
     let outcome = runtimes.prepare(request, &mut stop_early, &cancel).await;
     let cancelled =
         matches!(&outcome, Err(PrepareError::Restore(RestoreError::Unfinished { cause: RunError::Cancelled, .. })));

@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use lectern_api::{
-    Backstage, BegunSession, ContentProcess, LogLine, LogLines, LogSource, Part as ApiPart, PasswordError, RuntimeCache,
-    Runtimes as ApiRuntimes,
+    Backstage, BegunSession, ContentProcess, LogLine, LogLines, LogSource, Part as ApiPart, PasswordError,
+    RuntimeCache, Runtimes as ApiRuntimes,
 };
 use lectern_domain::launch::EnvironmentId;
 use lectern_domain::snapshot::BundleEntry;

@@ -14,6 +14,26 @@ pub(crate) struct Runtimes {
     pub(crate) inner: lectern_runtimes::Runtimes,
 }
 
+/// Whether packages are restored, where the manifest does not say: as the content item is set, or else always.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Restore {
+    pub(crate) python: bool,
+    pub(crate) r: bool,
+}
+
+impl Restore {
+    /// As a content item's settings say.
+    pub(crate) fn of(settings: &serde_json::Map<String, serde_json::Value>) -> Self {
+        let set = |key: &str| settings.get(key).and_then(serde_json::Value::as_bool).unwrap_or(true);
+        Self { python: set("default_py_environment_management"), r: set("default_r_environment_management") }
+    }
+
+    /// As it was done before.
+    pub(crate) fn like(before: &Prepared) -> Self {
+        Self { python: true, r: before.environment.is_some() }
+    }
+}
+
 impl Runtimes {
     /// Makes an unpacked bundle ready to run; `log` takes what the publisher reads. The traits are those of the manifest, with
     /// the versions that were chosen. The error is in words for the publisher.
@@ -22,9 +42,10 @@ impl Runtimes {
         tree: &Path,
         manifest: &Manifest,
         traits: &Traits,
+        restore: Restore,
         log: &mut (dyn FnMut(&str) + Send),
     ) -> Result<(Prepared, Traits), String> {
-        let request = PrepareRequest { tree, manifest, restore_python: true };
+        let request = PrepareRequest { tree, manifest, restore_python: restore.python, restore_r: restore.r };
         // Whoever drops this future cancels the restore.
         let cancel = CancellationToken::new();
         let prepared = self.inner.prepare(request, log, &cancel).await.map_err(|error| crate::cli::chain(&error))?;
@@ -66,7 +87,18 @@ impl Runtimes {
             Program::QuartoShiny { quarto: Some(path), .. } => path.is_file(),
             _ => true,
         };
-        interpreter && environment && renderer
+        interpreter && environment && renderer && self.is_current(prepared)
+    }
+
+    /// Whether preparing an R bundle again would give the same: none of its packages was evicted since, nor was restoring
+    /// switched on.
+    fn is_current(&self, prepared: &Prepared) -> bool {
+        let packages = self.inner.r_packages();
+        match (prepared.program.is_r(), &prepared.environment) {
+            (true, Some(library)) => packages.is_current(library),
+            (true, None) => !packages.is_configured(),
+            (false, _) => true,
+        }
     }
 
     /// Versions of Node.js and of Quarto that content can use.

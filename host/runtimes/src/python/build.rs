@@ -153,7 +153,7 @@ impl Build<'_> {
         let writable = vec![self.work.to_owned(), self.settings.directory.join(".uv-cache")];
         let variables = self.settings.variables.iter().map(|(_, value)| value);
         let urls = variables.chain(&self.settings.index_url).filter(|value| value.contains("://")).cloned().collect();
-        Yard { fence, read_only, writable, urls }
+        Yard { fence, read_only, writable, urls, offline: false }
     }
 
     /// uv's whole environment.

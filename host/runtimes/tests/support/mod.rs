@@ -17,6 +17,7 @@ use lectern_domain::manifest::Manifest;
 use lectern_domain::{BundleId, ContentGuid, JobKey};
 use lectern_runtimes::launch::LaunchContext;
 use lectern_runtimes::python::uv;
+use lectern_runtimes::r::Sources;
 use lectern_runtimes::{PrepareError, PrepareRequest, Runtimes, Settings};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +63,7 @@ pub fn settings(data_dir: &Path) -> Settings {
         build_timeout: Duration::from_secs(300),
         // A test cannot be started again as the first process inside; tests/tests/confinement.rs attacks from a build.
         fence: None,
+        r_packages: Sources::default(),
     }
 }
 
@@ -117,7 +119,8 @@ pub async fn prepare(runtimes: &Runtimes, bundle: &Bundle) -> (Result<Prepared, 
         output.push_str(line);
         output.push('\n');
     };
-    let request = PrepareRequest { tree: bundle.tree.path(), manifest: &bundle.manifest, restore_python: true };
+    let request =
+        PrepareRequest { tree: bundle.tree.path(), manifest: &bundle.manifest, restore_python: true, restore_r: true };
     let outcome = runtimes.prepare(request, &mut log, &CancellationToken::new()).await;
     (outcome, output)
 }

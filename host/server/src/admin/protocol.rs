@@ -70,6 +70,34 @@ pub(crate) struct KeyView {
     pub(crate) created_at: String,
 }
 
+/// A built R package as printed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PackageView {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) key: String,
+    pub(crate) archive: String,
+    pub(crate) from: String,
+    pub(crate) binary: bool,
+    pub(crate) r_version: String,
+    pub(crate) platform: String,
+    pub(crate) built_at: String,
+}
+
+/// `/packages/evict`: without a version, all of them.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct EvictPackage {
+    pub(crate) name: String,
+    pub(crate) version: Option<String>,
+}
+
+/// The answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EvictedView {
+    pub(crate) packages: Vec<PackageView>,
+    pub(crate) archives: u64,
+}
+
 /// `/keys/revoke`.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct RevokeKey {

@@ -27,6 +27,7 @@ use crate::owned_socket::OwnedSocket;
 use crate::plugins::api::{Operator, operations};
 use crate::plugins::manage::Plugins;
 use crate::rotation::{Rotation, RotationStatus};
+use crate::runtimes::Runtimes;
 use crate::view::View;
 
 #[derive(Clone)]
@@ -36,7 +37,7 @@ struct Admin {
 }
 
 /// Why a command was not carried out; the text is for the person at the command line.
-struct Refusal(StatusCode, String);
+pub(super) struct Refusal(pub(super) StatusCode, pub(super) String);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
@@ -62,11 +63,11 @@ impl From<anyhow::Error> for Refusal {
     }
 }
 
-fn refuse(text: impl Into<String>) -> Refusal {
+pub(super) fn refuse(text: impl Into<String>) -> Refusal {
     Refusal(StatusCode::BAD_REQUEST, text.into())
 }
 
-type Answer<T> = Result<Json<T>, Refusal>;
+pub(super) type Answer<T> = Result<Json<T>, Refusal>;
 
 /// Serves the admin socket until `stop`.
 pub(crate) async fn serve(
@@ -75,6 +76,7 @@ pub(crate) async fn serve(
     view: Arc<View>,
     plugins: Arc<Plugins>,
     rotation: Arc<Rotation>,
+    runtimes: Arc<Runtimes>,
     stop: CancellationToken,
 ) {
     let sealing_key =
@@ -88,6 +90,7 @@ pub(crate) async fn serve(
         .route("/keys/revoke", post(revoke_key))
         .with_state(Admin { database, view })
         .nest("/sealing-key", sealing_key)
+        .merge(super::packages::routes(runtimes))
         .nest("/v1", operations(plugins).layer(Extension(Operator(Actor::AdminSocket))));
     let connections = TaskTracker::new();
     loop {

@@ -8,6 +8,7 @@ mod client;
 mod doctor;
 mod key;
 mod migrate;
+mod packages;
 mod plugin;
 mod sealing_key;
 mod serve;
@@ -60,6 +61,9 @@ enum Verb {
     /// Rotate the key that seals environment variables and plugins' secrets.
     #[command(subcommand)]
     SealingKey(sealing_key::SealingKeyVerb),
+    /// List and evict what a running server has in its cache of R packages.
+    #[command(subcommand)]
+    Packages(packages::PackagesVerb),
     /// Make, build, test and sign plugins; install, bind and swap them on a running server.
     #[command(subcommand)]
     Plugin(Box<plugin::PluginVerb>),
@@ -173,6 +177,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::User(verb) => user::run(verb),
         Verb::Key(verb) => key::run(verb),
         Verb::SealingKey(verb) => sealing_key::run(verb),
+        Verb::Packages(verb) => packages::run(verb),
         Verb::Plugin(verb) => return plugin::run(*verb).unwrap_or_else(|error| failed(&error)),
     };
     match outcome {

@@ -5,6 +5,7 @@
 //! Nothing is started before it has succeeded.
 
 mod layers;
+mod r_packages;
 mod reader;
 mod resolve;
 mod sandbox;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use lectern_domain::scaling::Defaults;
 
 pub(crate) use layers::Layers;
+pub(crate) use r_packages::RPackages;
 pub(crate) use reader::Effective;
 pub(crate) use tls::{Finding, Seen, Tls, TlsFiles};
 
@@ -36,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) bootstrap: Bootstrap,
     pub(crate) python: Language,
     pub(crate) r: Language,
+    pub(crate) r_packages: RPackages,
     pub(crate) node: Language,
     pub(crate) quarto: Language,
     pub(crate) content: Content,

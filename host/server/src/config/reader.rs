@@ -115,13 +115,22 @@ impl Reader {
         allowed: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Vec<T> {
-        let read = |value: &Value| match value {
-            Value::String(text) => text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(&parse).collect(),
-            Value::Array(items) => items.iter().map(|item| parse(item.as_str()?)).collect(),
-            _ => None,
-        };
-        let show = |list: &Vec<T>| format!("[{}]", list.iter().map(T::to_string).collect::<Vec<_>>().join(", "));
-        self.take(key, allowed, false, Vec::new(), read, show)
+        self.take(key, allowed, false, Vec::new(), |value| list_of(value, &parse), list_shown)
+    }
+
+    /// A list of what may hold passwords: a mistake does not repeat the value, and `T` prints itself without them.
+    pub(super) fn masked_list<T: ToString>(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Vec<T> {
+        let read = |value: &Value| list_of(value, &parse);
+        let list = self.take(key, allowed, true, Vec::new(), read, list_shown);
+        if let Some(last) = self.effective.last_mut().filter(|last| last.key == key) {
+            last.value = list_shown(&list);
+        }
+        list
     }
 
     /// A whole number between `least` and `most`.
@@ -242,6 +251,18 @@ impl Reader {
             });
         }
     }
+}
+
+fn list_of<T>(value: &Value, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    match value {
+        Value::String(text) => text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(&parse).collect(),
+        Value::Array(items) => items.iter().map(|item| parse(item.as_str()?)).collect(),
+        _ => None,
+    }
+}
+
+fn list_shown<T: ToString>(list: &Vec<T>) -> String {
+    format!("[{}]", list.iter().map(T::to_string).collect::<Vec<_>>().join(", "))
 }
 
 /// A path that prints.

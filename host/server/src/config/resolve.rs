@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use lectern_domain::admission::QUEUE_LIMIT;
 
 use super::layers::Layers;
+use super::r_packages::r_packages;
 use super::reader::{Mistake, Reader};
 use super::sandbox::sandbox;
 use super::scheduler::scheduler;
@@ -53,6 +54,7 @@ impl Config {
             index_url: None,
             restore_timeout: read.seconds("r.restore_timeout_seconds", 900, 1, MONTH),
         };
+        let r_packages = r_packages(&mut read);
         let node = Language {
             interpreters: read.paths("node.interpreters"),
             uv: None,
@@ -82,6 +84,7 @@ impl Config {
             bootstrap,
             python,
             r,
+            r_packages,
             node,
             quarto,
             content,

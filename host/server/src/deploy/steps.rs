@@ -15,6 +15,7 @@ use super::Deployer;
 use super::log::TaskLog;
 use crate::cli::chain;
 use crate::joblog;
+use crate::runtimes::Restore;
 
 /// Between tries while the database is away; the lease ends the trying when another server took over.
 const RETRY: Duration = Duration::from_secs(1);
@@ -54,7 +55,7 @@ pub(super) async fn deploy(
         Some(_) | None => true,
     };
     if fresh {
-        prepare(deployer, &bundle, log).await?;
+        prepare(deployer, task, &bundle, log).await?;
     }
     if task.kind == TaskKind::Build {
         log.line("The environment is built.");
@@ -139,12 +140,19 @@ fn shown(
 }
 
 /// Brings the bundle's files to this node and prepares an environment for them.
-async fn prepare(deployer: &Arc<Deployer>, bundle: &BundleRow, log: &TaskLog) -> Result<(), TaskFailure> {
+async fn prepare(
+    deployer: &Arc<Deployer>,
+    task: &TaskRow,
+    bundle: &BundleRow,
+    log: &TaskLog,
+) -> Result<(), TaskFailure> {
     log.line("# Unpacking");
     let tree = deployer.files.tree(bundle.hash).await.map_err(|error| TaskFailure::new(chain(&error)))?;
     let manifest = manifest(tree.clone()).await?;
     log.line("# Preparing the environment");
-    let prepared = deployer.runtimes.prepare(&tree, &manifest, &bundle.traits, &mut |line| log.line(line)).await;
+    let restore = restore(deployer, task).await?;
+    let mut say = |line: &str| log.line(line);
+    let prepared = deployer.runtimes.prepare(&tree, &manifest, &bundle.traits, restore, &mut say).await;
     let (prepared, traits) = prepared.map_err(TaskFailure::new)?;
     let (runtimes, what) = (Arc::clone(&deployer.runtimes), prepared.clone());
     let packages = tokio::task::spawn_blocking(move || runtimes.packages(&what, &manifest)).await;
@@ -161,6 +169,14 @@ async fn prepare(deployer: &Arc<Deployer>, bundle: &BundleRow, log: &TaskLog) ->
         DbError::NotFound(_) => TaskFailure::new("the bundle was deleted while it was prepared"),
         error => database(&error),
     })
+}
+
+/// Whether the content item wants packages restored.
+async fn restore(deployer: &Deployer, task: &TaskRow) -> Result<Restore, TaskFailure> {
+    let row = patiently(|| async { content::get(&deployer.database.client().await?, task.content).await }).await;
+    let row = row.map_err(|error| database(&error))?;
+    let row = row.ok_or_else(|| TaskFailure::new("the content was deleted before it was deployed"))?;
+    Ok(Restore::of(&row.kept_settings))
 }
 
 async fn manifest(tree: PathBuf) -> Result<Manifest, TaskFailure> {

@@ -15,7 +15,7 @@ use lectern_runtimes::launch::LaunchContext;
 
 use crate::config::Sandbox;
 use crate::paths::Paths;
-use crate::runtimes::Runtimes;
+use crate::runtimes::{Restore, Runtimes};
 use crate::seal::Sealer;
 use crate::trees::BundleFiles;
 
@@ -122,7 +122,7 @@ impl Launcher {
         match self.runtimes.inner.launch(&bundle.prepared, &context) {
             Err(error) if error.needs_preparing() => {
                 tracing::info!(content.id = %content.guid, bundle.id = %bundle.id, %error, "preparing a bundle on this node");
-                let prepared = self.prepare_again(&tree).await?;
+                let prepared = self.prepare_again(&tree, &bundle.prepared).await?;
                 Ok(self.runtimes.inner.launch(&prepared, &context)?)
             }
             made => Ok(made?),
@@ -130,12 +130,13 @@ impl Launcher {
     }
 
     /// Restores an environment that was prepared on another node, or cleaned away.
-    async fn prepare_again(&self, tree: &std::path::Path) -> anyhow::Result<Prepared> {
+    async fn prepare_again(&self, tree: &std::path::Path, before: &Prepared) -> anyhow::Result<Prepared> {
         let path = tree.join("manifest.json");
         let bytes = tokio::fs::read(&path).await.with_context(|| format!("read {}", path.display()))?;
         let manifest = Manifest::parse(&bytes).context("read the bundle's manifest")?;
         let mut log = |line: &str| tracing::info!(line, "preparing a bundle");
-        let prepared = self.runtimes.prepare(tree, &manifest, &Traits::default(), &mut log).await;
+        let prepared =
+            self.runtimes.prepare(tree, &manifest, &Traits::default(), Restore::like(before), &mut log).await;
         Ok(prepared.map_err(anyhow::Error::msg)?.0)
     }
 }

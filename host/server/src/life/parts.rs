@@ -253,10 +253,10 @@ impl Parts {
         // Bound here: who has read `ready` may use it.
         let admin_socket = OwnedSocket::bind(&self.paths.admin_socket()).context("open the admin socket")?;
         let (view, database, stop) = (Arc::clone(&self.view), database.clone(), stop.clone());
-        let plugins = Arc::clone(&self.plugins);
+        let (plugins, runtimes) = (Arc::clone(&self.plugins), Arc::clone(&self.deployer.runtimes));
         let rotation = Arc::clone(&self.rotation);
         tasks.spawn(Arc::clone(&rotation).run(stop.clone()));
-        tasks.spawn(async move { admin::serve(admin_socket, database, view, plugins, rotation, stop).await });
+        tasks.spawn(async move { admin::serve(admin_socket, database, view, plugins, rotation, runtimes, stop).await });
         Ok(())
     }
 
@@ -366,6 +366,7 @@ pub(crate) async fn find_runtimes(config: &Config, paths: &Paths, facts: Arc<Fac
         build_account: host::build_account(config),
         fence: Some(Fence { walls, facts, program: Arc::new(program) }),
         build_timeout: config.python.restore_timeout,
+        r_packages: config.r_packages.sources(config.r.restore_timeout),
     });
     let runtimes = Runtimes { inner: inner.await.context("look for R and Python")? };
     let (python, r) = runtimes.versions();
