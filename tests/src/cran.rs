@@ -191,6 +191,7 @@ impl Package {
         let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
         for (path, text) in all {
             let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Regular);
             header.set_size(text.len() as u64);
             header.set_mode(if path == "configure" { 0o755 } else { 0o644 });
             header.set_mtime(1_700_000_000);

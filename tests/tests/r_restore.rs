@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use http::Method;
 use lectern_tests::bundle;
 use lectern_tests::client::{directory, guid_in, rsconnect};
 use lectern_tests::cran::{self, Cran, Package};
@@ -58,16 +59,19 @@ fn deploy(server: &Server, ada: &Account, name: &str, bundle: &[u8]) -> (String,
 
 /// How many packages a task says it built, and how many it found in the cache.
 fn counts(output: &str) -> (usize, usize) {
-    let line = output.lines().find(|line| line.contains("R packages are in the cache,"));
-    let line = line.unwrap_or_else(|| panic!("no count in\n{output}"));
-    let numbers: Vec<usize> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    (numbers[1], numbers[0])
+    let parts = output.split_once(" R packages are in the cache, ");
+    let (before, after) = parts.unwrap_or_else(|| panic!("no count in\n{output}"));
+    // The client colours its lines.
+    let reused = before.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    let built = after.split(' ').next().unwrap_or_default();
+    (built.parse().unwrap(), reused.parse().unwrap())
 }
 
 /// Where the app's process has a package from, and its version.
 const WHERE: &str = r"
 #* @get /where
-function(name) list(path = dirname(getNamespaceInfo(asNamespace(name), 'path')), version = as.character(packageVersion(name)))
+function(name) list(path = dirname(getNamespaceInfo(asNamespace(name), 'path')), version = as.character(packageVersion(name)),
+                     again = Sys.getenv('AGAIN'))
 #* @get /run
 function() callr::r(function(x) x * 2, args = list(21))
 ";
@@ -121,9 +125,13 @@ fn real_packages_cold_warm_and_after_an_eviction() {
     assert_eq!(listed.as_array().unwrap().len(), packages.len());
     let evicted = server.lectern_json(&["packages", "evict", "glue"], "");
     assert_eq!(evicted["packages"][0]["name"], "glue");
-    // Both go on, restarts included: their libraries keep what they link to.
+    // Both go on, and start again with it: their libraries keep what they link to.
     for guid in [&guid, &second] {
         publisher.open(guid, "where?name=glue").expect(200);
+        let variables = json!([{"name": "AGAIN", "value": "1"}]);
+        publisher.api(Method::PATCH, &format!("/v1/content/{guid}/environment")).json(&variables).send().expect(200);
+        let again = publisher.open(guid, "where?name=glue").expect(200).json();
+        assert_eq!(again["again"][0], "1", "another process: {again}");
     }
     let (_, output, evict) = publish("after", true);
     assert_eq!(counts(&output), (1, packages.len() - 1), "{output}");
@@ -248,6 +256,17 @@ fn versions_lock_files_and_switches() {
     assert_eq!(serves("listed", &[Package::new("plainone", "1.0")], resolution("strict"), &files).0, "1.0");
     let named = json!({"r": {"package_file": "renv.lock"}});
     assert_eq!(serves("named", &[Package::new("plainone", "1.0")], named, &files).0, "1.1");
+
+    // Evicted, it is built again with the next deployment, be it of the same bundle.
+    let (guid, done) = deploy(&server, &ada, "same", &app(&[Package::new("plainone", "1.0")], &json!({}), code, &[]));
+    let done = done.expect_success();
+    assert_eq!(counts(&done.output), (0, 1), "{}", done.output);
+    let id = publisher.content(&guid)["bundle_id"].as_str().unwrap().to_owned();
+    assert!(publisher.deploy(&guid, &id).expect_success().output.contains("environment is used again"));
+    let evicted = server.lectern_json(&["packages", "evict", "plainone", "1.0"], "");
+    assert_eq!(evicted["packages"].as_array().unwrap().len(), 1, "the other versions stay: {evicted}");
+    let output = publisher.deploy(&guid, &id).expect_success().output;
+    assert_eq!(counts(&output), (1, 0), "{output}");
 
     // Switched off, by the manifest or by the content item, nothing is restored.
     let off = json!({"environment": {"environment_management": {"r": false}}});
@@ -400,7 +419,7 @@ fn a_build_finds_nothing_and_does_not_last() {
     let cran = Cran::new();
     let (server, ada) = server(&cran, &[("LECTERN_R__RESTORE_TIMEOUT_SECONDS", "25")]);
     let data = server.data().to_str().unwrap().to_owned();
-    let attempt = |name: &str, command: &str| format!("echo \"ATTEMPT {name}: $({command} 2>&1 | tail -1)\"\n");
+    let attempt = |name: &str, command: &str| format!("echo \"ATTEMPT {name}: $( {{ {command}; }} 2>&1 | tail -1)\"\n");
     let port = server.address().port();
     let connect = |host: &str, port: u16| format!("bash -c 'exec 3<>/dev/tcp/{host}/{port} && echo connected'");
     let script = [
@@ -413,7 +432,7 @@ fn a_build_finds_nothing_and_does_not_last() {
         attempt("loopback", &connect("127.0.0.1", port)),
         attempt("repository", &connect("127.0.0.1", cran.url().rsplit(':').next().unwrap().parse().unwrap())),
         attempt("metadata", &connect("169.254.169.254", 80)),
-        attempt("signal", &format!("kill -9 {}", server.pid())),
+        attempt("signal", &format!("sh -c 'kill -9 {}'", server.pid())),
         attempt("deps", "touch ../../../deps/x"),
         attempt("account", "id -u"),
         "exit 1\n".to_owned(),

@@ -101,10 +101,6 @@ pub(crate) async fn run(
     cancel: &CancellationToken,
     on_line: &mut (dyn FnMut(Stream, &str) + Send),
 ) -> Result<ExitStatus, RunError> {
-    let program = order.program.to_owned();
-    let limit = order.timeout;
-    let failed = |cause| RunError::Wait { program: program.clone(), cause };
-    let Running { mut child, mut stdout, mut stderr, _group, _warden } = start(&order).await?;
     let mut kept = 0;
     let mut keep = |stream, line: &str| {
         kept += line.len() + 1;
@@ -112,6 +108,19 @@ pub(crate) async fn run(
             on_line(stream, line);
         }
     };
+    run_to_the_last_word(order, cancel, &mut keep).await
+}
+
+/// [`run`], handing on every line however many there are: for who keeps only the last ones.
+pub(crate) async fn run_to_the_last_word(
+    order: Order<'_>,
+    cancel: &CancellationToken,
+    on_line: &mut (dyn FnMut(Stream, &str) + Send),
+) -> Result<ExitStatus, RunError> {
+    let program = order.program.to_owned();
+    let limit = order.timeout;
+    let failed = |cause| RunError::Wait { program: program.clone(), cause };
+    let Running { mut child, mut stdout, mut stderr, _group, _warden } = start(&order).await?;
     let deadline = tokio::time::sleep(limit);
     tokio::pin!(deadline);
     let status = loop {
@@ -119,17 +128,17 @@ pub(crate) async fn run(
             biased;
             () = cancel.cancelled() => return Err(RunError::Cancelled),
             () = &mut deadline => return Err(RunError::TimedOut { program, limit }),
-            Some(line) = stdout.next() => keep(Stream::Stdout, &line),
-            Some(line) = stderr.next() => keep(Stream::Stderr, &line),
+            Some(line) = stdout.next() => on_line(Stream::Stdout, &line),
+            Some(line) = stderr.next() => on_line(Stream::Stderr, &line),
             ended = child.wait() => break ended.map_err(failed)?,
         }
     };
     let rest = async {
         while let Some(line) = stdout.next().await {
-            keep(Stream::Stdout, &line);
+            on_line(Stream::Stdout, &line);
         }
         while let Some(line) = stderr.next().await {
-            keep(Stream::Stderr, &line);
+            on_line(Stream::Stderr, &line);
         }
     };
     // An error here is the time-out: what was left behind is ended with the group.

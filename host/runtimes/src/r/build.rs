@@ -165,7 +165,7 @@ impl Build<'_> {
                 words.pop_front();
             }
         };
-        let status = process::run(order, cancel, &mut on_line).await;
+        let status = process::run_to_the_last_word(order, cancel, &mut on_line).await;
         let words = words.into_iter().collect::<Vec<_>>().join("\n");
         let status = match status {
             Ok(status) => status,

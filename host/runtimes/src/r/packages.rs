@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures_util::future::FutureExt as _;
 use lectern_domain::launch::{Account, EnvironmentId, Interpreter};
@@ -26,6 +27,8 @@ use crate::r_library::Installed;
 const MOST_BUILDS: usize = 4;
 /// What a library says about itself: the builds in it.
 pub(super) const LIBRARY_RECORD: &str = "lectern-library.json";
+/// How much later than its builds a whole restore is given up.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Lines that wait for the task's log; they are taken as fast as they come.
 const LINES: usize = 256;
 
@@ -228,7 +231,8 @@ impl RPackages {
         let limit = self.settings.sources.timeout;
         let deadline = tokio::time::Instant::now() + limit;
         let restore = Restore { packages: self, request, say, cancel, deadline };
-        let work = tokio::time::timeout_at(deadline, restore.run().boxed());
+        // A build that runs out of time gets the time to say what it hangs in.
+        let work = tokio::time::timeout_at(deadline + LAST_WORDS, restore.run().boxed());
         tokio::pin!(work);
         let outcome = loop {
             tokio::select! {

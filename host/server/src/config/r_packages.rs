@@ -66,7 +66,7 @@ impl RPackages {
 
 /// Reads the section.
 pub(super) fn r_packages(read: &mut Reader) -> RPackages {
-    const FORM: &str = "a list of names and http, https or file URLs, like [\"CRAN=https://cloud.r-project.org\"]";
+    const FORM: &str = "a list of names and http, https or file URLs, like [\"CRAN=https://cran.example.org\"]";
     let settings = RPackages {
         repositories: read.masked_list("r.packages.repositories", FORM, repository),
         binary: read.masked_list("r.packages.binary_repositories", FORM, repository),
