@@ -23,6 +23,7 @@ pub mod processes;
 pub mod publisher;
 pub mod scratch;
 pub mod server;
+pub mod unprivileged;
 pub mod visitor;
 pub mod wait;
 

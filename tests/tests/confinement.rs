@@ -1,15 +1,13 @@
 //! Attacks from inside published applications, in Python and in R, and from the build of a package.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use http::Method;
 use lectern_tests::publisher::Publisher;
-use lectern_tests::scratch::Scratch;
-use lectern_tests::server::{Account, LECTERN, Server, TOOLS};
+use lectern_tests::server::{Account, Server};
+use lectern_tests::unprivileged::again_as_nobody;
 use lectern_tests::wait::until;
 use lectern_tests::{apps, bundle, is_root};
 use serde_json::json;
@@ -305,36 +303,7 @@ fn a_package_that_attacks_while_it_is_built_finds_nothing() {
 /// Everything here again, with a server that runs as an ordinary account.
 #[test]
 fn nothing_comes_of_attacks_without_root_either() {
-    const NOBODY: u32 = 65_534;
-    if !is_root() {
-        println!("passed over: the others run without root already");
-        return;
-    }
-    let scratch = Scratch::new();
-    let copy = |from: &Path, to: &str| std::fs::copy(from, scratch.join(to)).map(drop).unwrap();
-    std::fs::create_dir_all(scratch.join("tools/bin")).unwrap();
-    copy(&std::env::current_exe().unwrap(), "test");
-    copy(&LECTERN, "lectern");
-    copy(&TOOLS.join("uv").canonicalize().unwrap(), "tools/bin/uv");
-    // Asked for and not used here.
-    std::fs::write(scratch.join("tools/bin/rsconnect"), "").unwrap();
-    let cache = LECTERN.with_file_name("plugin-cache");
-    let (cache, here) = (cache.to_str().unwrap(), scratch.path().to_str().unwrap());
-    let script = format!("cp -r {cache} {here}/ 2>/dev/null; chown -R {NOBODY}:{NOBODY} {here}");
-    assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
-    let status = Command::new("setpriv")
-        .args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"), "--clear-groups".into()])
-        .arg(scratch.join("test"))
-        .args(["--nocapture", "--test-threads=2", "--skip=without_root_either"])
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin:/usr/sbin")
-        .env("HOME", scratch.path())
-        .env("LECTERN_BIN", scratch.join("lectern"))
-        .env("LECTERN_TOOLS", scratch.join("tools"))
-        .current_dir("/")
-        .status()
-        .unwrap();
-    assert!(status.success());
+    again_as_nobody(&["without_root_either"]);
 }
 
 #[test]

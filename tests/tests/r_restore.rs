@@ -2,14 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use lectern_tests::bundle;
 use lectern_tests::client::{directory, guid_in, rsconnect};
 use lectern_tests::cran::{self, Cran, Package};
 use lectern_tests::publisher::{Done, Publisher};
-use lectern_tests::server::{Account, Server};
+use lectern_tests::server::{Account, Server, has_no_entry};
+use lectern_tests::unprivileged::again_as_nobody;
+use lectern_tests::wait::until;
 use serde_json::{Map, Value, json};
 
 const HELLO: &str = "#* @get /\nfunction() list(ok = TRUE)\n";
@@ -407,9 +409,7 @@ fn what_repositories_may_not_do() {
     let huge = bundle::gzip(line.repeat((100 << 20) / line.len()).as_bytes());
     std::fs::write(cran.contrib().join("PACKAGES.gz"), huge).unwrap();
     fails("huge-index", &[Package::new("anything", "1.0")], "its index is longer than 67108864 bytes");
-    let left = |place: &str| {
-        lectern_tests::server::has_no_entry(&server.data().join(place), |name| name.starts_with(".building"))
-    };
+    let left = |place: &str| has_no_entry(&server.data().join(place), |name| name.starts_with(".building"));
     assert!(left("r-packages") && left("environments"));
     assert_eq!(server.lectern_json(&["packages", "list"], ""), json!([]));
 }
@@ -419,7 +419,8 @@ fn a_build_finds_nothing_and_does_not_last() {
     let cran = Cran::new();
     let (server, ada) = server(&cran, &[("LECTERN_R__RESTORE_TIMEOUT_SECONDS", "25")]);
     let data = server.data().to_str().unwrap().to_owned();
-    let attempt = |name: &str, command: &str| format!("echo \"ATTEMPT {name}: $( {{ {command}; }} 2>&1 | tail -1)\"\n");
+    let attempt =
+        |name: &str, command: &str| format!("echo \"ATTEMPT {name}: $( {{ {command}; }} 2>&1 | tr '\\n' ' ')\"\n");
     let port = server.address().port();
     let connect = |host: &str, port: u16| format!("bash -c 'exec 3<>/dev/tcp/{host}/{port} && echo connected'");
     let script = [
@@ -501,4 +502,39 @@ fn the_servers_own_library_may_count() {
     assert!(output.contains("wants 3 R packages (lax); 2 of them are the server's own"), "{output}");
     assert_eq!(counts(&output), (1, 0), "{output}");
     assert_eq!(Publisher::new(&server, &ada).open(&guid, "").expect(200).json()[0], "[1]");
+}
+
+#[test]
+fn a_server_killed_during_a_build_leaves_nothing_half() {
+    /// Far longer than anything here takes.
+    const LONG: Duration = Duration::from_secs(120);
+    let cran = Cran::new();
+    let loops = Package::new("loopone", "1.0");
+    let script = "#!/bin/sh\nwhile :; do sleep 1; done\n";
+    cran.add(&loops, &loops.source("", &[("configure", script)]));
+    let (fine, bytes) = plain("plainone", "1.0");
+    cran.add(&fine, &bytes);
+    let (server, ada) = server(&cran, &[("LECTERN_R__RESTORE_TIMEOUT_SECONDS", "15")]);
+    let publisher = Publisher::new(&server, &ada);
+    let guid = publisher.create("loops");
+    let id = publisher.upload(&guid, &app(&[loops], &json!({}), HELLO, &[]));
+    let task = publisher.start_deploy(&guid, &id);
+    let cache = server.data().join("r-packages");
+    let is_building = |name: &str| name.starts_with(".building-");
+    until("a build", LONG, || (!has_no_entry(&cache, is_building)).then_some(()));
+    server.kill();
+    server.start();
+    // The task begins anew with the server, or with the end of its lease.
+    let error = publisher.wait(&task).expect_failure().error;
+    assert!(error.contains("r.restore_timeout_seconds"), "{error}");
+    until("nothing unfinished", LONG, || has_no_entry(&cache, is_building).then_some(()));
+    let (_, done) = deploy(&server, &ada, "fine", &app(&[fine], &json!({}), HELLO, &[]));
+    done.expect_success();
+    assert_eq!(server.lectern_json(&["packages", "list"], "").as_array().unwrap().len(), 1);
+}
+
+/// Everything here again, with a server that runs as an ordinary account; but for what needs the publishers' tools.
+#[test]
+fn restores_without_root_either() {
+    again_as_nobody(&["without_root_either", "real_packages"]);
 }
