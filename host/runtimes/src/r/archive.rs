@@ -267,6 +267,7 @@ fn describe(text: &str, top: String) -> Description {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use proptest::prelude::*;
     use std::io::Write as _;
     use tar::EntryType;
 
@@ -340,6 +341,20 @@ mod tests {
         }
         let inside = pack(&[DESCRIPTION, ("glue/inst/l", EntryType::Symlink, "../R", "")]);
         assert!(look(&inside).is_ok());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn never_panics(mut bytes in proptest::collection::vec(any::<u8>(), 0..2000), zipped in any::<bool>()) {
+            if zipped {
+                let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                out.write_all(&bytes).unwrap();
+                bytes = out.finish().unwrap();
+            }
+            let _ = look(&bytes);
+            let _ = describe(&String::from_utf8_lossy(&bytes), String::new());
+        }
     }
 
     #[test]

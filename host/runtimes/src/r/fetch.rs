@@ -22,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tower::Service as _;
 use url::Url;
@@ -78,6 +79,9 @@ pub(super) struct Fetcher {
     proxies: Matcher,
 }
 
+/// An answer, and what moves its connection: dropped, that ends.
+type Answer = (Response<Incoming>, JoinSet<()>);
+
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
@@ -87,6 +91,10 @@ impl Fetcher {
     pub(super) fn new(variables: &[(String, String)]) -> Result<Self, rustls::Error> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Self::trusting(roots, variables)
+    }
+
+    fn trusting(roots: RootCertStore, variables: &[(String, String)]) -> Result<Self, rustls::Error> {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
@@ -117,7 +125,8 @@ impl Fetcher {
             };
             total = tokio::io::copy(&mut source.take(limit.saturating_add(1)), &mut file).await.map_err(write)?;
         } else {
-            let mut body = self.ask(url, agent, &shown).await?.into_body();
+            let (response, _connection) = self.ask(url, agent, &shown).await?;
+            let mut body = response.into_body();
             loop {
                 let frame = tokio::time::timeout(PATIENCE, body.frame()).await;
                 let Some(frame) = frame.map_err(|_| failed(silent()))? else { break };
@@ -135,13 +144,13 @@ impl Fetcher {
     }
 
     /// Asks, following redirects.
-    async fn ask(&self, mut url: Url, agent: &str, shown: &str) -> Result<Response<Incoming>, FetchError> {
+    async fn ask(&self, mut url: Url, agent: &str, shown: &str) -> Result<Answer, FetchError> {
         let failed = |reason: String| FetchError::Failed { url: shown.to_owned(), reason };
         for _ in 0..=MOST_REDIRECTS {
             let asked = tokio::time::timeout(PATIENCE, self.once(&url, agent)).await;
-            let response = asked.map_err(|_| failed(silent()))?.map_err(failed)?;
+            let (response, connection) = asked.map_err(|_| failed(silent()))?.map_err(failed)?;
             match response.status() {
-                StatusCode::OK => return Ok(response),
+                StatusCode::OK => return Ok((response, connection)),
                 StatusCode::NOT_FOUND | StatusCode::GONE => return Err(FetchError::Absent(shown.to_owned())),
                 status if status.is_redirection() => {
                     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
@@ -159,7 +168,7 @@ impl Fetcher {
     }
 
     /// One request on a connection of its own.
-    async fn once(&self, url: &Url, agent: &str) -> Result<Response<Incoming>, String> {
+    async fn once(&self, url: &Url, agent: &str) -> Result<Answer, String> {
         let said = |error: &dyn std::fmt::Display| error.to_string();
         let uri: Uri = without_user(url).as_str().parse().map_err(|error: http::uri::InvalidUri| said(&error))?;
         let proxy = self.proxies.intercept(&uri);
@@ -188,8 +197,11 @@ impl Fetcher {
         };
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| chain(&error))?;
-        // Ends with the answer's body, or when that is dropped: then nobody can read from it any more.
-        tokio::spawn(async move { connection.await.ok() });
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            // What is wrong with it is said by the answer, or by its body.
+            connection.await.ok();
+        });
         let target = match (&proxy, plain) {
             // A proxy of plain HTTP is told the whole address.
             (Some(_), true) => uri.to_string(),
@@ -204,7 +216,8 @@ impl Fetcher {
             request = request.header(PROXY_AUTHORIZATION, auth);
         }
         let request = request.body(Empty::<Bytes>::new()).map_err(|error| said(&error))?;
-        sender.send_request(request).await.map_err(|error| chain(&error))
+        let response = sender.send_request(request).await.map_err(|error| chain(&error))?;
+        Ok((response, driver))
     }
 }
 
@@ -316,5 +329,83 @@ mod tests {
         assert_eq!(fetcher.fetch(&url, "", 99, &target()).await.unwrap(), 10);
         assert!(matches!(fetcher.fetch(&url, "", 9, &target()).await, Err(FetchError::TooLarge { .. })));
         assert!(matches!(fetcher.fetch(&format!("{url}.gz"), "", 9, &target()).await, Err(FetchError::Absent(_))));
+    }
+
+    /// A server on loopback that speaks TLS and answers everything with its path; the certificate it is to be trusted by.
+    async fn serve_tls() -> (String, RootCertStore) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // A client that does not trust it hangs up.
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut head = vec![0; 4096];
+                let length = stream.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..length]).into_owned();
+                let path = head.split(' ').nth(1).unwrap_or_default();
+                stream.write_all(ok(path).as_bytes()).await.unwrap();
+                let _ = stream.shutdown().await;
+            }
+        });
+        (url, roots)
+    }
+
+    #[tokio::test]
+    async fn https_is_verified() {
+        let directory = tempfile::tempdir().unwrap();
+        let (url, roots) = serve_tls().await;
+        let at = directory.path().join("a");
+        let trusting = Fetcher::trusting(roots, &[]).unwrap();
+        trusting.fetch(&format!("{url}/src/contrib/PACKAGES"), "", 99, &at).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&at).unwrap(), "/src/contrib/PACKAGES");
+        let error = Fetcher::new(&[]).unwrap().fetch(&url, "", 99, &directory.path().join("b")).await.unwrap_err();
+        assert!(error.to_string().contains("certificate"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn proxies_are_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let (url, roots) = serve_tls().await;
+        // A proxy: connects where it is told, and says what that was.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = format!("http://ada:secret@{}", listener.local_addr().unwrap());
+        let heads = tokio::spawn(async move {
+            let mut heads = Vec::new();
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = vec![0; 4096];
+                let length = stream.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..length]).into_owned();
+                if let Some(target) = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()) {
+                    let mut other = tokio::net::TcpStream::connect(target).await.unwrap();
+                    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut stream, &mut other).await;
+                } else {
+                    stream.write_all(ok("plain").as_bytes()).await.unwrap();
+                }
+                heads.push(head.to_lowercase());
+            }
+            heads
+        });
+        let variables = ["HTTPS_PROXY", "http_proxy"].map(|name| (name.to_owned(), proxy.clone()));
+        let fetcher = Fetcher::trusting(roots, &variables).unwrap();
+        fetcher.fetch(&format!("{url}/x"), "", 99, &directory.path().join("a")).await.unwrap();
+        fetcher.fetch("http://repository.invalid/y", "", 99, &directory.path().join("b")).await.unwrap();
+        let heads = heads.await.unwrap();
+        assert!(heads[0].starts_with("connect localhost:") && heads[0].contains("proxy-authorization: basic"));
+        assert!(
+            heads[1].starts_with("get http://repository.invalid/y ") && heads[1].contains("proxy-authorization: basic")
+        );
     }
 }

@@ -167,6 +167,7 @@ async fn languages(config: &Config, paths: &Paths) -> Vec<Finding> {
     let mut findings = interpreters("Python", &python, "apt-get install python3 python3-venv");
     findings.extend(interpreters("R", &r, "apt-get install r-base-core r-cran-plumber"));
     findings.push(uv(config, paths));
+    findings.push(r_packages(config));
     let node = lectern_runtimes::interpreters::discover_node(&search(&config.node.interpreters)).await;
     findings.extend(interpreters("Node.js", &node, "apt-get install nodejs npm, at least 18.19"));
     let quarto = lectern_runtimes::interpreters::discover_quarto(&search(&config.quarto.interpreters)).await;
@@ -208,6 +209,24 @@ fn uv(config: &Config, paths: &Paths) -> Finding {
             Finding::lacking("uv", "not found: Python content cannot be deployed", lectern_runtimes::python::uv::REMEDY)
         }
     }
+}
+
+/// Where R packages come from, and whether those with compiled code can be built from source.
+fn r_packages(config: &Config) -> Finding {
+    const WHAT: &str = "R packages";
+    let sources = config.r_packages.sources(config.r.restore_timeout);
+    let names: Vec<&str> = sources.repositories.iter().map(|one| one.name.as_str()).collect();
+    if names.is_empty() {
+        return Finding::good(WHAT, "are not restored, content has the installed ones; see r.packages.repositories");
+    }
+    let lacks = |program: &&str| Command::new(program).arg("--version").output().is_err();
+    let missing: Vec<&str> = ["gcc", "g++", "make"].into_iter().filter(lacks).collect();
+    if missing.is_empty() {
+        return Finding::good(WHAT, format!("are restored from {}", names.join(", ")));
+    }
+    let found =
+        format!("restored from {}; not found, so that only binaries can be: {}", names.join(", "), missing.join(", "));
+    Finding::lacking(WHAT, found, "apt-get install r-base-dev")
 }
 
 fn tool(what: &'static str, program: &str, remedy: &str, without: &str) -> Finding {
