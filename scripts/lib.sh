@@ -311,6 +311,7 @@ program() {
 need_test_tools() {
     make_sdk
     has_r_package rsconnect || need_package "R's publishing client" r-cran-rsconnect
+    command -v make >/dev/null && command -v g++ >/dev/null || need_package "compilers, to build R packages" make g++
     command -v openssl >/dev/null || need_package "openssl, for a database with TLS" openssl
     command -v strace >/dev/null || need_package "strace, to count file operations" strace
 }

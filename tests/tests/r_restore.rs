@@ -341,6 +341,30 @@ fn a_commit_from_a_host_that_is_allowed() {
 }
 
 #[test]
+fn two_deployments_at_once_build_once() {
+    let cran = Cran::new();
+    let (header, linked) = (with_header("headr"), compiled("linkd", "headr"));
+    for (package, bytes) in [&header, &linked] {
+        cran.add(package, bytes);
+    }
+    let (server, ada) = server(&cran, &[]);
+    let publisher = Publisher::new(&server, &ada);
+    let bundle = app(&[header.0, linked.0], &json!({}), HELLO, &[]);
+    let tasks = ["one", "two"].map(|name| {
+        let guid = publisher.create(name);
+        let id = publisher.upload(&guid, &bundle);
+        publisher.start_deploy(&guid, &id)
+    });
+    let outputs = tasks.map(|task| publisher.wait(&task).expect_success().output);
+    let ready =
+        |name: &str| outputs.iter().filter(|output| output.contains(&format!("{name} 1.0 from CRAN is ready"))).count();
+    assert_eq!([ready("headr"), ready("linkd")], [1, 1], "{outputs:?}");
+    assert_eq!(server.lectern_json(&["packages", "list"], "").as_array().unwrap().len(), 2);
+    let libraries = server.data().join("environments").read_dir().unwrap().flatten();
+    assert_eq!(libraries.filter(|entry| entry.file_name().to_string_lossy().starts_with('r')).count(), 1);
+}
+
+#[test]
 fn what_repositories_may_not_do() {
     let cran = Cran::new();
     let (server, ada) = server(&cran, &[]);
@@ -355,7 +379,7 @@ fn what_repositories_may_not_do() {
     let (changed, bytes) = plain("changed", "1.0");
     cran.add(&changed, &bytes);
     std::fs::write(cran.file(&changed), plain("changed", "1.0 ").1).unwrap();
-    fails("hash-mismatch", &[changed.clone()], "its MD5 is ");
+    fails("hash-mismatch", std::slice::from_ref(&changed), "its MD5 is ");
     std::fs::remove_file(cran.file(&changed)).unwrap();
 
     // Older versions have no hash: the archive itself must be whole, and be what it says.
@@ -378,7 +402,7 @@ fn what_repositories_may_not_do() {
         (b"tricks/../../../../etc/cron.d/evil", file, None, b"* * * * * root id"),
     ];
     old(&tricks, &bundle::pack_raw(&members));
-    fails("path-tricks", &[tricks.clone()], "leads out of its directory");
+    fails("path-tricks", std::slice::from_ref(&tricks), "leads out of its directory");
     let members: [bundle::Member<'_>; 2] =
         [(b"tricks/DESCRIPTION", file, None, description), (b"tricks/R", tar::EntryType::Symlink, Some("/etc"), b"")];
     old(&tricks, &bundle::pack_raw(&members));

@@ -79,8 +79,17 @@ impl Host<'_> {
         (self.use_installed || package.library == self.installed.own).then_some(package.version.as_str())
     }
 
-    /// Whether exactly this version need not be restored.
+    /// Whether this is a part of R, which has the version of R and comes with nothing else.
+    fn is_base(&self, name: &str) -> bool {
+        let package = self.installed.packages.get(name);
+        package.is_some_and(|one| one.library == self.installed.own && same_version(&one.version, self.version))
+    }
+
+    /// Whether exactly this version need not be restored; of R's own parts any, because there is no other.
     pub(super) fn has(&self, name: &str, version: Option<&str>) -> bool {
+        if self.is_base(name) {
+            return true;
+        }
         let offered = self.offers(name);
         offered.is_some_and(|offered| version.is_none_or(|version| same_version(version, offered)))
     }
@@ -275,6 +284,7 @@ mod tests {
         let host = Host { version: "4.2.2", interpreter: "/usr/bin/R", installed: &installed, use_installed: false };
         assert!(host.has("MASS", Some("7.3.58")) && !host.has("MASS", Some("7.3-60")));
         assert!(!host.has("plumber", Some("1.2.1")));
+        assert!(host.has("methods", Some("4.3.1")), "a part of R");
         let trusting = Host { use_installed: true, ..host };
         assert!(trusting.has("plumber", Some("1.2.1")) && !trusting.has("plumber", Some("1.2.0")));
         let need = |text: &str| lectern_domain::r_packages::needs(text).remove(0);

@@ -34,12 +34,12 @@ struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = match self.url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?.1)))
-        {
-            Some((scheme, rest)) if !self.url.contains("/@") => format!("{scheme}://***@{rest}"),
-            _ => self.url.clone(),
-        };
-        write!(f, "{}={shown}", self.name)
+        let (scheme, rest) = self.url.split_once("://").unwrap_or(("", &self.url));
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        match authority.rsplit_once('@') {
+            Some((_, host)) => write!(f, "{}={scheme}://***@{host}{path}", self.name),
+            None => write!(f, "{}={}", self.name, self.url),
+        }
     }
 }
 
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn places_in_their_order_and_passwords_hidden() {
         let config = resolve(&[
-            ("r.packages.repositories", "CRAN=https://cran.example/, internal=https://ada:hunter2@r.example/x"),
+            ("r.packages.repositories", "CRAN=https://cran.example/x@y/, internal=https://ada:hunter2@r.example/x"),
             ("r.packages.binary_repositories", "CRAN=https://p.example/cran/__linux__/bookworm/latest"),
             ("r.packages.remotes", "github=https://codeload.example/{user}/{repo}/tar.gz/{sha}"),
         ])
@@ -151,12 +151,13 @@ mod tests {
             shown,
             [
                 "CRAN https://p.example/cran/__linux__/bookworm/latest true",
-                "CRAN https://cran.example false",
+                "CRAN https://cran.example/x@y false",
                 "internal https://ada:hunter2@r.example/x false",
             ]
         );
         let printed = format!("{config:?}");
         assert!(!printed.contains("hunter2") && printed.contains("internal=https://***@r.example/x"), "{printed}");
+        assert!(printed.contains("CRAN=https://cran.example/x@y"), "{printed}");
         for one in config.effective.iter().filter(|one| one.key.starts_with("r.packages.")) {
             let page = include_str!("../../../../docs/operating.md");
             assert!(page.contains(&format!("| `{}` |", one.key)), "{} is in no table", one.key);

@@ -115,7 +115,7 @@ impl Reader {
         allowed: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Vec<T> {
-        self.take(key, allowed, false, Vec::new(), |value| list_of(value, &parse), list_shown)
+        self.take(key, allowed, false, Vec::new(), |value| list_of(value, &parse), |list| list_shown(list))
     }
 
     /// A list of what may hold passwords: a mistake does not repeat the value, and `T` prints itself without them.
@@ -126,7 +126,7 @@ impl Reader {
         parse: impl Fn(&str) -> Option<T>,
     ) -> Vec<T> {
         let read = |value: &Value| list_of(value, &parse);
-        let list = self.take(key, allowed, true, Vec::new(), read, list_shown);
+        let list = self.take(key, allowed, true, Vec::new(), read, |list| list_shown(list));
         if let Some(last) = self.effective.last_mut().filter(|last| last.key == key) {
             last.value = list_shown(&list);
         }
@@ -261,7 +261,7 @@ fn list_of<T>(value: &Value, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>
     }
 }
 
-fn list_shown<T: ToString>(list: &Vec<T>) -> String {
+fn list_shown<T: ToString>(list: &[T]) -> String {
     format!("[{}]", list.iter().map(T::to_string).collect::<Vec<_>>().join(", "))
 }
 
