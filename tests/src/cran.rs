@@ -278,6 +278,11 @@ fn fetch(names: &[&str], into: &Path) {
     apt(&[&["source", "--download-only", "--tar-only"], names].concat());
 }
 
+/// The version of the R that content runs with here.
+pub fn r_version() -> String {
+    run(Command::new("Rscript").args(["--vanilla", "-e", "cat(as.character(getRversion()))"]))
+}
+
 /// Name and version from an archive's DESCRIPTION.
 fn described(bytes: &[u8]) -> Package {
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes));

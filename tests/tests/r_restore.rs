@@ -217,6 +217,16 @@ fn binaries_go_first_and_sources_stand_in() {
     let agent = binaries.agents().pop().unwrap();
     assert!(agent.starts_with("R/4.") && agent.contains("linux-gnu"), "binaries are chosen by it: {agent}");
 
+    // One that says that it fits, and does not load.
+    let (broken, bytes) = plain("brokenbin", "1.0");
+    sources.add(&broken, &bytes);
+    let built = format!("Built: R {}; ; 2024-01-01 00:00:00 UTC; unix\n", cran::r_version());
+    binaries.add(&broken, &broken.source(&built, &[]));
+    let (_, done) = deploy(&server, &ada, "broken", &app(&[header.0.clone(), broken], &json!({}), HELLO, &[]));
+    let output = done.expect_success().output;
+    assert!(output.contains("The binary of brokenbin 1.0 does not load here"), "{output}");
+    assert!(output.contains("# Building 1 of 1: brokenbin 1.0"), "{output}");
+
     // Away, it is passed over.
     binaries.set_down(true);
     let (package, bytes) = plain("plainone", "1.0");

@@ -15,6 +15,7 @@ mod packages;
 mod plan;
 mod restore;
 mod store;
+mod wants;
 
 pub use packages::{RPackages, RestoreError, RestoreRequest, Settings};
 pub use store::{Cached, Evicted};

@@ -42,6 +42,16 @@ pub enum BuildError {
         /// What to do, if it can be told.
         hint: Option<String>,
     },
+    /// A binary that cannot be installed or loaded here.
+    #[error("the binary of {package} does not load here:\n{words}")]
+    Useless {
+        /// Which package.
+        package: String,
+        /// The BLAKE3 of its archive.
+        archive: String,
+        /// What R said.
+        words: String,
+    },
     /// It did not run to its end.
     #[error("{step} {package} was not finished")]
     Unfinished {
@@ -181,6 +191,10 @@ impl Build<'_> {
             return Ok(());
         }
         let hint = hints::hint(&words, self.found.description.system.as_deref());
+        if self.found.description.built.is_some() {
+            let words = hint.map_or(words.clone(), |hint| format!("{words}\n{hint}"));
+            return Err(BuildError::Useless { package: self.package(), archive: self.found.blake3.clone(), words });
+        }
         Err(BuildError::Refused { step, package: self.package(), status: status.to_string(), words, hint })
     }
 

@@ -1,5 +1,6 @@
 //! Finds the archive of a package: in the cache, or in the operator's repositories.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -75,6 +76,8 @@ pub(super) struct Finder<'a> {
     pub(super) platform: &'a str,
     /// One per repository, fetched when first wanted.
     pub(super) indexes: Vec<OnceCell<Arc<Index>>>,
+    /// Binaries that do not load here, by their BLAKE3.
+    pub(super) refused: BTreeSet<String>,
 }
 
 /// What came of asking one repository.
@@ -192,6 +195,10 @@ impl Finder<'_> {
     /// A binary counts only if this R can load it.
     fn fitting(&self, found: Found, place: &Repository) -> Asked {
         match &found.description.built {
+            Some(_) if self.refused.contains(&found.blake3) => Asked::Absent(format!(
+                "the binary of {} {} from {} does not load here",
+                found.description.name, found.description.version, place.name
+            )),
             Some(built) if !built.fits(self.r_version, self.platform) => Asked::Absent(format!(
                 "{} has {} {} built for R {} {}, not for R {} {}",
                 place.name,
@@ -270,7 +277,9 @@ impl Finder<'_> {
     /// The answer to a question that was asked before, if its archive is still here.
     fn known(&self, wanted: &Wanted, question: &str) -> Option<Found> {
         wanted.version.as_ref()?;
-        self.store.answer::<Found>(question).filter(|found| self.store.archive(&found.blake3).is_file())
+        self.store
+            .answer::<Found>(question)
+            .filter(|found| !self.refused.contains(&found.blake3) && self.store.archive(&found.blake3).is_file())
     }
 
     fn keep(&self, question: &str, found: &Found) -> Result<(), RestoreError> {

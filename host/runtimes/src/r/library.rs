@@ -3,12 +3,59 @@
 //! Links cost no room and no copying, and a library keeps what it links to: whatever is evicted from the cache, content that
 //! runs goes on. It is named by the builds that are in it, so that a package built again makes another library.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::store::Cached;
+use super::packages::{RPackages, RestoreError};
+use super::store::{self, Cached};
+
+/// What a library says about itself: the builds in it.
+pub(super) const RECORD: &str = "lectern-library.json";
+
+/// Makes the library `id` of built packages, unless it is there; answers whether it was made.
+pub(super) async fn make(packages: &RPackages, id: &str, built: &[Cached]) -> Result<bool, RestoreError> {
+    let place = packages.settings.environments.clone();
+    let target = place.join(id);
+    if target.is_dir() {
+        return Ok(false);
+    }
+    let failed = |what, cause| RestoreError::Io { what, path: packages.settings.environments.clone(), cause };
+    let lock = File::create(place.join(".locks").join(id)).map_err(|cause| failed("lock in", cause))?;
+    let _linking = packages.linking.read().await;
+    for package in built {
+        // Not this build any more: evicted, or built again, since it was looked for.
+        if packages.store.record(&package.key).is_none_or(|now| now.build != package.build) {
+            return Err(RestoreError::Evicted(format!("{} {}", package.name, package.version)));
+        }
+    }
+    let place_of = |package: &Cached| (package.name.clone(), packages.store.built(&package.key).join(&package.name));
+    let sources: Vec<(String, PathBuf)> = built.iter().map(place_of).collect();
+    let record = serde_json::to_vec_pretty(built).map_err(|error| failed("write in", io::Error::other(error)))?;
+    let prefix = format!(".building-{id}-");
+    let make = move || -> io::Result<bool> {
+        // Waits for another deployment that links the same; linking takes a second at most.
+        lock.lock()?;
+        if target.is_dir() {
+            return Ok(false);
+        }
+        let work = tempfile::Builder::new().prefix(&prefix).tempdir_in(&place)?;
+        let library = work.path().join("library");
+        fs::create_dir(&library)?;
+        for (name, from) in &sources {
+            link_tree(from, &library.join(name))?;
+        }
+        store::write_whole(&library.join(RECORD), &record)?;
+        fs::set_permissions(&library, Permissions::from_mode(0o755))?;
+        nix::unistd::syncfs(File::open(&library)?)?;
+        fs::rename(&library, &target)?;
+        File::open(&place)?.sync_all()?;
+        Ok(true)
+    };
+    let made = tokio::task::spawn_blocking(make).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    made.map_err(|cause| failed("make a library in", cause))
+}
 
 /// Names the library of these builds for this R. Safe as a file name; in no way like the name of a Python environment.
 pub(super) fn id(packages: &[Cached], r_version: &str, platform: &str) -> String {

@@ -15,6 +15,7 @@ use super::Sources;
 use super::build::BuildError;
 use super::fetch::Fetcher;
 use super::find::PlaceError;
+use super::library;
 use super::plan::PlanError;
 use super::restore::Restore;
 use super::store::{Cached, Evicted, Store};
@@ -25,8 +26,6 @@ use crate::r_library::Installed;
 /// Most builds at a time on this server, however many cores it has. A compiler of C++ wants a gigabyte of memory, and
 /// libraries of R packages are so deep that more of them seldom find something to do.
 const MOST_BUILDS: usize = 4;
-/// What a library says about itself: the builds in it.
-pub(super) const LIBRARY_RECORD: &str = "lectern-library.json";
 /// How much later than its builds a whole restore is given up.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Lines that wait for the task's log; they are taken as fast as they come.
@@ -266,7 +265,7 @@ impl RPackages {
 
     /// Whether a library is made of what is in the cache now. It need not be for content to run with it.
     pub fn is_current(&self, library: &EnvironmentId) -> bool {
-        let record = self.settings.environments.join(&library.0).join(LIBRARY_RECORD);
+        let record = self.settings.environments.join(&library.0).join(library::RECORD);
         let read = std::fs::read(record).ok().and_then(|bytes| serde_json::from_slice::<Vec<Cached>>(&bytes).ok());
         let same = |package: &Cached| self.store.record(&package.key).is_some_and(|now| now.build == package.build);
         read.is_some_and(|packages| packages.iter().all(same))

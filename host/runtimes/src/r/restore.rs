@@ -1,30 +1,27 @@
 //! One restore: what is wanted, found, planned, built, and put together as a library.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use lectern_domain::launch::EnvironmentId;
-use lectern_domain::r_packages::{self, MOST_PACKAGES, Origin, Resolution, Wanted, Wants};
+use lectern_domain::r_packages::{MOST_PACKAGES, Origin, Resolution, Wanted, Wants};
 use tokio::sync::{OnceCell, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::build::Build;
+use super::build::{Build, BuildError};
 use super::find::{Finder, Found};
 use super::library;
-use super::packages::{LIBRARY_RECORD, RPackages, RestoreError, RestoreRequest};
+use super::packages::{RPackages, RestoreError, RestoreRequest};
 use super::plan::{self, Host, Met, Node};
 use super::store::{self, Cached};
+use super::wants::wants;
 
 /// Fetches at a time: a repository's latency is hidden, and nobody mistakes this for an attack.
 const MOST_FETCHES: usize = 4;
-/// The file that renv writes.
-const LOCKFILE: &str = "renv.lock";
 
 pub(super) struct Restore<'a> {
     pub(super) packages: &'a RPackages,
@@ -37,14 +34,40 @@ pub(super) struct Restore<'a> {
 
 impl Restore<'_> {
     pub(super) async fn run(self) -> Result<EnvironmentId, RestoreError> {
-        let wants = self.wants()?;
+        let wants = wants(self.request.tree, self.request.manifest)?;
         if wants.packages.len() > MOST_PACKAGES {
             return Err(RestoreError::TooMany(MOST_PACKAGES));
         }
-        let found = self.find(&wants).await?;
-        let nodes = plan::plan(found, &self.host())?;
-        let built = self.build(&nodes).await?;
-        self.library(&built).await
+        let mut finder = self.finder(wants.resolution);
+        // Once for each binary that is of no use here, and a binary is refused once.
+        loop {
+            let found = self.find(&finder, &wants).await?;
+            let nodes = plan::plan(found, &self.host())?;
+            match self.build(&nodes).await {
+                Ok(built) => return self.library(&built).await,
+                Err(RestoreError::Build(BuildError::Useless { package, archive, words })) => {
+                    self.say(format!("The binary of {package} does not load here; looking for another:\n{words}"))
+                        .await;
+                    finder.refused.insert(archive);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn finder(&self, resolution: Resolution) -> Finder<'_> {
+        let sources = &self.packages.settings.sources;
+        Finder {
+            fetcher: &self.packages.fetcher,
+            store: &self.packages.store,
+            repositories: &sources.repositories,
+            remotes: &sources.remotes,
+            resolution,
+            r_version: &self.request.interpreter.version,
+            platform: &self.request.installed.platform,
+            indexes: sources.repositories.iter().map(|_| OnceCell::new()).collect(),
+            refused: BTreeSet::new(),
+        }
     }
 
     async fn say(&self, line: String) {
@@ -61,49 +84,8 @@ impl Restore<'_> {
         }
     }
 
-    /// What the manifest lists, or the lock file that it names; also where there is a lock file and no list.
-    fn wants(&self) -> Result<Wants, RestoreError> {
-        let manifest = self.request.manifest;
-        let resolution = match &manifest.r_resolution {
-            None => Resolution::default(),
-            Some(word) => {
-                Resolution::parse(word).ok_or_else(|| RestoreError::Resolution(word.chars().take(80).collect()))?
-            }
-        };
-        let named = manifest.r_lockfile.as_ref();
-        let path = named.map_or_else(|| self.request.tree.join(LOCKFILE), |name| name.below(self.request.tree));
-        let is_wanted =
-            named.is_some() || resolution == Resolution::Lockfile || (manifest.r_packages.is_empty() && path.is_file());
-        if !is_wanted {
-            return Ok(Wants { packages: r_packages::listed(manifest)?, resolution });
-        }
-        let name = named.map_or_else(|| LOCKFILE.to_owned(), ToString::to_string);
-        let bytes = match path.metadata() {
-            Ok(meta) if meta.len() > r_packages::MAX_LOCKFILE_BYTES as u64 => {
-                let length = usize::try_from(meta.len()).unwrap_or(usize::MAX);
-                return Err(RestoreError::Lockfile { name, cause: r_packages::LockfileError::TooLarge(length) });
-            }
-            Ok(_) => fs::read(&path),
-            Err(error) => Err(error),
-        };
-        let bytes = bytes.map_err(|cause| RestoreError::NoLockfile { name: name.clone(), cause })?;
-        let packages = r_packages::read_lockfile(&bytes).map_err(|cause| RestoreError::Lockfile { name, cause })?;
-        Ok(Wants { packages, resolution })
-    }
-
     /// Finds the archives of all that is wanted, and of what these need and nobody listed.
-    async fn find(&self, wants: &Wants) -> Result<BTreeMap<String, Found>, RestoreError> {
-        let settings = &self.packages.settings;
-        let finder = Finder {
-            fetcher: &self.packages.fetcher,
-            store: &self.packages.store,
-            repositories: &settings.sources.repositories,
-            remotes: &settings.sources.remotes,
-            resolution: wants.resolution,
-            r_version: &self.request.interpreter.version,
-            platform: &self.request.installed.platform,
-            indexes: settings.sources.repositories.iter().map(|_| OnceCell::new()).collect(),
-        };
+    async fn find(&self, finder: &Finder<'_>, wants: &Wants) -> Result<BTreeMap<String, Found>, RestoreError> {
         let host = self.host();
         let has = |wanted: &Wanted| host.has(&wanted.name, wanted.version.as_deref());
         let mut round: Vec<Wanted> = wants.packages.iter().filter(|wanted| !has(wanted)).cloned().collect();
@@ -119,14 +101,14 @@ impl Restore<'_> {
         while !round.is_empty() {
             let mut next = round.iter();
             let mut asked: FuturesUnordered<_> =
-                next.by_ref().take(MOST_FETCHES).map(|wanted| look(&finder, wanted)).collect();
+                next.by_ref().take(MOST_FETCHES).map(|wanted| look(finder, wanted)).collect();
             loop {
                 let outcome = tokio::select! {
                     outcome = asked.next() => outcome,
                     () = self.cancel.cancelled() => return Err(RestoreError::Cancelled),
                 };
                 let Some(outcome) = outcome else { break };
-                asked.extend(next.next().map(|wanted| look(&finder, wanted)));
+                asked.extend(next.next().map(|wanted| look(finder, wanted)));
                 let (package, notes) = outcome?;
                 for note in notes {
                     self.say(format!("{note}; took {} from {}", package.description.name, package.from)).await;
@@ -291,50 +273,12 @@ impl Restore<'_> {
 
     /// Puts the built packages together.
     async fn library(&self, built: &[Cached]) -> Result<EnvironmentId, RestoreError> {
-        let packages = self.packages;
         let id = library::id(built, &self.request.interpreter.version, &self.request.installed.platform);
-        let target = packages.settings.environments.join(&id);
-        if target.is_dir() {
-            self.say(format!("Library {id} is already there")).await;
-            return Ok(EnvironmentId(id));
-        }
-        let failed = |what, cause| RestoreError::Io { what, path: packages.settings.environments.clone(), cause };
-        let lock = File::create(packages.settings.environments.join(".locks").join(&id));
-        let lock = lock.map_err(|cause| failed("lock in", cause))?;
-        let _linking = packages.linking.read().await;
-        for package in built {
-            // Not this build any more: evicted, or built again, since it was looked for.
-            if packages.store.record(&package.key).is_none_or(|now| now.build != package.build) {
-                return Err(RestoreError::Evicted(format!("{} {}", package.name, package.version)));
-            }
-        }
-        let sources: Vec<(String, PathBuf)> = built
-            .iter()
-            .map(|package| (package.name.clone(), packages.store.built(&package.key).join(&package.name)))
-            .collect();
-        let record = serde_json::to_vec_pretty(built).map_err(|error| failed("write in", io::Error::other(error)))?;
-        let (place, name) = (packages.settings.environments.clone(), id.clone());
-        let make = move || -> io::Result<()> {
-            // Waits for another deployment that links the same; linking takes a second at most.
-            lock.lock()?;
-            if target.is_dir() {
-                return Ok(());
-            }
-            let work = tempfile::Builder::new().prefix(&format!(".building-{name}-")).tempdir_in(&place)?;
-            let library = work.path().join("library");
-            fs::create_dir(&library)?;
-            for (name, from) in &sources {
-                library::link_tree(from, &library.join(name))?;
-            }
-            store::write_whole(&library.join(LIBRARY_RECORD), &record)?;
-            fs::set_permissions(&library, Permissions::from_mode(0o755))?;
-            nix::unistd::syncfs(File::open(&library)?)?;
-            fs::rename(&library, &target)?;
-            File::open(&place)?.sync_all()
+        let state = match library::make(self.packages, &id, built).await? {
+            true => "is ready",
+            false => "is already there",
         };
-        let made = tokio::task::spawn_blocking(make).await.unwrap_or_else(|error| Err(io::Error::other(error)));
-        made.map_err(|cause| failed("make a library in", cause))?;
-        self.say(format!("Library {id} is ready, with {} R packages", built.len())).await;
+        self.say(format!("Library {id} {state}, with {} R packages", built.len())).await;
         Ok(EnvironmentId(id))
     }
 }
