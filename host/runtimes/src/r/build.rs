@@ -114,7 +114,9 @@ impl Build<'_> {
         self.step("building", &self.interpreter.path, &install, cancel).await?;
         if self.found.description.built.is_some() {
             // R tries what it compiled itself; a binary was compiled elsewhere, against libraries that may not be here.
-            let script = format!("loadNamespace('{}', lib.loc = '{library}')", self.found.description.name);
+            // Attached and not only loaded: that asks for all that an installed package has.
+            let name = &self.found.description.name;
+            let script = format!("suppressPackageStartupMessages(library('{name}', lib.loc = '{library}'))");
             let load = ["--no-echo".into(), "--no-save".into(), "--no-restore".into(), "-e".into(), script];
             self.step("loading", &self.interpreter.path, &load, cancel).await?;
         }
