@@ -135,13 +135,13 @@ mod tests {
 
     #[test]
     fn places() {
-        check("lax", "CRAN", "https://cran.rstudio.com", "internal+ CRAN internal");
+        check("lax", "CRAN", "https://mirror.example", "internal+ CRAN internal");
         check("lax", "INTERNAL", "", "internal+ internal CRAN");
         check("lax", "RSPM", "https://p.example", "internal+ CRAN internal");
         check("lax", "x", "https://internal.example/", "internal+ internal CRAN");
         check("", "", "", "internal+ CRAN internal");
         check("strict", "internal", "", "internal+ CRAN internal");
-        check("legacy", "CRAN", "https://cran.rstudio.com", "CRAN");
+        check("legacy", "CRAN", "https://mirror.example", "CRAN");
         check("lockfile", "internal", "", "internal+ internal");
         check("legacy", "", "", "internal+ CRAN internal");
         check(
