@@ -14,16 +14,20 @@ local({
   for (package in arguments[-1]) {
     tryCatch(suppressWarnings(loadNamespace(package)), error = function(condition) NULL)
   }
-  warm <- file.path(ours, paste0("warm_", arguments[[1]]))
-  if (file.exists(warm)) try(sys.source(warm, new.env(parent = globalenv())), silent = TRUE)
   dyn.load(file.path(ours, "lectern_fork.so"))
   answer <- function(name) .C(name, answer = 0L, PACKAGE = "lectern_fork")$answer
-  # What is here now is old: the collector passes over it, and leaves the pages that children share as they are.
-  for (round in 1:3) gc()
   if (answer("lectern_zygote_begin_r") != 0L) quit(save = "no", status = 1)
+  # The first fork does not wait for it: somebody waits for that worker, and would have started no slower without a zygote.
+  warm <- file.path(ours, paste0("warm_", arguments[[1]]))
   repeat {
     if (answer("lectern_zygote_next_r") != 1L) quit(save = "no", runLast = FALSE)
     if (answer("lectern_zygote_fork_r") == 1L) break
+    if (nzchar(warm)) {
+      if (file.exists(warm)) try(sys.source(warm, new.env(parent = globalenv())), silent = TRUE)
+      warm <- ""
+      # What is here now is old: the collector passes over it, and leaves the pages that children share as they are.
+      for (round in 1:3) gc()
+    }
   }
   arguments <- strsplit(Sys.getenv("LECTERN_ARGUMENTS"), "\x1f", fixed = TRUE)[[1]]
   Sys.unsetenv("LECTERN_ARGUMENTS")

@@ -4,7 +4,8 @@
 
 LAUNCHER is a module beside this one, with a function `main` that reads `sys.argv`, and `PRELOAD`, the names of what to
 import before the first fork: frameworks, never a publisher's code. What is not installed is passed over. Its function
-`warm`, if it has one, uses them once, so that what they make with their first use is made here. It must start no thread.
+`warm`, if it has one, uses them once, so that what they make with their first use is made here. It must start no thread. The
+first fork does not wait for it: somebody waits for that worker, and would have started no slower without a zygote.
 """
 
 import contextlib
@@ -22,6 +23,15 @@ def preload(names):
     for name in names:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
+
+
+def warm(module):
+    """Uses what was imported, and settles it for good."""
+    with contextlib.suppress(Exception):
+        getattr(module, "warm", lambda: None)()
+    # What is here now stays for ever: the collector must not write into pages that children share.
+    gc.collect()
+    gc.freeze()
 
 
 def variables():
@@ -54,22 +64,21 @@ def main():
     before = set(sys.modules)
     # As late as a worker's own start has them: what a bundle shadows of these is told apart from what it cannot.
     preload(module.PRELOAD)
-    with contextlib.suppress(Exception):
-        getattr(module, "warm", lambda: None)()
-    preloaded = [name for name in sys.modules if name not in before]
     sys.path.remove(OURS)
-    # What is here now stays for ever: the collector must not write into pages that children share.
-    gc.collect()
-    gc.freeze()
     python = ctypes.pythonapi
     if fork.lectern_zygote_begin() != 0:
         sys.exit(1)
+    is_warm = False
     while fork.lectern_zygote_next() == 1:
+        preloaded = [name for name in sys.modules if name not in before]
         python.PyOS_BeforeFork()
         if fork.lectern_zygote_fork() == 1:
             python.PyOS_AfterFork_Child()
             break
         python.PyOS_AfterFork_Parent()
+        if not is_warm:
+            warm(module)
+            is_warm = True
     else:
         return
     given = variables()

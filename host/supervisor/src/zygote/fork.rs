@@ -31,8 +31,9 @@ use crate::registry::{Reaped, Registry};
 use crate::spawn::{self, Hold, Process};
 use crate::sys;
 
-/// How long a zygote may take to fork: milliseconds, more where the machine is busy or swaps.
-const FORK: Duration = Duration::from_secs(5);
+/// How long a zygote may take to fork: milliseconds; a second or two where the machine is busy and it has just forked for the first
+/// time, and settles what it has imported.
+const FORK: Duration = Duration::from_secs(10);
 
 /// A word, an `i32` and two `u64`.
 const REPORT_BYTES: usize = 21;
