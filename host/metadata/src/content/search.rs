@@ -59,7 +59,7 @@ pub struct Found {
 }
 
 /// A pattern of LIKE that finds `text` anywhere.
-fn anywhere(text: &String) -> String {
+fn anywhere(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');
     for c in text.chars() {
@@ -107,9 +107,9 @@ impl Values {
 impl From<&Terms> for Values {
     fn from(terms: &Terms) -> Self {
         Self {
-            words: terms.words.iter().map(anywhere).collect(),
-            names: terms.names.iter().map(anywhere).collect(),
-            titles: terms.titles.iter().map(anywhere).collect(),
+            words: terms.words.iter().map(|text| anywhere(text)).collect(),
+            names: terms.names.iter().map(|text| anywhere(text)).collect(),
+            titles: terms.titles.iter().map(|text| anywhere(text)).collect(),
             owners: terms.owners.clone(),
             tags: terms.tags.clone(),
             guids: terms.guids.iter().map(|guid| guid.0).collect(),
