@@ -53,7 +53,7 @@ pub async fn record(tx: &Transaction<'_>, batch: &ShadowBatch) -> Result<bool, D
                SELECT b.name, b.candidate, $3, $4, $5 FROM plugin_bindings b WHERE b.name = $1 AND b.candidate = $2 \
                ON CONFLICT (binding, candidate) DO UPDATE SET compared = c.compared + excluded.compared, \
                differing = c.differing + excluded.differing, failures = c.failures + excluded.failures, \
-               updated_at = now()";
+               updated_at = greatest(c.updated_at, now())";
     let (compared, differing, failures) =
         (i64::from(batch.compared), i64::from(batch.differing), i64::from(batch.failures));
     if row::execute(tx, sql, &[&binding, &candidate, &compared, &differing, &failures]).await? == 0 {
@@ -70,7 +70,7 @@ pub async fn record(tx: &Transaction<'_>, batch: &ShadowBatch) -> Result<bool, D
                SELECT $1, $2, fingerprint, kind, count, example::json \
                FROM unnest($3::text[], $4::text[], $5::bigint[], $6::text[]) AS new (fingerprint, kind, count, example) \
                ON CONFLICT (binding, candidate, fingerprint) DO UPDATE \
-               SET count = d.count + excluded.count, last_seen_at = now()";
+               SET count = d.count + excluded.count, last_seen_at = greatest(d.last_seen_at, now())";
     let fingerprints: Vec<&str> = rows.iter().map(|row| row.fingerprint.as_str()).collect();
     let kinds: Vec<&str> = rows.iter().map(|row| row.kind.as_str()).collect();
     let counts: Vec<i64> = rows.iter().map(|row| i64::from(row.count)).collect();
