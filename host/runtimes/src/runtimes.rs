@@ -222,7 +222,7 @@ impl Runtimes {
         log: Log<'_>,
         cancel: &CancellationToken,
     ) -> Result<Prepared, PrepareError> {
-        let PrepareRequest { tree, manifest, restore_python, restore_r } = request;
+        let PrepareRequest { tree, manifest, restore_python, .. } = request;
         let mut program = program::program(tree, manifest, None)?;
         if let Program::QuartoShiny { document, quarto } = &mut program {
             *quarto = self.renderer(tree, document, manifest, log)?;
@@ -236,8 +236,7 @@ impl Runtimes {
             | Program::QuartoShiny { .. } => {
                 let wanted = (manifest.constraints.r.as_deref(), manifest.r_version.as_deref());
                 let interpreter = choose(Language::R, wanted, &self.r, log)?;
-                let environment =
-                    self.r_library(tree, manifest, &program, &interpreter, restore_r, log, cancel).await?;
+                let environment = self.r_library(&request, &program, &interpreter, log, cancel).await?;
                 Ok(Prepared { program, interpreter: Some(interpreter), environment })
             }
             Program::Node { ref entrypoint } => {
@@ -290,15 +289,14 @@ impl Runtimes {
     /// The library of restored packages that R content runs with; `None` when it runs with the host's library alone.
     async fn r_library(
         &self,
-        tree: &Path,
-        manifest: &Manifest,
+        request: &PrepareRequest<'_>,
         program: &Program,
         interpreter: &Interpreter,
-        restore: bool,
         log: Log<'_>,
         cancel: &CancellationToken,
     ) -> Result<Option<EnvironmentId>, PrepareError> {
-        if !self.r_packages.is_configured() || !manifest.restores_r(restore) {
+        let PrepareRequest { tree, manifest, restore_r, .. } = *request;
+        if !self.r_packages.is_configured() || !manifest.restores_r(restore_r) {
             for line in self.libraries.check_packages(manifest, program, interpreter).await?.lines() {
                 log(&line);
             }

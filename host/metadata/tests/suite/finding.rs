@@ -7,6 +7,7 @@ use lectern_domain::picture::Kind;
 use lectern_domain::search::Search;
 use lectern_domain::{AccessType, TagId, UserRole};
 use lectern_metadata::content::{ContentFilter, ContentPatch, SeenBy, Slice, SortKey};
+use lectern_metadata::permissions::Grantee;
 use lectern_metadata::sealing::{begin_write, lock_rotation, replace_variables, variables_after, wait_for_writers};
 use lectern_metadata::thumbnails::{self, Thumbnail};
 use lectern_metadata::{DatabaseConfig, DbError, content, permissions, tags, variables};
@@ -28,7 +29,8 @@ pub async fn queries_and_rules_agree_on_who_sees_what(config: DatabaseConfig) {
                 let patch = ContentPatch { access_type: Some(access), ..ContentPatch::default() };
                 content::update(&tx, row.id, &patch).await.unwrap();
                 if let Some(role) = listed.filter(|_| owner.id != people[1].id) {
-                    permissions::add(&tx, row.id, people[1].id, role).await.unwrap();
+                    let bob = Grantee::User(people[1].id, people[1].guid);
+                    permissions::add(&tx, row.id, &bob, role).await.unwrap();
                 }
                 tx.commit().await.unwrap();
             }
@@ -54,6 +56,7 @@ pub async fn queries_and_rules_agree_on_who_sees_what(config: DatabaseConfig) {
                 access_type: row.access_type,
                 viewers: listed(PermissionRole::Viewer),
                 editors: listed(PermissionRole::Owner),
+                groups: Vec::new(),
             };
             matches!(decide(Some(&principal), &rules, Action::Inspect), Verdict::Allowed(_))
         };
