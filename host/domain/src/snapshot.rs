@@ -125,6 +125,8 @@ pub struct Snapshot {
     pub content: Arc<HashMap<ContentGuid, Arc<ContentEntry>>>,
     /// Vanity paths (with leading and trailing slash) to content.
     pub vanities: Arc<HashMap<String, ContentGuid>>,
+    /// The names of the groups that users belong to, in order; users without groups are left out.
+    pub groups: Arc<HashMap<UserId, Arc<[String]>>>,
     /// Accounts by row number.
     pub users: Arc<HashMap<UserId, Arc<UserEntry>>>,
     /// API keys by the hash of their text.

@@ -81,7 +81,8 @@ pub(crate) async fn answer(
         None => return Err(unpublished(standing)),
         Some(id) => content.bundles.get(&id).cloned().ok_or_else(|| no_such_version(version.is_some()))?,
     };
-    let served = Served { content, bundle, mount, principal, standing };
+    let groups = principal.as_ref().and_then(|principal| visit.snapshot.groups.get(&principal.user).cloned());
+    let served = Served { content, bundle, mount, principal, groups, standing };
     if let Program::Static { primary } = &served.bundle.prepared.program {
         return Box::pin(files(visit, &head, &forward, &served, primary)).await;
     }
@@ -95,6 +96,8 @@ struct Served {
     /// The external path of the content, without a last slash.
     mount: String,
     principal: Option<Principal>,
+    /// The names of the principal's groups, if there are any.
+    groups: Option<Arc<[String]>>,
     standing: AppRole,
 }
 
@@ -157,6 +160,7 @@ async fn worker(
         id: visit.id,
         mount: base,
         principal: served.principal.as_ref(),
+        groups: served.groups.as_deref().unwrap_or_default(),
         mode: served.content.mode,
         websocket: visit.upgrade.is_some(),
     };

@@ -23,6 +23,8 @@ use crate::row;
 pub type ContentMap = HashMap<ContentGuid, Arc<ContentEntry>>;
 /// Vanity paths to content.
 pub type VanityMap = HashMap<String, ContentGuid>;
+/// The names of each user's groups, in order.
+pub type GroupMap = HashMap<UserId, Arc<[String]>>;
 /// Accounts by row number.
 pub type UserMap = HashMap<UserId, Arc<UserEntry>>;
 /// API keys by the hash of their text.
@@ -38,6 +40,7 @@ pub async fn load_snapshot(database: &Database) -> Result<Snapshot, DbError> {
     let snapshot = Snapshot {
         vanities: Arc::new(vanities(&content)),
         content: Arc::new(content),
+        groups: Arc::new(groups(&tx).await?),
         users: Arc::new(users(&tx).await?),
         keys: Arc::new(keys(&tx).await?),
         sessions: Arc::new(sessions(&tx).await?),
@@ -46,14 +49,15 @@ pub async fn load_snapshot(database: &Database) -> Result<Snapshot, DbError> {
     Ok(snapshot)
 }
 
-/// Loads the content items with all that serving them needs, and their vanity paths.
-pub async fn load_content(database: &Database) -> Result<(ContentMap, VanityMap), DbError> {
+/// Loads the content items with all that serving them needs, their vanity paths, and who belongs to which group: a change of a
+/// group is a change of what content is open to whom.
+pub async fn load_content(database: &Database) -> Result<(ContentMap, VanityMap, GroupMap), DbError> {
     let mut client = database.client().await?;
     let tx = one_moment(&mut client).await?;
-    let content = content(&tx).await?;
+    let (content, groups) = (content(&tx).await?, groups(&tx).await?);
     tx.commit().await?;
     let vanities = vanities(&content);
-    Ok((content, vanities))
+    Ok((content, vanities, groups))
 }
 
 /// Loads the accounts.
@@ -131,6 +135,13 @@ async fn content(tx: &Transaction<'_>) -> Result<ContentMap, DbError> {
         }
     }
     Ok(entries.into_values().map(|entry| (entry.guid, Arc::new(entry))).collect())
+}
+
+async fn groups(tx: &Transaction<'_>) -> Result<GroupMap, DbError> {
+    let sql = "SELECT m.user_id, array_agg(g.name ORDER BY g.name COLLATE \"C\") AS names \
+               FROM group_members m JOIN groups g ON g.id = m.group_id GROUP BY m.user_id";
+    let read = |row: &Row| Ok((UserId(row::get(row, "user_id")?), row::get::<Vec<String>>(row, "names")?.into()));
+    Ok(understood(&row::query(tx, sql, &[]).await?, "group", read).into_iter().collect())
 }
 
 /// Adds the groups that are listed, with their members.

@@ -84,9 +84,10 @@ impl View {
             Part::Content => {
                 self.content
                     .run(|| async {
-                        let (content, vanities) = snapshots::load_content(&self.database).await?;
-                        let (content, vanities) = (Arc::new(content), Arc::new(vanities));
+                        let (content, vanities, groups) = snapshots::load_content(&self.database).await?;
+                        let (content, vanities, groups) = (Arc::new(content), Arc::new(vanities), Arc::new(groups));
                         self.swap(|view| {
+                            view.groups = Arc::clone(&groups);
                             view.content = Arc::clone(&content);
                             view.vanities = Arc::clone(&vanities);
                         });

@@ -52,6 +52,8 @@ pub(crate) struct Story<'a> {
     /// The path below which the client sees the content, without a last slash; empty: it sees it at the root.
     pub(crate) mount: &'a str,
     pub(crate) principal: Option<&'a Principal>,
+    /// The names of the principal's groups.
+    pub(crate) groups: &'a [String],
     pub(crate) mode: AppMode,
     /// The client asked for a WebSocket.
     pub(crate) websocket: bool,
@@ -249,10 +251,32 @@ fn tell(out: &mut BytesMut, head: &Head, story: &Story<'_>) {
     put(out, "x-correlation-id", story.id.as_str().as_bytes());
     if let Some(principal) = story.principal {
         let name = if is_shiny(story.mode) { "shiny-server-credentials" } else { "rstudio-connect-credentials" };
-        // `{"user":…,"groups":[]}`. Nobody has groups yet. A string always has a form in JSON.
+        // `{"user":…,"groups":[…]}`. A string always has a form in JSON.
         let user = serde_json::to_string(&principal.username).unwrap_or_default();
-        field(out, name, &["{\"user\":", &user, ",\"groups\":[]}"]);
+        field(out, name, &["{\"user\":", &user, ",\"groups\":", &group_names(story.groups), "}"]);
     }
+}
+
+/// Bytes of group names that a worker is told: servers that it is written with take heads of 8 KiB and more.
+const GROUPS_BYTES: usize = 4096;
+
+/// The names as an array of JSON. Somebody with so many groups that a worker would refuse the head is told the first of them.
+fn group_names(groups: &[String]) -> Cow<'static, str> {
+    if groups.is_empty() {
+        return Cow::Borrowed("[]");
+    }
+    let mut text = String::from("[");
+    for name in groups.iter().filter_map(|name| serde_json::to_string(name).ok()) {
+        if text.len() + name.len() > GROUPS_BYTES {
+            break;
+        }
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push_str(&name);
+    }
+    text.push(']');
+    Cow::Owned(text)
 }
 
 fn is_shiny(mode: AppMode) -> bool {
@@ -343,9 +367,18 @@ mod tests {
         };
         let forward = forward(2);
         let mount = forward.base_path(&head.path).into_owned();
+        let groups = &["Ops \"1\"".to_owned(), "plan".to_owned()];
         let id = RequestId::adopt(&HeaderValue::from_static("r-1")).unwrap();
-        let story =
-            Story { forward: &forward, origin: &origin, id: &id, mount: &mount, principal, mode, websocket: false };
+        let story = Story {
+            forward: &forward,
+            origin: &origin,
+            id: &id,
+            mount: &mount,
+            principal,
+            groups,
+            mode,
+            websocket: false,
+        };
         read_back(&to_worker(&head, &story, RequestBody::empty()).unwrap())
     }
 
@@ -380,12 +413,23 @@ mod tests {
             ("x-rsc-request", format!("http://apps.example.org:3939{mount}/a%20b?x=1&y=%26")),
             ("x-request-id", "r-1".into()),
             ("x-correlation-id", "r-1".into()),
-            ("rstudio-connect-credentials", r#"{"user":"ada","groups":[]}"#.into()),
+            ("rstudio-connect-credentials", r#"{"user":"ada","groups":["Ops \"1\"","plan"]}"#.into()),
         ];
         for (name, value) in &expected {
             assert_eq!(request.headers().get(*name).map(|v| v.to_str().unwrap()), Some(value.as_str()), "{name}");
         }
         assert_eq!(request.headers().len(), expected.len());
+    }
+
+    #[test]
+    fn groups_are_told_as_far_as_there_is_room() {
+        assert_eq!(group_names(&[]), "[]");
+        assert_eq!(group_names(&["é\n".to_owned()]), r#"["é\n"]"#);
+        let many: Vec<String> = (0..1000).map(|n| format!("group {n}")).collect();
+        let told = group_names(&many);
+        assert!(told.len() <= GROUPS_BYTES + 1, "{}", told.len());
+        let read: Vec<String> = serde_json::from_str(&told).unwrap();
+        assert!(read.len() > 300 && many.starts_with(&read));
     }
 
     #[test]

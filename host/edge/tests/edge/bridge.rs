@@ -101,7 +101,7 @@ async fn nothing_a_client_claims_about_itself_arrives() {
     let answer =
         world.ask(Method::GET, &format!("{}/", mount(SHINY)), &[("x-rsc-authorization", "Key key-owner")]).await;
     let told = answer.json();
-    assert_eq!(seen(&told, "shiny-server-credentials"), [r#"{"user":"owner","groups":[]}"#]);
+    assert_eq!(seen(&told, "shiny-server-credentials"), [r#"{"user":"owner","groups":["Staff"]}"#]);
     assert_eq!(seen(&told, "rstudio-connect-credentials"), Vec::<String>::new());
     assert_eq!(seen(&told, "x-rsc-authorization"), Vec::<String>::new());
 }

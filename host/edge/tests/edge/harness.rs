@@ -137,6 +137,7 @@ pub(crate) fn snapshot(change: impl Fn(&mut ContentEntry)) -> Snapshot {
     Snapshot {
         vanities: Arc::new(all.iter().filter_map(|entry| Some((entry.vanity.clone()?, entry.guid))).collect()),
         content: Arc::new(all.into_iter().map(|entry| (entry.guid, Arc::new(entry))).collect()),
+        groups: Arc::new(HashMap::from([(UserId(ACCOUNTS[0].0), ["Staff".to_owned()].into())])),
         users: Arc::new(accounts()),
         keys: Arc::new(keys()),
         sessions: Arc::default(),

@@ -46,7 +46,12 @@ pub async fn the_view_holds_everything(config: DatabaseConfig) {
     content::update(&tx, app.id, &patch).await.unwrap();
     tx.commit().await.unwrap();
 
+    let groups = "INSERT INTO groups (guid, name) VALUES (gen_random_uuid(), 'plan'), (gen_random_uuid(), 'Ops'); \
+                  INSERT INTO group_members (group_id, user_id) SELECT g.id, u.id FROM groups g, users u WHERE u.username = 'bob'";
+    database.client().await.unwrap().batch_execute(groups).await.unwrap();
+
     let view = snapshots::load_snapshot(&database).await.unwrap();
+    assert_eq!(*view.groups, [(bob.id, ["Ops".to_owned(), "plan".to_owned()].into())].into());
     let entry = &view.content[&app.guid];
     assert_eq!((entry.id, entry.name.as_str(), entry.mode), (app.id, "app", live.app_mode));
     assert_eq!(
@@ -75,8 +80,8 @@ pub async fn the_view_holds_everything(config: DatabaseConfig) {
     assert!(view.users[&carl.id].locked);
 
     // The parts are the whole.
-    let (content, vanities) = snapshots::load_content(&database).await.unwrap();
-    assert_eq!((&content, &vanities), (&*view.content, &*view.vanities));
+    let (content, vanities, groups) = snapshots::load_content(&database).await.unwrap();
+    assert_eq!((&content, &vanities, &groups), (&*view.content, &*view.vanities, &*view.groups));
     assert_eq!(snapshots::load_users(&database).await.unwrap(), *view.users);
     assert_eq!(snapshots::load_keys(&database).await.unwrap(), *view.keys);
     assert_eq!(snapshots::load_sessions(&database).await.unwrap(), *view.sessions);
@@ -118,7 +123,7 @@ pub async fn what_is_not_understood_is_left_out(config: DatabaseConfig) {
     let client = database.client().await.unwrap();
     client.execute("UPDATE content SET app_mode = 'from-the-future' WHERE id = $1", &[&bad.id.0]).await.unwrap();
     client.execute("UPDATE bundles SET prepared = '{\"new\": 1}' WHERE id = $1", &[&version.id.0]).await.unwrap();
-    let (view, _) = snapshots::load_content(&database).await.unwrap();
+    let (view, ..) = snapshots::load_content(&database).await.unwrap();
     assert_eq!(view.len(), 1);
     assert!(view[&good.guid].bundles.is_empty());
     let error = content::get(&client, bad.id).await.unwrap_err();
