@@ -9,6 +9,7 @@ can be trusted. One worker is reached by several mounts (its GUID, a vanity path
 import os
 import signal
 import sys
+import threading
 from urllib.parse import unquote_to_bytes
 
 # What a zygote imports before it forks: this program's own, and what applications are made with.
@@ -60,6 +61,12 @@ def stop(_signal, _frame):
     raise SystemExit(0)
 
 
+def grow(dispatcher, threads):
+    """Brings the number of threads to what is wanted, one by one: in between, requests are taken."""
+    for count in range(2, threads + 1):
+        dispatcher.set_thread_count(count)
+
+
 def main(wsgi_of=lambda found: found):
     """`wsgi_of` makes the WSGI application of what the entry point names."""
     path, entrypoint, threads, keep_alive = sys.argv[1:5]
@@ -73,7 +80,8 @@ def main(wsgi_of=lambda found: found):
     wanted = {
         "unix_socket": path,
         "unix_socket_perms": "600",
-        "threads": int(threads),
+        # Each start of a thread waits for the thread: the others come while the first one serves.
+        "threads": 1,
         "channel_timeout": int(keep_alive),
         # More than the bridge ever opens: its idle connections must not keep new ones waiting.
         "connection_limit": 1000,
@@ -88,6 +96,7 @@ def main(wsgi_of=lambda found: found):
     print(f"Waitress serves {entrypoint} with {threads} threads", file=sys.stderr, flush=True)
     # It has bound and listens since it was made.
     lectern_entrypoint.listening()
+    threading.Thread(target=grow, args=(server.task_dispatcher, int(threads)), daemon=True).start()
     server.run()
 
 
