@@ -1,6 +1,6 @@
 """`just bench starts`: how long a stopped app takes from a visitor's request to the first byte of its answer.
 
-For FastAPI, Flask and Plumber (the examples): a plain start of the same app with the same packages (`python -m uvicorn`,
+For FastAPI, Flask, Plumber and Shiny (the examples): a plain start of the same app with the same packages (`python -m uvicorn`,
 `flask run`, `Rscript`); and through Lectern, confined and behind the gate: with nothing in the file cache, with a warm
 environment and no zygote, with a zygote that must be started, and with one that waits. Plain starts and forks take turns, so
 that both meet the same machine. Then the memory of ten workers that were forked, against one plain process of the same app.
@@ -64,6 +64,7 @@ APPS = [
     App("fastapi", "python-fastapi", "app:app", "/", ["python", "-m", "uvicorn", "app:app", "--port", "{port}"]),
     App("flask", "python-api", "app:app", "/", ["python", "-m", "flask", "--app", "app", "run", "--port", "{port}"]),
     App("plumber", None, None, "/", ["Rscript", "-e", PLUMBER]),
+    App("shiny", None, None, "/", ["Rscript", "-e", 'shiny::runApp(".", port = {port}, launch.browser = FALSE, quiet = TRUE)']),
 ]
 
 
@@ -270,7 +271,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--cold", type=int, default=3, help="rounds with a new server and an empty file cache")
-    parser.add_argument("--apps", default="fastapi,flask,plumber")
+    parser.add_argument("--apps", default="fastapi,flask,plumber,shiny")
     parser.add_argument("--bin", type=pathlib.Path, default=target / "release/lectern")
     args = parser.parse_args()
     apps = [app for app in APPS if app.name in args.apps.split(",")]

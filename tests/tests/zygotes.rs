@@ -147,7 +147,7 @@ fn a_stopped_app_comes_from_the_interpreter_that_waits() {
 }
 
 #[test]
-fn plumber_and_flask_come_from_one_too() {
+fn plumber_shiny_and_flask_come_from_one_too() {
     let world = World::new(&[]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     let manifest = std::fs::read(root.join("plumber/manifest.json")).unwrap();
@@ -185,8 +185,16 @@ fn plumber_and_flask_come_from_one_too() {
             assert_eq!(drawn.len(), 3, "numbers of its own: {drawn:?}");
         }
     }
+    let shiny =
+        ["manifest.json", "app.R"].map(|name| (name.into(), std::fs::read(root.join("shiny").join(name)).unwrap()));
+    let shiny = world.publish("shiny", &bundle::pack(&shiny));
+    for _ in 0..2 {
+        world.until_stopped(&shiny);
+        let page = world.publisher().open(&shiny, "").expect(200).text();
+        assert!(page.contains("shiny.min.js") || page.contains("shiny.js"), "{page}");
+    }
     assert_eq!(world.figure("lectern_content_starts_total", &["plain"]), 0);
-    assert!(world.figure("lectern_content_starts_total", &["zygote"]) >= 6);
+    assert!(world.figure("lectern_content_starts_total", &["zygote"]) >= 8);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 # Puts the one server that a framework starts with httpuv on a Unix socket, behind Lectern's bridge.
 #
-# Frameworks of R listen with httpuv, mostly on TCP only. Its three functions that begin to listen are replaced, before the
-# framework is loaded, by ones that listen on the socket, whatever address they are asked for. All else stays the framework's own.
+# Frameworks of R listen with httpuv, mostly on TCP only. Its three functions that begin to listen are replaced by ones that listen
+# on the socket, whatever address they are asked for: in httpuv and, where a zygote has loaded frameworks already, in what these
+# have imported from it. All else stays the framework's own.
 
 lectern_fail <- function(...) {
   message("lectern: ", ...)
@@ -25,6 +26,18 @@ lectern_place <- function(req) {
   if (!is.null(scheme) && nzchar(scheme)) req$rook.url_scheme <- first(scheme)
   mount <- req$HTTP_X_FORWARDED_PREFIX
   if (!is.null(mount)) req$SCRIPT_NAME <- utils::URLdecode(sub("/+$", "", mount))
+}
+
+# Tells whoever waits to send the first request that something listens; once.
+lectern_ready <- function() {
+  ready <- Sys.getenv("LECTERN_READY_FD")
+  if (!nzchar(ready)) return(invisible())
+  Sys.unsetenv("LECTERN_READY_FD")
+  try({
+    told <- file(file.path("/proc/self/fd", ready), "wb", raw = TRUE)
+    writeBin(charToRaw("R"), told)
+    close(told)
+  }, silent = TRUE)
 }
 
 # Has httpuv listen on `path`, once. `change` may put something of ours before the framework's handlers: it gets an app (see
@@ -53,12 +66,19 @@ lectern_listen <- function(path, change = identity) {
     # 0177: the socket is for this account alone.
     server <- pipe(path, strtoi("177", 8L), change(bridged))
     listened <<- TRUE
+    lectern_ready()
     server
   }
+  others <- setdiff(loadedNamespaces(), "base")
+  places <- c(httpuv, lapply(others, function(loaded) parent.env(asNamespace(loaded))))
   replace <- function(name, value) {
-    unlockBinding(name, httpuv)
-    assign(name, value, envir = httpuv)
-    lockBinding(name, httpuv)
+    for (place in places) {
+      if (exists(name, place, inherits = FALSE)) {
+        unlockBinding(name, place)
+        assign(name, value, envir = place)
+        lockBinding(name, place)
+      }
+    }
   }
   replace("startServer", function(host, port, app, ...) start(app))
   replace("startPipeServer", function(name, mask, app, ...) start(app))

@@ -2,13 +2,14 @@
 #
 #   R --no-echo --no-save --no-restore --file=lectern_shiny.R --args SOCKET app|rmd|qmd FILE [QUARTO|-]
 #
-# A document of Quarto is rendered by QUARTO; with `-`, the page beside it in the bundle is served. FILE is relative to the working directory, which is the bundle; for an application it may be `.`. Who is asking comes to
-# `session$user` and `session$groups` in the header Shiny-Server-Credentials, which Shiny reads by itself and which the bridge
-# always overwrites.
+# A document of Quarto is rendered by QUARTO; with `-`, the page beside it in the bundle is served. FILE is relative to the working
+# directory, which is the bundle; for an application it may be `.`. Who is asking comes to `session$user` and `session$groups` in
+# the header Shiny-Server-Credentials, which Shiny reads by itself and which the bridge always overwrites.
 local({
   here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)[[1]]))
   source(file.path(here, "lectern_httpuv.R"), local = TRUE)
-  arguments <- commandArgs(trailingOnly = TRUE)
+  # A zygote has them as an option.
+  arguments <- getOption("lectern.arguments", commandArgs(trailingOnly = TRUE))
   path <- arguments[[1]]
   kind <- arguments[[2]]
   file <- arguments[[3]]
@@ -38,6 +39,9 @@ local({
   options(shiny.http.response.filter = lectern_link_filter(file.path(here, "lectern_link.js")))
   # Themes are compiled once in a process; the place that sass would keep them at is in the bundle.
   options(sass.cache = file.path(Sys.getenv("HOME"), "sass"))
+  # Shiny draws its sessions' names from a seed of its own, which a zygote has made already: each worker makes another.
+  own <- get0(".globals", asNamespace("shiny"), inherits = FALSE)
+  if (is.environment(own)) own$ownSeed <- NULL
   # A port that is a path has Shiny listen on a socket; see lectern_httpuv.R for which.
   port <- structure(path, mask = strtoi("177", 8L))
   # What fails here ends the process, with R's own words.

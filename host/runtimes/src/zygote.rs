@@ -8,8 +8,14 @@ use lectern_domain::launch::{Program, Zygote, ZygoteName, is_read_at_the_start, 
 use crate::launch::{LaunchContext, text};
 use crate::launchers::Launchers;
 
-/// What R loads before it forks; what these depend on comes with them.
-const R_PACKAGES: [&str; 3] = ["plumber", "httpuv", "jsonlite"];
+/// What R loads before it forks for a program; what these depend on comes with them.
+fn r_packages(program: &Program) -> Option<[&'static str; 3]> {
+    match program {
+        Program::Plumber { .. } => Some(["plumber", "httpuv", "jsonlite"]),
+        Program::Shiny { .. } => Some(["shiny", "httpuv", "jsonlite"]),
+        _ => None,
+    }
+}
 
 /// A publisher's files that R reads before anything else.
 const R_BEGINS_WITH: [&str; 2] = [".Rprofile", ".Renviron"];
@@ -26,9 +32,9 @@ fn launcher(program: &Program) -> Option<&'static str> {
         Program::PythonAsgi { .. } => Some("lectern_asgi"),
         Program::PythonWsgi { .. } => Some("lectern_wsgi"),
         Program::Plumber { .. } => Some("lectern_plumber.R"),
+        Program::Shiny { .. } => Some("lectern_shiny.R"),
         Program::PythonApp { .. }
         | Program::Engine { .. }
-        | Program::Shiny { .. }
         | Program::RmdShiny { .. }
         | Program::QuartoShiny { .. }
         | Program::Node { .. }
@@ -57,16 +63,17 @@ pub(crate) fn zygote(
         return None;
     }
     // R runs these when it begins, in the directory that it begins in.
-    if matches!(program, Program::Plumber { .. }) && R_BEGINS_WITH.iter().any(|name| context.tree.join(name).exists()) {
+    let packages = r_packages(program);
+    if packages.is_some() && R_BEGINS_WITH.iter().any(|name| context.tree.join(name).exists()) {
         return None;
     }
     let interpreter = argv.first()?.clone();
-    let argv = if let Program::Plumber { .. } = program {
+    let argv = if let Some(packages) = packages {
         let file = format!("--file={}", text(&launchers.path("lectern_zygote.R")));
         // A small heap at first: its holes are the pages that workers write into, and cease to share.
         let options =
             [&interpreter, "--no-echo", "--no-save", "--no-restore", "--min-nsize=50k", &file, "--args", launcher];
-        options.into_iter().chain(R_PACKAGES).map(str::to_owned).collect()
+        options.into_iter().chain(packages).map(str::to_owned).collect()
     } else {
         vec![interpreter, text(&launchers.path("lectern_zygote.py")), launcher.to_owned()]
     };
