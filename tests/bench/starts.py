@@ -246,11 +246,18 @@ def memory(server, app):
     server.wait("ten workers", lambda: ready() == 10)
     for _ in range(30):
         first_byte(server.port, f"/content/{app.guid}{app.path}", time.monotonic() + LONG)
-    jobs = json.loads(server.api("GET", f"{content}/jobs"))
-    keepers = [int(job["pid"]) for job in jobs if job["status"] == 0 and job["pid"]]
+    keepers = []
+
+    def noted():
+        """Whether the record of jobs, which is written a moment later, has all of them."""
+        jobs = json.loads(server.api("GET", f"{content}/jobs"))
+        keepers[:] = [int(job["pid"]) for job in jobs if job["status"] == 0 and job["pid"]]
+        return len(keepers) == 10
+
+    server.wait("ten processes in the record of jobs", noted)
     parents = {int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[1]) for pid in keepers}
-    if len(keepers) != 10 or len(parents) != 1:
-        raise SystemExit(f"{app.name}: {len(keepers)} workers of {len(parents)} parents")
+    if len(parents) != 1:
+        raise SystemExit(f"{app.name}: ten workers of {len(parents)} parents")
     ten, zygote = pss(trees(keepers)), pss(parents)
     server.api("PATCH", content, {"min_processes": 0, "max_processes": None})
     return one, ten, zygote
