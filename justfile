@@ -46,8 +46,7 @@ e2e file: (setup "test")
     cargo test --workspace --locked --no-run --test cli --test {{ file }}
     cargo test --workspace --locked --test {{ file }}
 
-# Measure: `just bench proxy` (against nginx; `--contents 1000` for varied traffic), `swaps` (1,000 swaps on the demo), `ramp` (scaling),
-# `outlive` (a kill and an upgrade under load), `starts` (stopped apps).
+# Measure: `just bench proxy` (against nginx), `swaps` (of plugins), `ramp` (scaling), `outlive` (kill and upgrade), `starts` (stopped apps).
 bench what="proxy" *args: (setup "bench") build
     cargo build --release --locked -p lectern-tests --bin upstream
     @/usr/bin/python3 tests/bench/{{ what }}.py {{ args }}
