@@ -20,6 +20,8 @@ pub(crate) enum SpecError {
     ZeroByte { what: &'static str },
     #[error("environment variable name {name:?} is empty or holds '='")]
     VariableName { name: String },
+    #[error("zygote name {name:?} is not 1 to 64 letters, digits and hyphens")]
+    ZygoteName { name: String },
     #[error("private directory {private:?} is not directly below {root:?}")]
     PrivateElsewhere { private: std::path::PathBuf, root: std::path::PathBuf },
     #[error("socket {socket:?} is not below the private directory {private:?}")]
@@ -53,6 +55,19 @@ pub(crate) fn check(spec: &LaunchSpec, config: &SupervisorConfig, own: Account) 
         }
         if name.contains('\0') || value.contains('\0') {
             return Err(SpecError::ZeroByte { what: "the environment" });
+        }
+    }
+    if let Some(zygote) = &spec.zygote {
+        plain("zygote's program", Path::new(zygote.argv.first().ok_or(SpecError::NoProgram)?))?;
+        let texts = zygote.env.iter().flat_map(|(name, value)| [name, value]).chain(&zygote.argv);
+        let name = &zygote.name.0;
+        let is_name =
+            !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if !is_name {
+            return Err(SpecError::ZygoteName { name: name.chars().take(80).collect() });
+        }
+        if texts.into_iter().any(|text| text.contains('\0')) {
+            return Err(SpecError::ZeroByte { what: "the zygote's command" });
         }
     }
     if spec.private.parent() != Some(&config.private_root) {
@@ -166,5 +181,13 @@ pub(crate) mod tests {
         refused(ROOT, |spec| spec.argv.push("a\0b".to_owned()), "argv");
         refused(ROOT, |spec| spec.env.push(("A=B".to_owned(), String::new())), "A=B");
         refused(ROOT, |spec| spec.env.push(("A".to_owned(), "\0".to_owned())), "environment");
+        let zygote = |name: &str, argv: &[&str]| {
+            let argv = argv.iter().map(|word| (*word).to_owned()).collect();
+            let name = lectern_domain::launch::ZygoteName(name.to_owned());
+            Some(lectern_domain::launch::Zygote { name, argv, env: Vec::new(), init_timeout: Duration::from_secs(1) })
+        };
+        refused(ROOT, |spec| spec.zygote = zygote("a", &[]), "argv");
+        refused(ROOT, |spec| spec.zygote = zygote("a", &["python3"]), "zygote's program");
+        refused(ROOT, |spec| spec.zygote = zygote("../a", &["/bin/true"]), "../a");
     }
 }
