@@ -13,6 +13,7 @@ pub mod ids;
 pub mod job;
 pub mod launch;
 pub mod manifest;
+pub mod oauth;
 pub mod packages;
 pub mod picture;
 pub mod plugin;
