@@ -1,4 +1,5 @@
-//! API keys: stored as the BLAKE3 hash of their text.
+//! API keys: stored as the BLAKE3 hash of their text. Access tokens of programs are keys too, but not ones that people keep: see
+//! [`crate::oauth`].
 
 use lectern_domain::{KeyId, UserId, UserRole};
 use time::OffsetDateTime;
@@ -64,13 +65,17 @@ pub async fn create(
 
 /// The user's keys that are not revoked, oldest first.
 pub async fn list(client: &impl GenericClient, user: UserId) -> Result<Vec<KeyRow>, DbError> {
-    let sql = format!("SELECT {COLUMNS} FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL ORDER BY id");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL AND grant_id IS NULL ORDER BY id"
+    );
     row::query(client, &sql, &[&user.0]).await?.iter().map(KeyRow::from_row).collect()
 }
 
 /// One of the user's keys, unless it is revoked.
 pub async fn get(client: &impl GenericClient, user: UserId, key: KeyId) -> Result<Option<KeyRow>, DbError> {
-    let sql = format!("SELECT {COLUMNS} FROM api_keys WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM api_keys WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND grant_id IS NULL"
+    );
     row::query_opt(client, &sql, &[&key.0, &user.0]).await?.as_ref().map(KeyRow::from_row).transpose()
 }
 
@@ -85,6 +90,6 @@ pub async fn note_uses(tx: &Transaction<'_>, keys: &[KeyId]) -> Result<(), DbErr
 /// Revokes one of the user's keys for good; `false` when the user has no such key or it was revoked before.
 pub async fn revoke(client: &impl GenericClient, user: UserId, key: KeyId) -> Result<bool, DbError> {
     let sql = "UPDATE api_keys SET revoked_at = now(), stamp = nextval('record_stamps') \
-               WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL";
+               WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND grant_id IS NULL";
     Ok(row::execute(client, sql, &[&key.0, &user.0]).await? > 0)
 }

@@ -18,6 +18,7 @@ pub mod jobs;
 pub mod keys;
 pub mod migrate;
 pub mod notify;
+pub mod oauth;
 pub mod packages;
 pub mod password_links;
 pub mod permission_requests;
