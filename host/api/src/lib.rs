@@ -24,6 +24,7 @@ mod keys;
 mod leftover;
 mod legacy;
 mod login;
+pub mod oauth;
 mod packages;
 mod page;
 mod permission_requests;

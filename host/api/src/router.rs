@@ -14,7 +14,7 @@ use crate::error::ApiError;
 use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, guard, leftover};
 use crate::{
-    bootstrap, bundles, caches, content, deploy, environment, environments, groups, jobs, keys, legacy, login,
+    bootstrap, bundles, caches, content, deploy, environment, environments, groups, jobs, keys, legacy, login, oauth,
     packages, permission_requests, permissions, processes, search, settings, tags, tasks, thumbnails, timezones,
     tokens, users, vanity,
 };
@@ -31,6 +31,7 @@ use crate::{
         (name = "tasks", description = "work that clients follow"),
         (name = "jobs", description = "runs of processes"),
         (name = "users", description = "accounts, their keys, tokens and sessions"),
+        (name = "oauth", description = "programs that people let act in their name; errors as the RFCs say"),
         (name = "groups", description = "groups of accounts"),
         (name = "environments", description = "execution environments of other executors"),
         (name = "legacy", description = "what R clients before 1.0 use")
@@ -65,10 +66,11 @@ fn described() -> OpenApiRouter<Services> {
         tokens::routes(),
         login::routes(),
         groups::routes(),
+        oauth::routes(),
         legacy::routes(),
     ];
     let all = routes.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge);
-    OpenApiRouter::with_openapi(Document::openapi()).nest("/__api__", all)
+    OpenApiRouter::with_openapi(Document::openapi()).nest("/__api__", all).merge(oauth::well_known())
 }
 
 /// The OpenAPI document of every route.

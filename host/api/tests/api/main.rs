@@ -17,6 +17,7 @@ mod groups;
 mod jobs;
 mod legacy;
 mod login;
+mod oauth;
 mod packages;
 mod permission_requests;
 mod permissions;
