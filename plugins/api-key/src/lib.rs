@@ -1,14 +1,17 @@
 //! API keys: `Authorization: Key <key>`, or `X-RSC-Authorization` with `Key <key>` or the bare key, where a proxy in front
-//! keeps `Authorization` for itself.
+//! keeps `Authorization` for itself. Access tokens that this server gave programs are keys too: `Authorization: Bearer <token>`.
 //!
 //! A key that is malformed or unknown is rejected, also where anonymous visitors may enter: a client that sends a key wants to be
-//! somebody. Other schemes are left to other plugins and to the content. `X-Auth-Token: anonymous-access`, which R clients send
+//! somebody. Bearer tokens that are none of this server's, and other schemes, are left to other plugins and to the content. `X-Auth-Token: anonymous-access`, which R clients send
 //! without a credential, is none.
 
 use lectern_plugin::{Authenticator, Failure, Host, Outcome, export_authenticator};
 
 /// Longest key looked up, in bytes. Keys have 32 characters; a longer text is none.
 const MAX_KEY_BYTES: usize = 256;
+
+/// What begins this server's access tokens. Content has bearer tokens of its own, which are nobody's business here.
+const ACCESS_PREFIX: &[u8] = b"lectern_access_";
 
 /// The plugin.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ fn presented(values: &[Vec<u8>], bare: bool) -> Presented {
         let (scheme, rest) = value.split_at(end);
         if scheme.eq_ignore_ascii_case(b"key") {
             Some(rest.trim_ascii())
+        } else if scheme.eq_ignore_ascii_case(b"bearer") && rest.trim_ascii().starts_with(ACCESS_PREFIX) {
+            Some(rest.trim_ascii())
         } else {
             (bare && rest.is_empty() && !scheme.is_empty()).then_some(scheme)
         }
@@ -72,8 +77,10 @@ mod tests {
 
     /// The outcome on one line, for a server on which the key `k1` is known.
     fn line(fields: &[(&str, &str)]) -> String {
-        let mock =
-            fields.iter().fold(Mock::get("/x").key("k1", Identity::new("ada")), |mock, (n, v)| mock.header(n, v));
+        let mock = fields.iter().fold(
+            Mock::get("/x").key("k1", Identity::new("ada")).key("lectern_access_1", Identity::new("bob")),
+            |mock, (n, v)| mock.header(n, v),
+        );
         match ApiKey::authenticate(&mock).unwrap() {
             Outcome::Abstain => "abstain".into(),
             Outcome::Authenticated(identity) => identity.subject,
@@ -101,6 +108,12 @@ mod tests {
             (&[("authorization", &long)], "rejected"),
             (&[("authorization", "Key k1"), ("authorization", "Key k1")], "rejected"),
             (&[("authorization", "Bearer k1")], "abstain"),
+            (&[("authorization", "Bearer lectern_access_1")], "bob"),
+            (&[("authorization", "bearer  lectern_access_1")], "bob"),
+            (&[("authorization", "Bearer lectern_access_2")], "rejected"),
+            (&[("authorization", "Bearer lectern_access_1 x")], "rejected"),
+            (&[("authorization", "Bearer lectern_refresh_1")], "abstain"),
+            (&[("authorization", "Bearer lectern_access_1"), ("authorization", "Key k1")], "rejected"),
             (&[("authorization", "Basic azE6")], "abstain"),
             (&[("authorization", "Connect-Bootstrap x.y.z")], "abstain"),
             (&[("authorization", "k1")], "abstain"),

@@ -5,6 +5,7 @@
 //! | `/connect/…` | the dashboard |
 //! | `/__api__/…` | the publishing protocol |
 //! | `/__lectern__/…` | Lectern's own API |
+//! | `/.well-known/oauth-authorization-server` | the publishing protocol, which says there how programs sign their users in |
 //! | anything else on a host of the setting `hosts` | its content item |
 //! | `/` | redirect to `/connect/` |
 //! | `/content/<guid>/…` | the content item |
@@ -22,6 +23,9 @@ use lectern_plugin::{Decision, Failure, Forward, Host, Mount, Reply, Router, exp
 use serde::Deserialize;
 
 use hosts::Hosts;
+
+/// Where programs look for the server's way to sign users in (RFC 8414 §3).
+const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +54,7 @@ impl Router for ContentRouter {
             "/connect" => directory(host, "/connect/", Forward::to("system:dashboard")),
             "/__api__" => Decision::Forward(Forward::to("system:api")),
             "/__lectern__" => Decision::Forward(Forward::to("system:lectern")),
+            "/.well-known" if host.path_prefix(2) == OAUTH_METADATA => Decision::Forward(Forward::to("system:api")),
             // Pages of plugins: the server's own, on every host.
             "/__plugin__" => Decision::Next,
             first => match settings.hosts.content(host) {
