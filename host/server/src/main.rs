@@ -10,6 +10,7 @@ mod dashboard;
 mod deploy;
 mod directory;
 mod fleet;
+mod grants;
 mod handover;
 mod health;
 mod host;

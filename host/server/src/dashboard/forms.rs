@@ -25,6 +25,12 @@ const LIFETIME: Duration = Duration::minutes(30);
 pub(super) enum Purpose<'a> {
     /// Confirming the token of this id.
     Claim(&'a str),
+    /// Letting the program act that asks with this query.
+    Authorize(&'a str),
+    /// Entering the code of a program that waits.
+    DeviceCode,
+    /// Answering the program that waits with this code.
+    Device(&'a str),
     /// Keys and sessions of the user's own account.
     Account,
     /// Other people's accounts.
@@ -35,6 +41,9 @@ impl Purpose<'_> {
     fn words(&self) -> (&'static str, &str) {
         match self {
             Self::Claim(id) => ("claim", id),
+            Self::Authorize(query) => ("authorize", query),
+            Self::DeviceCode => ("device-code", ""),
+            Self::Device(code) => ("device", code),
             Self::Account => ("account", ""),
             Self::Users => ("users", ""),
         }

@@ -8,6 +8,7 @@ mod claim;
 mod forms;
 mod jobs;
 mod load;
+mod oauth;
 mod pages;
 mod password;
 mod users;
@@ -134,6 +135,8 @@ pub(crate) fn router(dashboard: Dashboard) -> Router {
         .route("/connect/users", get(users::show).post(users::act))
         .route("/connect/account", get(account::show).post(account::act))
         .route("/connect/tokens/{id}", get(claim::show).post(claim::confirm))
+        .route("/connect/oauth/authorize", get(oauth::ask).post(oauth::decide))
+        .route("/connect/oauth/device", get(oauth::enter).post(oauth::answer))
         .route("/connect/password", get(password::show).post(password::choose))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(FORM_BYTES))
@@ -237,6 +240,20 @@ fn page(status: StatusCode, template: &impl Template) -> Response {
 /// A page with a form of [`forms`].
 fn sealed_page(status: StatusCode, template: &impl Template) -> Response {
     with_policy(status, template, SEALED_POLICY)
+}
+
+/// The same for a form whose answer leads to `origin`: browsers hold forms to the policy on the whole way.
+fn sealed_page_to(origin: &str, template: &impl Template) -> Response {
+    let mut response = sealed_page(StatusCode::OK, template);
+    let policy = SEALED_POLICY.replace("form-action 'self'", &format!("form-action 'self' {origin}"));
+    match policy.parse() {
+        Ok(policy) => {
+            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+            response
+        }
+        // Without it the page is stricter, not open.
+        Err(_) => response,
+    }
 }
 
 fn with_policy(status: StatusCode, template: &impl Template, policy: &'static str) -> Response {

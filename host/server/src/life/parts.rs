@@ -40,7 +40,7 @@ use crate::thumbnails::Pictures;
 use crate::trees::BundleFiles;
 use crate::uses::Uses;
 use crate::view::View;
-use crate::{admin, bootstrap, dashboard, host, tidy};
+use crate::{admin, bootstrap, dashboard, grants, host, tidy};
 
 /// An upload that has not grown for so long was left by a server that ended: no client sends that slowly.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
@@ -240,6 +240,7 @@ impl Parts {
         });
         tasks.spawn(Arc::clone(health).watch(database.clone(), stop.clone()));
         tasks.spawn(self.sessions.clone().sweep(stop.clone()));
+        tasks.spawn(grants::sweep(database.clone(), stop.clone()));
         tasks.spawn(Arc::clone(&self.uses).run(database.clone(), stop.clone()));
         let (files, view) = (self.files.clone(), Arc::clone(&self.view));
         tasks.spawn(tidy::run(database.clone(), files, view, stop.clone()));
