@@ -181,6 +181,7 @@ export default async ({{ page, args, shot }}) => {{
 
 #[test]
 fn login_by_a_code() {
+    let bob = SERVER.account("bob", "publisher");
     let home = home("code");
     let client = Client::start(&home, &["login", &SERVER.url(), "--name", "here", "--use-device-code"]);
     let user_code = until("the client shows a code", SOON, || {
@@ -211,12 +212,33 @@ export default async ({{ page, args, shot }}) => {{
   return {{ wrong, filled, asked }};
 }};"
     );
-    let seen = browser::run(&script, &json!({"url": complete, "name": "ada", "password": ADA.password}));
+    let seen = browser::run(&script, &json!({"url": complete, "name": "bob", "password": bob.password}));
     assert!(text(&seen["wrong"]).contains("No program waits"), "{seen}");
     assert_eq!(seen["filled"], json!(user_code), "{seen}");
     assert!(text(&seen["asked"]).contains(&user_code), "{seen}");
     assert!(client.ended(true).contains("Logged in"));
-    assert_eq!(user(&text(&kept(&home)["oauth_access_token"])).expect(200).json()["username"], "ada");
+    let token = text(&kept(&home)["oauth_access_token"]);
+    assert_eq!(user(&token).expect(200).json()["username"], "bob");
+
+    // What a user allowed ends where the user says so.
+    let script = format!(
+        "{SIGN_IN}
+export default async ({{ page, args, shot }}) => {{
+  await page.goto(args.url);
+  await signIn(page, args);
+  const programs = page.locator('#programs');
+  await programs.getByRole('cell', {{ name: 'Posit CLI', exact: true }}).waitFor();
+  await shot('programs');
+  const keys = await page.locator('#keys').innerText();
+  await programs.getByRole('button', {{ name: 'End Posit CLI' }}).click();
+  await page.locator('#done').waitFor();
+  return {{ keys, left: await programs.innerText() }};
+}};"
+    );
+    let account = format!("{}/connect/account", SERVER.url());
+    let seen = browser::run(&script, &json!({"url": account, "name": "bob", "password": bob.password}));
+    assert!(!text(&seen["keys"]).contains("Posit CLI") && text(&seen["left"]).contains("None."), "{seen}");
+    user(&token).expect_error(401, 30);
 }
 
 /// Nobody is sent anywhere that was not registered, signed in or not.

@@ -8,7 +8,7 @@ use axum::response::Response;
 use lectern_api::{ApiError, ClientAddress, Part};
 use lectern_domain::access::Principal;
 use lectern_domain::{KeyId, UserRole};
-use lectern_metadata::{Client, DbError, keys, sessions, signed_tokens};
+use lectern_metadata::{Client, DbError, keys, oauth, sessions, signed_tokens};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -30,6 +30,7 @@ struct AccountPage {
     notice: Notice,
     keys: Vec<Key>,
     programs: Vec<Program>,
+    grants: Vec<Granted>,
     browsers: Vec<Browser>,
 }
 
@@ -56,6 +57,16 @@ struct Program {
     asked_from: String,
     confirmed: String,
     used: String,
+}
+
+/// A program that was allowed by OAuth.
+struct Granted {
+    id: i64,
+    name: String,
+    role: &'static str,
+    allowed: String,
+    renewed: String,
+    ends: String,
 }
 
 struct Browser {
@@ -114,6 +125,14 @@ async fn gather(
         confirmed: or_never(row.claimed_at),
         used: or_never(row.last_used_at),
     });
+    let grants = oauth::grants(client, principal.user, ROWS).await?.into_iter().map(|row| Granted {
+        id: row.id,
+        name: row.client_name,
+        role: row.role.as_str(),
+        allowed: moment::show(row.created_at),
+        renewed: moment::show(row.renewed_at),
+        ends: moment::show(row.expires_at),
+    });
     let browsers = sessions::list(client, principal.user, ROWS).await?.into_iter().map(|row| Browser {
         id: row.guid.to_string(),
         source: row.source.unwrap_or_else(|| "a client".to_owned()),
@@ -128,6 +147,7 @@ async fn gather(
         notice,
         keys: keys.collect(),
         programs: programs.collect(),
+        grants: grants.collect(),
         browsers: browsers.collect(),
     })
 }
@@ -139,6 +159,7 @@ enum Deed {
     MakeKey,
     RevokeKey,
     EndProgram,
+    EndGrant,
     EndBrowser,
     EndBrowsers,
     ChangePassword,
@@ -224,6 +245,10 @@ async fn perform(
             Err(_) => (false, None),
         },
         Deed::EndProgram => (signed_tokens::delete(&client().await?, user, &sent.id).await?, None),
+        Deed::EndGrant => match sent.id.parse() {
+            Ok(grant) => (oauth::delete_grant_of(&client().await?, user, grant).await?, Some(Part::Keys)),
+            Err(_) => (false, None),
+        },
         Deed::EndBrowser => match sent.id.parse() {
             Ok(session) => (sessions::delete_by_guid(&client().await?, user, session).await?, Some(Part::Sessions)),
             Err(_) => (false, None),
