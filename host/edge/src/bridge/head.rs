@@ -8,6 +8,7 @@ use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
 use http_body::Body as _;
+use lectern_domain::oauth::ACCESS_PREFIX;
 use lectern_domain::{AppMode, Principal};
 use lectern_gate::{Forward, Head, without_session_cookie};
 
@@ -135,7 +136,7 @@ fn decided<'a>(head: &'a Head, forward: &Forward) -> Cow<'a, HeaderMap> {
 /// to Lectern who is asking, which would let content act as its visitors.
 fn stays_behind(name: &HeaderName, value: &HeaderValue) -> bool {
     match *name {
-        header::AUTHORIZATION => is_api_key(value),
+        header::AUTHORIZATION => is_own_credential(value),
         header::CONNECTION
         | header::CONTENT_LENGTH
         | header::COOKIE
@@ -220,11 +221,14 @@ pub(crate) fn drop_session_cookie(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether an `Authorization` field carries one of Lectern's own credentials: `Key …`, or the bootstrap token.
-fn is_api_key(value: &HeaderValue) -> bool {
-    let bytes = value.as_bytes().trim_ascii_start();
-    let scheme = bytes.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
-    scheme.eq_ignore_ascii_case(b"key") || scheme.eq_ignore_ascii_case(b"connect-bootstrap")
+/// Whether an `Authorization` field carries one of Lectern's own credentials: `Key …`, the bootstrap token, or an access token. Other
+/// bearer tokens are the content's own.
+fn is_own_credential(value: &HeaderValue) -> bool {
+    let mut words = value.as_bytes().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let scheme = words.next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case(b"key")
+        || scheme.eq_ignore_ascii_case(b"connect-bootstrap")
+        || (scheme.eq_ignore_ascii_case(b"bearer") && words.any(|word| word.starts_with(ACCESS_PREFIX.as_bytes())))
 }
 
 /// Writes what the worker may trust about the request: how it came, where it is seen, who is asking.
@@ -455,6 +459,9 @@ mod tests {
             ("authorization", "Connect-Bootstrap a.b.c", None),
             ("authorization", "Keynote abc", Some("Keynote abc")),
             ("authorization", "Bearer abc", Some("Bearer abc")),
+            ("authorization", "Bearer lectern_access_abc", None),
+            ("authorization", "bearer \t lectern_access_abc", None),
+            ("authorization", "Bearer x.lectern_access_abc", Some("Bearer x.lectern_access_abc")),
             ("authorization", "Basic YTpi", Some("Basic YTpi")),
             ("x-rsc-authorization", "Key abc", None),
             ("x-rsc-authorization", "abc", None),
