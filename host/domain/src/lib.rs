@@ -6,6 +6,7 @@
 pub mod access;
 pub mod admission;
 pub mod app_mode;
+pub mod audit;
 pub mod confinement;
 pub mod content;
 pub mod framework;

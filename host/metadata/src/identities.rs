@@ -1,9 +1,11 @@
 //! Accounts of people whom another directory vouches for: found, or made, by what they are called there.
 
+use lectern_domain::audit::{Action, Actor};
 use lectern_domain::{UserGuid, UserId, UserRole};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
+use crate::audit;
 use crate::database::{GenericClient, Transaction};
 use crate::error::DbError;
 use crate::row;
@@ -77,6 +79,7 @@ pub async fn sign_in(tx: &Transaction<'_>, who: &SignIn) -> Result<UserRow, DbEr
     let new = NewUser { guid, username, email, first_name, last_name, role, password_hash: None, confirmed: true };
     let user = users::create(tx, &new).await?;
     insert(tx, &who.issuer, &who.subject, user.id, true).await?;
+    record(tx, who, &Action::UserMade { user: &user.username, role: user.role }).await?;
     Ok(user)
 }
 
@@ -105,11 +108,18 @@ async fn known(tx: &Transaction<'_>, who: &SignIn) -> Result<Option<UserRow>, Db
             last_name: Some(last_name),
         };
         user = users::update_profile(tx, user.id, &patch).await?;
+        record(tx, who, &Action::UserChanged { user: &user.username }).await?;
     }
     if let Some(role) = who.role.filter(|role| *role != user.role) {
         user = users::set_role(tx, user.id, role).await?;
+        record(tx, who, &Action::UserRoleSet { user: &user.username, role }).await?;
     }
     Ok(Some(user))
+}
+
+/// Writes down what another directory did here.
+async fn record(tx: &Transaction<'_>, who: &SignIn, action: &Action<'_>) -> Result<(), DbError> {
+    audit::append(tx, Actor::directory(&who.issuer), action).await.map(drop)
 }
 
 /// Links an identity to an account that exists. [`DbError::AlreadyLinked`] when it is linked to any.

@@ -4,6 +4,7 @@
 //! return typed rows. The caller opens transactions and keeps none open across a process start, a plugin call or a file
 //! copy. Times are the database's, so servers with different clocks agree. Knows no HTTP, no files but the cluster's.
 
+pub mod audit;
 pub mod bundles;
 pub mod cluster;
 pub mod config;

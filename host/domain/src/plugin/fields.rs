@@ -1,28 +1,28 @@
 //! Hashes lists of fields so that two different lists never give the same bytes.
 
 /// BLAKE3 over fields, each with its length before it, in a space of its own for each use.
-pub(super) struct FieldHasher(blake3::Hasher);
+pub(crate) struct FieldHasher(blake3::Hasher);
 
 impl FieldHasher {
     /// Begins. `context` names the use and its version, and is never used for anything else.
-    pub(super) fn new(context: &str) -> Self {
+    pub(crate) fn new(context: &str) -> Self {
         Self(blake3::Hasher::new_derive_key(context))
     }
 
     /// Adds bytes.
-    pub(super) fn bytes(&mut self, field: &[u8]) -> &mut Self {
+    pub(crate) fn bytes(&mut self, field: &[u8]) -> &mut Self {
         // Lossless: no field is longer than 2^64 bytes.
         self.0.update(&(field.len() as u64).to_le_bytes()).update(field);
         self
     }
 
     /// Adds a number.
-    pub(super) fn number(&mut self, field: i128) -> &mut Self {
+    pub(crate) fn number(&mut self, field: i128) -> &mut Self {
         self.bytes(&field.to_le_bytes())
     }
 
     /// Adds bytes that may be absent, which is not the same as empty.
-    pub(super) fn optional(&mut self, field: Option<&[u8]>) -> &mut Self {
+    pub(crate) fn optional(&mut self, field: Option<&[u8]>) -> &mut Self {
         match field {
             None => {
                 self.0.update(&[0]);
@@ -36,7 +36,7 @@ impl FieldHasher {
     }
 
     /// The hash of all fields.
-    pub(super) fn finish(&self) -> [u8; 32] {
+    pub(crate) fn finish(&self) -> [u8; 32] {
         *self.0.finalize().as_bytes()
     }
 }

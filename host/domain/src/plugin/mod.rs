@@ -6,7 +6,7 @@ mod bound;
 mod breaker;
 mod deeds;
 mod document;
-mod fields;
+pub(crate) mod fields;
 mod grants;
 mod history;
 mod names;

@@ -1,7 +1,8 @@
 //! The history: appended to, listed, and checked.
 
+use lectern_domain::audit;
 use lectern_domain::plugin::{
-    Action, BindingName, HistoryEntry, HistoryEvent, HistoryHash, HistoryHead, PackageDigest, PluginName,
+    Action, Actor, BindingName, HistoryEntry, HistoryEvent, HistoryHash, HistoryHead, PackageDigest, PluginName,
 };
 use time::OffsetDateTime;
 use tokio_postgres::Row;
@@ -70,7 +71,24 @@ pub async fn append(tx: &Transaction<'_>, event: HistoryEvent) -> Result<History
         ],
     )
     .await?;
+    record(tx, &entry).await?;
     Ok(entry)
+}
+
+/// Repeats the entry in the audit log, where those look who ask what happened on the server.
+async fn record(tx: &Transaction<'_>, entry: &HistoryEntry) -> Result<(), DbError> {
+    let event = &entry.event;
+    let account = match &event.actor {
+        Actor::User(name) => crate::users::get_by_username(tx, name).await?,
+        Actor::AdminSocket | Actor::Automatic | Actor::Server => None,
+    };
+    let actor = match account {
+        Some(user) => audit::Actor::account(user.id, user.guid, &user.username),
+        None => audit::Actor::of_gate(&event.actor),
+    };
+    let binding = event.binding.as_ref().map_or("", BindingName::as_str);
+    let action = audit::Action::GateChanged { what: event.action.as_str(), binding, entry: entry.seq };
+    crate::audit::append(tx, actor, &action).await.map(drop)
 }
 
 /// The newest `limit` entries that the filter finds, newest first.

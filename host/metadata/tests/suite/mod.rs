@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub)]
 
 pub mod accounts;
+pub mod audit;
 pub mod bindings;
 pub mod care;
 pub mod contents;
@@ -100,6 +101,9 @@ macro_rules! suite {
             history::appends_at_once_make_one_chain,
             history::what_was_written_cannot_be_changed,
             history::tampering_is_found,
+            audit::appends_at_once_make_one_log,
+            audit::the_audit_log_is_only_appended_to,
+            audit::the_first_bent_entry_is_named,
             values::values_live_until_they_expire,
             values::a_swap_compares,
             values::of_many_swaps_one_wins,
