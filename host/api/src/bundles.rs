@@ -8,10 +8,11 @@ use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use lectern_bundles::FetchError;
+use lectern_domain::audit::Action;
 use lectern_domain::ids::{BundleId, ContentGuid};
-use lectern_metadata::Client;
 use lectern_metadata::bundles::{self, BundleRow};
 use lectern_metadata::content::ContentRow;
+use lectern_metadata::{Client, DbError};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio_util::io::ReaderStream;
@@ -21,6 +22,7 @@ use utoipa_axum::routes;
 
 use crate::Services;
 use crate::access::Changeable;
+use crate::audit::{item, record};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::publish;
 use crate::stamp::Stamp;
@@ -142,7 +144,12 @@ async fn delete(
     Path((_guid, id)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     let row = bundle_of(&at.client().await?, &at.row, &id).await?;
-    bundles::delete(&at.client().await?, row.id).await?;
+    let mut client = at.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    bundles::delete(&tx, row.id).await?;
+    record(&tx, &at.caller, &Action::BundleDeleted { item: item(&at.row), bundle: row.id }).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    drop(client); // Refreshing needs a connection too.
     services.backstage.refresh(crate::Part::Content(at.row.guid)).await;
     services.backstage.bundle_deleted(at.row.guid, row.id, row.hash).await;
     Ok(StatusCode::NO_CONTENT)

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
+use lectern_domain::audit::Action;
 use lectern_domain::ids::{BundleId, JobKey, TaskId};
 use lectern_domain::job::deployment_tag;
 use lectern_metadata::bundles::{self, BundleRow};
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use crate::Services;
 use crate::access::Changeable;
+use crate::audit::{item, record};
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
 
@@ -108,6 +110,7 @@ pub(crate) async fn start(
         task: Some(task.id.clone()),
     };
     jobs::create(&tx, &job).await?;
+    record(&tx, &at.caller, &Action::DeploymentAsked { item: item(&at.row), bundle: bundle.id }).await?;
     tx.commit().await.map_err(DbError::from)?;
     services.backstage.task_queued();
     tracing::info!(

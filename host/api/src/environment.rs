@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use axum::Json;
 use axum::extract::State;
+use lectern_domain::audit::{Action, VariableNames};
 use lectern_domain::ids::ContentGuid;
 use lectern_metadata::{DbError, content, sealing, variables};
 use serde::Deserialize;
@@ -14,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::Services;
 use crate::access::Changeable;
+use crate::audit::{item, record};
 use crate::body::List;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::services::Part;
@@ -94,6 +96,8 @@ async fn change(
     content::lock(&tx, at.row.id).await?;
     sealing::begin_write(&tx).await?;
     let sealed = seal(services, guid, given)?;
+    let set: Vec<&str> = sealed.set.iter().map(|(name, _)| name.as_str()).collect();
+    let removed: Vec<&str> = sealed.remove.iter().map(String::as_str).collect();
     if all {
         variables::replace_all(&tx, at.row.id, &sealed.set).await?;
     } else {
@@ -106,6 +110,8 @@ async fn change(
             format!("content has at most {MAX_VARIABLES} environment variables; this would make {}", names.len()),
         ));
     }
+    let changed = VariableNames { set: &set, removed: &removed, replaced: all };
+    record(&tx, &at.caller, &Action::VariablesChanged { item: item(&at.row), names: changed }).await?;
     tx.commit().await.map_err(DbError::from)?;
     drop(client);
     services.backstage.refresh(Part::Content(guid)).await;

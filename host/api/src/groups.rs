@@ -7,10 +7,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use lectern_domain::access::{AccessType, PermissionRole, Principal};
+use lectern_domain::audit::Action;
 use lectern_domain::ids::{GroupGuid, UserGuid};
 use lectern_domain::user::UserRole;
 use lectern_metadata::groups::{self, GroupPage, GroupRow, NewGroup};
-use lectern_metadata::{GenericClient, permissions, users};
+use lectern_metadata::{DbError, GenericClient, permissions, users};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 use crate::Services;
 use crate::access::listed_visibly;
+use crate::audit::record;
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::{Account, Administrator, Publisher};
@@ -129,7 +131,11 @@ async fn create(
     }
     let owner = unique_id.is_none().then_some(caller.user);
     let group = NewGroup { guid: GroupGuid(Uuid::new_v4()), name, owner, unique_id };
-    let row = groups::create(&services.database.client().await?, &group).await?;
+    let mut client = services.database.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let row = groups::create(&tx, &group).await?;
+    record(&tx, &caller, &Action::GroupMade { group: &row.name }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     Ok(Json(GroupView::from(&row)))
 }
 
@@ -190,10 +196,14 @@ async fn delete(
     Account(caller): Account,
     Path(guid): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let client = services.database.client().await?;
+    let mut client = services.database.client().await?;
     let group = group_of(&client, &guid).await?;
     may_change(&caller, &group, Code::MayNotRemove)?;
-    groups::delete(&client, group.id).await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    if groups::delete(&tx, group.id).await? {
+        record(&tx, &caller, &Action::GroupDeleted { group: &group.name }).await?;
+    }
+    tx.commit().await.map_err(DbError::from)?;
     drop(client); // Refreshing needs a connection too.
     services.backstage.refresh(Part::Groups).await;
     Ok(StatusCode::NO_CONTENT)
@@ -233,7 +243,7 @@ async fn add_member(
     Path(guid): Path<String>,
     Object(wanted): Object<NewMember>,
 ) -> Result<StatusCode, ApiError> {
-    let client = services.database.client().await?;
+    let mut client = services.database.client().await?;
     let group = group_of(&client, &guid).await?;
     may_change(&caller, &group, Code::CannotChange)?;
     kept_here(&group)?;
@@ -241,7 +251,10 @@ async fn add_member(
     let user: UserGuid = user.ok_or_else(|| ApiError::new(Code::MissingParameter, "say user_guid"))?.parse()?;
     let user = users::get_by_guid(&client, user).await?;
     let user = user.ok_or_else(|| ApiError::new(Code::UserMissing, "there is no such user"))?;
-    groups::add_member(&client, group.id, user.id).await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    groups::add_member(&tx, group.id, user.id).await?;
+    record(&tx, &caller, &Action::MemberAdded { group: &group.name, user: &user.username }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     drop(client);
     services.backstage.refresh(Part::Groups).await;
     Ok(StatusCode::NO_CONTENT)
@@ -256,15 +269,19 @@ async fn remove_member(
     Account(caller): Account,
     Path((guid, user)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    let client = services.database.client().await?;
+    let mut client = services.database.client().await?;
     let group = group_of(&client, &guid).await?;
     may_change(&caller, &group, Code::MayNotRemove)?;
     kept_here(&group)?;
     let user = users::get_by_guid(&client, user.parse()?).await?;
     let absent = || ApiError::new(Code::CannotRemove, "this user does not belong to the group");
-    if !groups::remove_member(&client, group.id, user.ok_or_else(absent)?.id).await? {
+    let user = user.ok_or_else(absent)?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    if !groups::remove_member(&tx, group.id, user.id).await? {
         return Err(absent());
     }
+    record(&tx, &caller, &Action::MemberRemoved { group: &group.name, user: &user.username }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     drop(client);
     services.backstage.refresh(Part::Groups).await;
     Ok(StatusCode::NO_CONTENT)

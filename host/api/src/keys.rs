@@ -4,10 +4,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use lectern_domain::access::Principal;
+use lectern_domain::audit::Action;
 use lectern_domain::ids::{KeyId, UserGuid};
 use lectern_domain::user::UserRole;
 use lectern_metadata::keys::{self, KeyRow};
-use lectern_metadata::{Database, users};
+use lectern_metadata::{Database, DbError, users};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -17,6 +18,7 @@ use utoipa_axum::routes;
 use zeroize::Zeroizing;
 
 use crate::Services;
+use crate::audit::record;
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::Account;
@@ -181,7 +183,7 @@ pub async fn make_key(
         let message = format!("a credential of role {have} cannot make a key of role {want}");
         return Err(ApiError::new(Code::NotPermitted, message));
     }
-    let client = database.client().await?;
+    let mut client = database.client().await?;
     if keys::list(&client, owner.user).await?.len() >= MAX_KEYS {
         return Err(ApiError::new(
             Code::BadField,
@@ -189,7 +191,10 @@ pub async fn make_key(
         ));
     }
     let text = ApiKeyText::random()?;
-    let row = keys::create(&client, owner.user, name, role, &text.hash(), expires_at).await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let row = keys::create(&tx, owner.user, name, role, &text.hash(), expires_at).await?;
+    record(&tx, owner, &Action::KeyMade { user: &owner.username, key: name, role }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     drop(client); // Refreshing needs a connection too.
     backstage.refresh(Part::Keys).await;
     Ok((row, text))
@@ -213,15 +218,18 @@ async fn revoke(
 ) -> Result<StatusCode, ApiError> {
     let owner = own(&services, caller, &guid).await?;
     let key: KeyId = id.parse()?;
-    let client = services.database.client().await?;
+    let mut client = services.database.client().await?;
     let missing = || ApiError::new(Code::Missing, "there is no such key");
     let row = keys::get(&client, owner.user, key).await?.ok_or_else(missing)?;
     if row.role > owner.role {
         return Err(ApiError::new(Code::MayNotRemove, "a key of a lesser role does not revoke this one"));
     }
-    if !keys::revoke(&client, owner.user, key).await? {
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    if !keys::revoke(&tx, owner.user, key).await? {
         return Err(missing());
     }
+    record(&tx, &owner, &Action::KeyRevoked { user: &owner.username, key: &row.name }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     drop(client);
     services.backstage.refresh(Part::Keys).await;
     Ok(StatusCode::NO_CONTENT)

@@ -6,12 +6,14 @@
 //! by `lectern_domain::access` alone.
 
 mod access;
+mod audit;
 mod body;
 mod bootstrap;
 mod bundles;
 mod caches;
 mod checksum;
 mod content;
+mod cursor;
 mod deploy;
 mod environment;
 mod environments;

@@ -5,6 +5,7 @@ use axum::extract::{FromRequestParts, Path, RawPathParams, State};
 use http::StatusCode;
 use http::request::Parts;
 use lectern_domain::access::{Action, AppRole, PermissionRole, Principal};
+use lectern_domain::audit;
 use lectern_domain::ids::ContentGuid;
 use lectern_domain::user::UserRole;
 use lectern_metadata::content::{self, ContentRow};
@@ -18,6 +19,7 @@ use utoipa_axum::routes;
 
 use crate::Services;
 use crate::access::{Changeable, permit, standing};
+use crate::audit::{item, record};
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::Account;
@@ -191,6 +193,8 @@ async fn grant(
             Some(entry) => drop(permissions::set_role(&tx, row.id, entry.id, role).await?),
             None => drop(permissions::add(&tx, row.id, &grantee, role).await?),
         }
+        let granted = audit::Action::PermissionAdded { item: item(&row), to: &user.username, role };
+        record(&tx, &at.caller, &granted).await?;
     }
     tx.commit().await.map_err(DbError::from)?;
     drop(client); // Refreshing needs a connection too.

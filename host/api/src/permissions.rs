@@ -4,8 +4,10 @@ use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use lectern_domain::access::PermissionRole;
+use lectern_domain::audit::Action;
 use lectern_domain::ids::{ContentGuid, UserGuid};
 use lectern_domain::user::UserRole;
+use lectern_metadata::DbError;
 use lectern_metadata::permissions::{self, Grantee, PermissionRow};
 use lectern_metadata::users::{self, UserRow};
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,7 @@ use utoipa_axum::routes;
 
 use crate::Services;
 use crate::access::Changeable;
+use crate::audit::{item, record};
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::groups::group_of;
@@ -128,7 +131,12 @@ async fn add(
         may_have(&user, role)?;
         Grantee::User(user.id, user.guid)
     };
-    let row = permissions::add(&at.client().await?, at.row.id, &grantee, role).await?;
+    let mut client = at.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let row = permissions::add(&tx, at.row.id, &grantee, role).await?;
+    record(&tx, &at.caller, &Action::PermissionAdded { item: item(&at.row), to: &row.name, role }).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    drop(client); // Refreshing needs a connection too.
     services.backstage.refresh(Part::Content(at.row.guid)).await;
     Ok(Json(view(&row, at.row.guid)))
 }
@@ -163,7 +171,12 @@ async fn change(
         let user = user.ok_or_else(|| ApiError::new(Code::UserMissing, "there is no such user any more"))?;
         may_have(&user, role)?;
     }
-    let row = permissions::set_role(&at.client().await?, at.row.id, old.id, role).await?;
+    let mut client = at.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let row = permissions::set_role(&tx, at.row.id, old.id, role).await?;
+    record(&tx, &at.caller, &Action::PermissionChanged { item: item(&at.row), to: &row.name, role }).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    drop(client);
     services.backstage.refresh(Part::Content(at.row.guid)).await;
     Ok(Json(view(&row, at.row.guid)))
 }
@@ -177,9 +190,17 @@ async fn remove(
     at: Changeable,
     Path((_guid, id)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    if !permissions::remove(&at.client().await?, at.row.id, read_id(&id)?).await? {
-        return Err(ApiError::new(Code::CannotRemove, "this content has no such permission"));
+    let absent = || ApiError::new(Code::CannotRemove, "this content has no such permission");
+    let id = read_id(&id)?;
+    let mut client = at.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let row = permissions::get(&tx, at.row.id, id).await?.ok_or_else(absent)?;
+    if !permissions::remove(&tx, at.row.id, id).await? {
+        return Err(absent());
     }
+    record(&tx, &at.caller, &Action::PermissionRemoved { item: item(&at.row), to: &row.name }).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    drop(client);
     services.backstage.refresh(Part::Content(at.row.guid)).await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -14,7 +14,7 @@ use crate::error::ApiError;
 use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, guard, leftover};
 use crate::{
-    bootstrap, bundles, caches, content, deploy, environment, environments, groups, jobs, keys, legacy, login, oauth,
+    audit, bootstrap, bundles, caches, content, deploy, environment, environments, groups, jobs, keys, legacy, login, oauth,
     packages, permission_requests, permissions, processes, search, settings, tags, tasks, thumbnails, timezones,
     tokens, users, vanity,
 };
@@ -43,6 +43,7 @@ struct Document;
 fn described() -> OpenApiRouter<Services> {
     let routes = [
         settings::routes(),
+        audit::routes(),
         timezones::routes(),
         caches::routes(),
         environments::routes(),

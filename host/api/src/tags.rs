@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use http::StatusCode;
 use http::request::Parts;
+use lectern_domain::audit::Action;
 use lectern_domain::ids::TagId;
 use lectern_domain::tags::Tree;
 use lectern_metadata::content::ContentFilter;
@@ -16,6 +17,7 @@ use utoipa_axum::routes;
 
 use crate::Services;
 use crate::access::{Changeable, Readable};
+use crate::audit::{item, record};
 use crate::body::{Object, present};
 use crate::content::{ContentView, IncludeQuery, views, visible_items};
 use crate::error::{ApiError, Code, ErrorBody};
@@ -135,7 +137,7 @@ impl TagFields {
     responses((status = 200, body = TagView), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody)))]
 async fn create(
     State(services): State<Services>,
-    _: Administrator,
+    Administrator(caller): Administrator,
     Object(fields): Object<TagFields>,
 ) -> Result<Json<TagView>, ApiError> {
     let parent = fields.parent()?.flatten();
@@ -145,6 +147,7 @@ async fn create(
     tags::lock(&tx).await?;
     tree(&tx).await?.check_new(&name, parent)?;
     let row = tags::create(&tx, &name, parent).await?;
+    record(&tx, &caller, &Action::TagMade { tag: &name }).await?;
     tx.commit().await.map_err(DbError::from)?;
     Ok(Json(row.into()))
 }
@@ -162,7 +165,7 @@ async fn get(State(services): State<Services>, Named(id): Named) -> Result<Json<
         (status = 404, body = ErrorBody)))]
 async fn change(
     State(services): State<Services>,
-    _: Administrator,
+    Administrator(caller): Administrator,
     Named(id): Named,
     Object(fields): Object<TagFields>,
 ) -> Result<Json<TagView>, ApiError> {
@@ -171,12 +174,13 @@ async fn change(
     tags::lock(&tx).await?;
     let old = found(&tx, id).await?.tag;
     let parent = fields.parent()?.unwrap_or(old.parent);
-    let name = fields.name.filter(|name| !name.is_empty()).unwrap_or(old.name);
+    let name = fields.name.filter(|name| !name.is_empty()).unwrap_or_else(|| old.name.clone());
     let tree = tree(&tx).await?;
     tree.check_change(id, &name, parent)?;
     // What bears the tag has to bear those above its new place. Directly below a category there are none.
     let above = parent.map(|parent| tree.given_with(parent).unwrap_or_default()).unwrap_or_default();
     let row = tags::change(&tx, id, &name, parent, &above).await?;
+    record(&tx, &caller, &Action::TagChanged { from: &old.name, to: &name }).await?;
     tx.commit().await.map_err(DbError::from)?;
     Ok(Json(row.into()))
 }
@@ -184,10 +188,19 @@ async fn change(
 /// Deletes a tag with all below it. For administrators.
 #[utoipa::path(delete, path = "/v1/tags/{id}", tag = "tags", params(("id" = String, Path,)),
     responses((status = 204), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
-async fn delete(State(services): State<Services>, _: Administrator, Named(id): Named) -> Result<StatusCode, ApiError> {
-    if !tags::delete(&services.database.client().await?, id).await? {
+async fn delete(
+    State(services): State<Services>,
+    Administrator(caller): Administrator,
+    Named(id): Named,
+) -> Result<StatusCode, ApiError> {
+    let mut client = services.database.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let old = found(&tx, id).await?.tag;
+    if !tags::delete(&tx, id).await? {
         return Err(missing());
     }
+    record(&tx, &caller, &Action::TagDeleted { tag: &old.name }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -236,10 +249,13 @@ pub(crate) struct TagChoice {
 async fn give(at: Changeable, Object(wanted): Object<TagChoice>) -> Result<Json<Vec<TagView>>, ApiError> {
     let id = wanted.tag_id.filter(|id| !id.is_empty());
     let id = id.ok_or_else(|| ApiError::new(Code::MissingParameter, "say which tag: tag_id"))?.parse()?;
-    let client = at.client().await?;
-    found(&client, id).await?;
-    let given = tree(&client).await?.given_with(id)?;
-    tags::give(&client, at.row.id, &given).await?;
+    let mut client = at.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let tag = found(&tx, id).await?.tag;
+    let given = tree(&tx).await?.given_with(id)?;
+    tags::give(&tx, at.row.id, &given).await?;
+    record(&tx, &at.caller, &Action::ContentTagged { item: item(&at.row), tag: &tag.name }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     Ok(Json(borne(&client, at.row.id).await?))
 }
 
@@ -250,11 +266,15 @@ async fn give(at: Changeable, Object(wanted): Object<TagChoice>) -> Result<Json<
         (status = 404, body = ErrorBody)))]
 async fn take(at: Changeable, Path((_guid, id)): Path<(String, String)>) -> Result<StatusCode, ApiError> {
     let id: TagId = id.parse()?;
-    let client = at.client().await?;
-    let mut taken: Vec<TagId> = tree(&client).await?.descendants(id).into_iter().collect();
+    let mut client = at.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let mut taken: Vec<TagId> = tree(&tx).await?.descendants(id).into_iter().collect();
     taken.push(id);
-    if tags::take(&client, at.row.id, &taken).await? == 0 {
+    let tag = tags::get(&tx, id).await?.map(|row| row.tag.name).unwrap_or_default();
+    if tags::take(&tx, at.row.id, &taken).await? == 0 {
         return Err(ApiError::new(Code::CannotRemove, "this content does not bear this tag"));
     }
+    record(&tx, &at.caller, &Action::ContentUntagged { item: item(&at.row), tag: &tag }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,9 +7,10 @@ use axum::extract::{Path, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
+use lectern_domain::audit::{Action, Actor};
 use lectern_domain::ids::UserId;
 use lectern_metadata::signed_tokens::{self, TokenRow};
-use lectern_metadata::{Client, GenericClient, users};
+use lectern_metadata::{Client, DbError, GenericClient, audit, users};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
@@ -20,6 +21,7 @@ use x509_parser::public_key::{PublicKey, RSAPublicKey};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::Services;
+use crate::audit::record;
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::{Account, Base, ClientAddress};
@@ -122,15 +124,19 @@ fn refusal(token: Option<&TokenRow>) -> ApiError {
 }
 
 /// Confirms a token for a user. Codes 29 (late), 84 (claimed before), 4 (unknown); 40 and 50 for accounts that prove nobody.
-pub async fn claim(client: &Client, id: &str, user: UserId) -> Result<(), ApiError> {
-    let account = users::get(client, user).await?;
+pub async fn claim(client: &mut Client, id: &str, user: UserId) -> Result<(), ApiError> {
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let account = users::get(&tx, user).await?;
     let account = account.ok_or_else(|| ApiError::new(Code::UserMissing, "the account is gone"))?;
     Standing::check(&account)?;
-    if signed_tokens::claim(client, id, user).await? {
+    if signed_tokens::claim(&tx, id, user).await? {
+        let actor = Actor::account(account.id, account.guid, &account.username);
+        audit::append(&tx, actor, &Action::TokenConfirmed { user: &account.username }).await?;
+        tx.commit().await.map_err(DbError::from)?;
         tracing::info!(user.name = account.username, "a token was confirmed");
         return Ok(());
     }
-    Err(refusal(signed_tokens::get(client, id).await?.as_ref()))
+    Err(refusal(signed_tokens::get(&tx, id).await?.as_ref()))
 }
 
 /// Confirms a token, for programs that have a key. People do so in a browser.
@@ -143,12 +149,12 @@ async fn claim_with_key(
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     // A signature acts with its user's whole role: a lesser key would gain by confirming one.
-    let client = services.database.client().await?;
+    let mut client = services.database.client().await?;
     let account = users::get(&client, caller.user).await?;
     if account.is_some_and(|account| account.role > caller.role) {
         return Err(ApiError::new(Code::NotPermitted, "a key of a lesser role than its user's confirms no token"));
     }
-    claim(&client, &id, caller.user).await?;
+    claim(&mut client, &id, caller.user).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -198,11 +204,14 @@ async fn end(
     Account(caller): Account,
     Path((guid, id)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    let client = services.database.client().await?;
-    let user = somebody(&client, &caller, &guid, Code::MayNotRemove).await?;
-    if !signed_tokens::delete(&client, user.id, &id).await? {
+    let mut client = services.database.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let user = somebody(&tx, &caller, &guid, Code::MayNotRemove).await?;
+    if !signed_tokens::delete(&tx, user.id, &id).await? {
         return Err(ApiError::new(Code::CannotRemove, "there is no such token"));
     }
+    record(&tx, &caller, &Action::TokenEnded { user: &user.username }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use lectern_domain::access::Action;
+use lectern_domain::audit;
 use lectern_domain::vanity::{Clash, clash, normalise};
 use lectern_metadata::content::{self, ContentFilter};
 use lectern_metadata::vanities::{self, VanityRow};
@@ -15,6 +16,7 @@ use utoipa_axum::routes;
 
 use crate::Services;
 use crate::access::{Changeable, Readable, permit};
+use crate::audit::{item, record};
 use crate::body::Object;
 use crate::content::visible_items;
 use crate::error::{ApiError, Code, ErrorBody};
@@ -89,6 +91,7 @@ async fn set(
     let losers = clear(&tx, &at, &path, force).await?;
     let ids: Vec<_> = losers.iter().map(|loser| loser.content).collect();
     let row = vanities::set(&tx, at.row.id, &path, &ids).await?;
+    record(&tx, &at.caller, &audit::Action::VanitySet { item: item(&at.row), path: &path }).await?;
     tx.commit().await.map_err(DbError::from)?;
     drop(client); // Refreshing needs a connection too.
     services.backstage.refresh(Part::Content(at.row.guid)).await;
@@ -135,9 +138,14 @@ async fn clear(
 #[utoipa::path(delete, path = "/v1/content/{guid}/vanity", tag = "content", params(("guid" = String, Path,)),
     responses((status = 204), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
 async fn remove(State(services): State<Services>, at: Changeable) -> Result<StatusCode, ApiError> {
-    if !vanities::delete(&at.client().await?, at.row.id).await? {
+    let mut client = at.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    if !vanities::delete(&tx, at.row.id).await? {
         return Err(ApiError::new(Code::CannotRemove, "this content has no vanity path"));
     }
+    record(&tx, &at.caller, &audit::Action::VanityRemoved { item: item(&at.row) }).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    drop(client); // Refreshing needs a connection too.
     services.backstage.refresh(Part::Content(at.row.guid)).await;
     Ok(StatusCode::NO_CONTENT)
 }

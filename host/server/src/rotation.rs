@@ -58,6 +58,11 @@ impl Rotation {
         self.status.lock().clone()
     }
 
+    /// The database whose values are sealed.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Asks for a rotation. One that is under way is gone on with instead.
     pub(crate) fn begin(&self) -> RotationStatus {
         let mut status = self.status.lock();

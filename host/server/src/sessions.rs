@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lectern_domain::UserGuid;
+use lectern_domain::audit::{Action, Actor};
 use lectern_edge::{NewSession, Sessions, Unavailable};
-use lectern_metadata::{Database, DbError, Part, groups, sessions, users};
+use lectern_metadata::{Database, DbError, Part, audit, groups, sessions, users};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -76,6 +77,10 @@ impl DatabaseSessions {
         sessions::create(&tx, hash, user.id, expires_at, names, source.as_ref()).await?;
         users::touch_active(&tx, user.id).await?;
         let moved = groups::follow(&tx, user.id, names).await?;
+        if moved {
+            let followed = Action::MembershipsFollowed { user: &user.username };
+            audit::append(&tx, Actor::server(), &followed).await?;
+        }
         tx.commit().await?;
         Ok(moved)
     }

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use lectern_domain::access::{AppRole, Principal};
+use lectern_domain::audit::Action;
 use lectern_domain::ids::ContentGuid;
 use lectern_metadata::DbError;
 use lectern_metadata::content::{self, ContentRow, NewContent};
@@ -12,6 +13,7 @@ use super::fields::{Fields, check_result};
 use super::update::check_run_as;
 use super::view::{ContentView, Include};
 use crate::Services;
+use crate::audit::{item, record};
 use crate::body::Object;
 use crate::error::{ApiError, ErrorBody};
 use crate::guard::{Base, Publisher};
@@ -44,6 +46,10 @@ pub(crate) async fn make(services: &Services, caller: &Principal, fields: Fields
     check_run_as(&row, &patch, caller)?;
     if !patch.is_empty() {
         row = content::update(&tx, row.id, &patch).await?;
+    }
+    record(&tx, caller, &Action::ContentMade { item: item(&row) }).await?;
+    if let Some(access) = patch.access_type {
+        record(&tx, caller, &Action::ContentAccessSet { item: item(&row), access }).await?;
     }
     tx.commit().await.map_err(DbError::from)?;
     drop(client); // Refreshing needs a connection too.

@@ -9,12 +9,14 @@ mod view;
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use lectern_metadata::{bundles, content};
+use lectern_domain::audit::Action;
+use lectern_metadata::{DbError, bundles, content};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Services;
 use crate::access::{Changeable, Readable};
+use crate::audit::{item, record};
 use crate::error::{ApiError, ErrorBody};
 use crate::guard::Base;
 use crate::query::Params;
@@ -46,7 +48,13 @@ async fn get(at: Readable, base: Base, Params(query): Params<IncludeQuery>) -> R
 async fn delete(State(services): State<Services>, at: Changeable) -> Result<StatusCode, ApiError> {
     let hashes: Vec<_> =
         bundles::list(&at.client().await?, at.row.id).await?.into_iter().map(|bundle| bundle.hash).collect();
-    content::delete(&at.client().await?, at.row.id).await?;
+    let mut client = at.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    if content::delete(&tx, at.row.id).await? {
+        record(&tx, &at.caller, &Action::ContentDeleted { item: item(&at.row) }).await?;
+    }
+    tx.commit().await.map_err(DbError::from)?;
+    drop(client); // Refreshing needs a connection too.
     services.backstage.refresh(Part::Content(at.row.guid)).await;
     services.backstage.content_deleted(at.row.guid, &hashes).await;
     tracing::info!(content.guid = %at.row.guid, user.name = at.caller.username, "content deleted");

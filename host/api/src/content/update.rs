@@ -3,15 +3,17 @@
 use axum::Json;
 use axum::extract::State;
 use lectern_domain::access::{AppRole, Principal};
+use lectern_domain::audit::Action;
 use lectern_domain::ids::{UserGuid, UserId};
 use lectern_domain::user::UserRole;
 use lectern_metadata::content::{self, ContentPatch, ContentRow};
-use lectern_metadata::{DbError, GenericClient, permissions, users};
+use lectern_metadata::{DbError, GenericClient, Transaction, permissions, users};
 
 use super::fields::{Fields, check_result};
 use super::view::{ContentView, Include};
 use crate::Services;
 use crate::access::{Changeable, standing};
+use crate::audit::{item, record};
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::Base;
@@ -44,11 +46,33 @@ pub(crate) async fn update(
     check_result(&now, &patch, &services.settings.scheduler)?;
     check_run_as(&now, &patch, &caller)?;
     let row = content::update(&tx, at.row.id, &patch).await?;
+    record_changes(&tx, &caller, &now, &row, &patch).await?;
     tx.commit().await.map_err(DbError::from)?;
     let role = standing(&row, &caller, &permissions::of_user(&client, caller.user).await?);
     drop(client); // Refreshing needs a connection too.
     services.backstage.refresh(Part::Content(row.guid)).await;
     Ok(Json(ContentView::of(&row, role, &base, Include::default())))
+}
+
+/// Writes down what became of the item: who may open it and whose it is, by name.
+async fn record_changes(
+    tx: &Transaction<'_>,
+    caller: &Principal,
+    old: &ContentRow,
+    new: &ContentRow,
+    patch: &ContentPatch,
+) -> Result<(), DbError> {
+    let item = item(new);
+    if old.access_type != new.access_type {
+        record(tx, caller, &Action::ContentAccessSet { item, access: new.access_type }).await?;
+    }
+    if old.owner.id != new.owner.id {
+        record(tx, caller, &Action::ContentOwnerSet { item, owner: &new.owner.username }).await?;
+    }
+    if !(ContentPatch { access_type: None, owner: None, ..patch.clone() }).is_empty() {
+        record(tx, caller, &Action::ContentChanged { item }).await?;
+    }
+    Ok(())
 }
 
 /// Who shall own the item: `None` when the owner stays. Giving it away is for the owner and administrators.

@@ -4,10 +4,11 @@ mod log;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use lectern_domain::audit::Action;
 use lectern_domain::ids::JobKey;
 use lectern_metadata::content::ContentRow;
 use lectern_metadata::jobs::{self, JobRow, JobStatus};
-use lectern_metadata::tasks;
+use lectern_metadata::{DbError, tasks};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,6 +16,7 @@ use utoipa_axum::routes;
 
 use crate::Services;
 use crate::access::Changeable;
+use crate::audit::{item, record};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::stamp::Stamp;
 
@@ -160,17 +162,27 @@ async fn stop(
 ) -> Result<Json<Stopped>, ApiError> {
     let job = job_of(&at, &key).await?;
     let username = &at.caller.username;
+    let asked = Action::JobStopped { item: item(&at.row), job: &job.key };
     let taken = match (&job.task, job.status) {
         (_, JobStatus::Finished | JobStatus::Finalized) => false,
         (Some(task), JobStatus::Active) => {
-            let client = at.client().await?;
-            let stopped = tasks::stop(&client, task, &format!("stopped by {username}")).await?;
+            let mut client = at.client().await?;
+            let tx = client.transaction().await.map_err(DbError::from)?;
+            let stopped = tasks::stop(&tx, task, &format!("stopped by {username}")).await?;
             if stopped {
-                jobs::set_stopped_by(&client, &job.key, username).await?;
+                jobs::set_stopped_by(&tx, &job.key, username).await?;
+                record(&tx, &at.caller, &asked).await?;
             }
+            tx.commit().await.map_err(DbError::from)?;
             stopped
         }
         (None, JobStatus::Active) => {
+            // Before it is done: what was done without an entry could not be undone.
+            let mut client = at.client().await?;
+            let tx = client.transaction().await.map_err(DbError::from)?;
+            record(&tx, &at.caller, &asked).await?;
+            tx.commit().await.map_err(DbError::from)?;
+            drop(client);
             services.backstage.end_job(&job.key, username).await.map_err(ApiError::internal)?
         }
     };

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use lectern_domain::access::Principal;
+use lectern_domain::audit::Action;
 use lectern_domain::user::{UserRole, check_username};
 use lectern_metadata::users::{self, ProfilePatch, UserRow};
 use lectern_metadata::{Database, DbError, Transaction, sessions};
@@ -12,6 +13,7 @@ use utoipa::ToSchema;
 use super::create::{role_of, short};
 use super::{UserView, somebody};
 use crate::Services;
+use crate::audit::record;
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::{Account, Administrator};
@@ -60,6 +62,7 @@ pub(super) async fn change(
         first_name: text(wanted.first_name, "first_name")?,
         last_name: text(wanted.last_name, "last_name")?,
     };
+    let old = row.clone();
     if patch != ProfilePatch::default() {
         row = users::update_profile(&tx, row.id, &patch).await?;
     }
@@ -67,10 +70,27 @@ pub(super) async fn change(
         keep_an_administrator(&tx, &row, role < UserRole::Administrator).await?;
         row = users::set_role(&tx, row.id, role).await?;
     }
+    record_changes(&tx, &caller, &old, &row).await?;
     tx.commit().await.map_err(DbError::from)?;
     drop(client); // Refreshing needs a connection too.
     services.backstage.refresh(Part::Users).await;
     Ok(Json(row.into()))
+}
+
+/// Writes down what differs between an account and what became of it.
+async fn record_changes(tx: &Transaction<'_>, caller: &Principal, old: &UserRow, new: &UserRow) -> Result<(), DbError> {
+    let profile = |row: &UserRow| (row.email.clone(), row.first_name.clone(), row.last_name.clone());
+    let user = &new.username;
+    if old.username != *user {
+        record(tx, caller, &Action::UserRenamed { from: &old.username, to: user }).await?;
+    }
+    if profile(old) != profile(new) {
+        record(tx, caller, &Action::UserChanged { user }).await?;
+    }
+    if old.role != new.role {
+        record(tx, caller, &Action::UserRoleSet { user, role: new.role }).await?;
+    }
+    Ok(())
 }
 
 /// Refuses to take the last administrator's role or access.
@@ -123,6 +143,8 @@ pub async fn set_locked(
     keep_an_administrator(&tx, &row, locked).await?;
     let row = users::set_locked(&tx, row.id, locked).await?;
     let ended = if locked { sessions::delete_of_user(&tx, row.id).await? } else { 0 };
+    let user = &row.username;
+    record(&tx, caller, &if locked { Action::UserLocked { user } } else { Action::UserUnlocked { user } }).await?;
     tx.commit().await.map_err(DbError::from)?;
     drop(client); // Refreshing needs a connection too.
     backstage.refresh(Part::Users).await;
@@ -144,7 +166,9 @@ pub async fn set_role(
     let tx = client.transaction().await.map_err(DbError::from)?;
     let row = administered(&tx, caller, guid).await?;
     keep_an_administrator(&tx, &row, role < UserRole::Administrator).await?;
-    let row = users::set_role(&tx, row.id, role).await?;
+    let old = row;
+    let row = users::set_role(&tx, old.id, role).await?;
+    record_changes(&tx, caller, &old, &row).await?;
     tx.commit().await.map_err(DbError::from)?;
     drop(client);
     backstage.refresh(Part::Users).await;
@@ -167,9 +191,12 @@ pub(super) async fn confirm(
     Administrator(caller): Administrator,
     Path(guid): Path<String>,
 ) -> Result<Json<UserView>, ApiError> {
-    let client = services.database.client().await?;
-    let row = somebody(&client, &caller, &guid, Code::CannotChange).await?;
-    let row = users::confirm(&client, row.id).await?;
+    let mut client = services.database.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let row = somebody(&tx, &caller, &guid, Code::CannotChange).await?;
+    let row = users::confirm(&tx, row.id).await?;
+    record(&tx, &caller, &Action::UserConfirmed { user: &row.username }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     drop(client);
     services.backstage.refresh(Part::Users).await;
     Ok(Json(row.into()))

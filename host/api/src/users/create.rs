@@ -3,16 +3,18 @@
 use axum::Json;
 use axum::extract::State;
 use lectern_domain::access::Principal;
+use lectern_domain::audit::Action;
 use lectern_domain::ids::UserGuid;
 use lectern_domain::user::{UserRole, check_username};
-use lectern_metadata::Database;
 use lectern_metadata::users::{self, NewUser, PasswordHash, UserPage, UserRow};
+use lectern_metadata::{Database, DbError};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::{UserPageView, UserView};
+use crate::audit::record;
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::{Account, Administrator};
@@ -43,7 +45,7 @@ pub(crate) struct UserFields {
         (status = 409, body = ErrorBody)))]
 pub(super) async fn create(
     State(services): State<Services>,
-    _: Administrator,
+    Administrator(caller): Administrator,
     Object(fields): Object<UserFields>,
 ) -> Result<Json<UserView>, ApiError> {
     let username = fields
@@ -71,12 +73,22 @@ pub(super) async fn create(
         password_hash: password_hash.map(PasswordHash),
         confirmed: !fields.user_must_set_password.unwrap_or(false),
     };
-    Ok(Json(create_account(&services.database, &*services.backstage, &user).await?.into()))
+    Ok(Json(create_account(&services.database, &*services.backstage, &caller, &user).await?.into()))
 }
 
 /// Makes an account whose name was checked. Code 8: the name is another's.
-async fn create_account(database: &Database, backstage: &dyn Backstage, user: &NewUser) -> Result<UserRow, ApiError> {
-    let row = users::create(&database.client().await?, user).await?;
+async fn create_account(
+    database: &Database,
+    backstage: &dyn Backstage,
+    caller: &Principal,
+    user: &NewUser,
+) -> Result<UserRow, ApiError> {
+    let mut client = database.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let row = users::create(&tx, user).await?;
+    record(&tx, caller, &Action::UserMade { user: &row.username, role: row.role }).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    drop(client); // Refreshing needs a connection too.
     backstage.refresh(Part::Users).await;
     Ok(row)
 }
@@ -104,7 +116,7 @@ pub async fn invite(
         password_hash: None,
         confirmed: false,
     };
-    create_account(database, backstage, &user).await
+    create_account(database, backstage, caller, &user).await
 }
 
 /// A text of a profile, at most 255 characters.

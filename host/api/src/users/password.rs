@@ -7,16 +7,18 @@ use axum::{Extension, Json};
 use http::StatusCode;
 use lectern_domain::UserId;
 use lectern_domain::access::Principal;
+use lectern_domain::audit::{Action, Actor};
 use lectern_domain::ids::UserGuid;
 use lectern_domain::user::UserRole;
 use lectern_metadata::users::{self, PasswordHash, UserRow};
-use lectern_metadata::{Database, DbError, Transaction, password_links, sessions};
+use lectern_metadata::{Database, DbError, Transaction, audit, password_links, sessions};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::{Standing, somebody};
+use crate::audit::record;
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::{Account, Administrator, Base, ClientAddress};
@@ -87,6 +89,7 @@ pub async fn change_password(
     let mut client = database.client().await?;
     let tx = client.transaction().await.map_err(DbError::from)?;
     set(&tx, who.user, hash).await?;
+    record(&tx, who, &Action::PasswordSet { user: &who.username }).await?;
     tx.commit().await.map_err(DbError::from)?;
     drop(client); // Refreshing needs a connection too.
     backstage.refresh(Part::Sessions).await;
@@ -132,14 +135,17 @@ pub async fn make_password_link(
     if caller.role < UserRole::Administrator {
         return Err(ApiError::new(Code::NotPermitted, "only administrators make links for choosing a password"));
     }
-    let client = database.client().await?;
+    let mut client = database.client().await?;
     let user = somebody(&client, caller, guid, Code::CannotChange).await?;
     if user.locked {
         Standing::check(&user)?;
     }
     let secret = ApiKeyText::random()?;
     let expires_at = OffsetDateTime::now_utc() + LINK_LIFETIME;
-    password_links::create(&client, &secret.hash(), user.id, expires_at).await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    password_links::create(&tx, &secret.hash(), user.id, expires_at).await?;
+    record(&tx, caller, &Action::PasswordLinkMade { user: &user.username }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     tracing::info!(user.name = user.username, by = caller.username, "a link for choosing a password was made");
     Ok((secret, expires_at))
 }
@@ -164,6 +170,8 @@ pub async fn set_password_by_link(
     }
     set(&tx, user.id, hash).await?;
     users::confirm(&tx, user.id).await?;
+    let actor = Actor::account(user.id, user.guid, &user.username);
+    audit::append(&tx, actor, &Action::PasswordSet { user: &user.username }).await?;
     tx.commit().await.map_err(DbError::from)?;
     drop(client);
     backstage.refresh(Part::Sessions).await;

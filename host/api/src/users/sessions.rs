@@ -3,6 +3,8 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
+use lectern_domain::audit::Action;
+use lectern_metadata::DbError;
 use lectern_metadata::sessions::{self, SessionRow};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,6 +12,7 @@ use uuid::Uuid;
 
 use super::somebody;
 use crate::Services;
+use crate::audit::record;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::Account;
 use crate::services::Part;
@@ -58,9 +61,12 @@ pub(super) async fn end_all(
     Account(caller): Account,
     Path(guid): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let client = services.database.client().await?;
+    let mut client = services.database.client().await?;
     let user = somebody(&client, &caller, &guid, Code::MayNotRemove).await?;
-    sessions::delete_of_user(&client, user.id).await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let count = sessions::delete_of_user(&tx, user.id).await?;
+    record(&tx, &caller, &Action::SessionsEnded { user: &user.username, count }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     drop(client); // Refreshing needs a connection too.
     services.backstage.refresh(Part::Sessions).await;
     Ok(StatusCode::NO_CONTENT)
@@ -75,12 +81,15 @@ pub(super) async fn end(
     Account(caller): Account,
     Path((guid, id)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    let client = services.database.client().await?;
+    let mut client = services.database.client().await?;
     let user = somebody(&client, &caller, &guid, Code::MayNotRemove).await?;
     let id: Uuid = id.parse().map_err(|_| ApiError::new(Code::BadId, "the address does not name a session"))?;
-    if !sessions::delete_by_guid(&client, user.id, id).await? {
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    if !sessions::delete_by_guid(&tx, user.id, id).await? {
         return Err(ApiError::new(Code::CannotRemove, "there is no such session"));
     }
+    record(&tx, &caller, &Action::SessionsEnded { user: &user.username, count: 1 }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     drop(client);
     services.backstage.refresh(Part::Sessions).await;
     Ok(StatusCode::NO_CONTENT)

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod accounts;
+mod audit;
 mod bootstrap;
 mod bundles;
 mod caches;

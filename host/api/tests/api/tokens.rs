@@ -75,7 +75,7 @@ async fn ask(server: &Server, wanted: &Value) -> Reply {
 async fn confirmed(server: &Server, who: &Principal) -> Program {
     let program = Program::new(server, "2048");
     ask(server, &program.wanted()).await.ok();
-    claim(&server.database.client().await.unwrap(), ID, who.user).await.unwrap();
+    claim(&mut server.database.client().await.unwrap(), ID, who.user).await.unwrap();
     program
 }
 
@@ -265,7 +265,7 @@ async fn a_signature_is_worth_what_its_user_is() {
     let (path, body) = ("/__api__/v1/content", b"{}".to_vec());
     let fields = program.signed("POST", path, &body, now());
     assert_eq!(send(&server, "POST", path, body, &fields).await.refusal(), (403, 22), "a viewer publishes nothing");
-    let client = server.database.client().await.unwrap();
+    let mut client = server.database.client().await.unwrap();
     let me = "/__api__/v1/user";
     let asked = async || {
         let fields = program.signed("GET", me, b"", now());
@@ -277,7 +277,7 @@ async fn a_signature_is_worth_what_its_user_is() {
     assert_eq!(asked().await.refusal(), (403, 50));
     // Who is locked confirms nothing either.
     signed_tokens::create(&client, "T00000000000000000", b"k", "x", now() + Duration::HOUR).await.unwrap();
-    let refused = claim(&client, "T00000000000000000", server.viewer.user).await.unwrap_err();
+    let refused = claim(&mut client, "T00000000000000000", server.viewer.user).await.unwrap_err();
     assert_eq!(refused.code(), 50);
     assert!(sessions::list(&client, server.viewer.user, 1).await.unwrap().is_empty());
 }

@@ -2,6 +2,7 @@
 //!
 //! Only the peer's user id opens it: root's or the server's own (`SO_PEERCRED`, unix(7)).
 
+mod audit;
 mod packages;
 pub(crate) mod protocol;
 mod server;

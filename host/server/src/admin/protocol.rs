@@ -70,6 +70,19 @@ pub(crate) struct KeyView {
     pub(crate) created_at: String,
 }
 
+/// `/audit/verify`: what the chain of the audit log is found to be.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AuditView {
+    /// Whether each entry is as it was written.
+    pub(crate) whole: bool,
+    /// Entries that are as they were written, counted from the first.
+    pub(crate) entries: i64,
+    /// The newest entry's hash; only of a whole log.
+    pub(crate) hash: Option<String>,
+    /// The number of the first entry that is changed or missing.
+    pub(crate) broken_at: Option<i64>,
+}
+
 /// A built R package as printed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PackageView {

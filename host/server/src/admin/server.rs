@@ -10,11 +10,12 @@ use axum::{Extension, Json, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use lectern_domain::audit::Action;
 use lectern_domain::plugin::Actor;
 use lectern_domain::user::check_username;
 use lectern_domain::{KeyId, UserGuid, UserRole};
 use lectern_metadata::users::{NewUser, PasswordHash, ProfilePatch, UserFilter, UserRow};
-use lectern_metadata::{Client, Database, DbError, Part, keys, sessions, users};
+use lectern_metadata::{Client, Database, DbError, Part, Transaction, audit, keys, sessions, users};
 use serde_json::json;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +80,7 @@ pub(crate) async fn serve(
     runtimes: Arc<Runtimes>,
     stop: CancellationToken,
 ) {
+    let audited = database.clone();
     let sealing_key =
         Router::new().route("/rotate", post(rotate_key)).route("/status", post(rotation_status)).with_state(rotation);
     let router = Router::new()
@@ -90,6 +92,7 @@ pub(crate) async fn serve(
         .route("/keys/revoke", post(revoke_key))
         .with_state(Admin { database, view })
         .nest("/sealing-key", sealing_key)
+        .merge(super::audit::routes(audited))
         .merge(super::packages::routes(runtimes))
         .nest("/v1", operations(plugins).layer(Extension(Operator(Actor::AdminSocket))));
     let connections = TaskTracker::new();
@@ -126,9 +129,15 @@ pub(crate) async fn serve(
     connections.wait().await;
 }
 
-async fn rotate_key(State(rotation): State<Arc<Rotation>>) -> Json<RotationStatus> {
+async fn rotate_key(State(rotation): State<Arc<Rotation>>) -> Answer<RotationStatus> {
+    // Before it is done: files change, which no transaction covers.
+    let mut client = rotation.database().client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    record(&tx, &Action::SealingKeyRotation).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    drop(client);
     tracing::info!("a rotation of the sealing key was asked for");
-    Json(rotation.begin())
+    Ok(Json(rotation.begin()))
 }
 
 async fn rotation_status(State(rotation): State<Arc<Rotation>>) -> Json<RotationStatus> {
@@ -147,6 +156,11 @@ fn shown(user: UserRow) -> UserView {
 
 fn parse_role(text: &str) -> Result<UserRole, Refusal> {
     UserRole::parse(text).ok_or_else(|| refuse(format!("role {text:?} must be viewer, publisher or administrator")))
+}
+
+/// Writes down what was done over the admin socket; the last thing of its transaction.
+async fn record(tx: &Transaction<'_>, action: &Action<'_>) -> Result<(), DbError> {
+    audit::append(tx, lectern_domain::audit::Actor::admin_socket(), action).await.map(drop)
 }
 
 async fn hash(password: Option<String>) -> Result<Option<PasswordHash>, Refusal> {
@@ -173,8 +187,11 @@ async fn add_user(State(admin): State<Admin>, Json(ask): Json<AddUser>) -> Answe
         password_hash: hash(ask.password).await?,
         confirmed: true,
     };
-    let client = admin.database.client().await?;
-    let made = users::create(&client, &user).await?;
+    let mut client = admin.database.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let made = users::create(&tx, &user).await?;
+    record(&tx, &Action::UserMade { user: &made.username, role: made.role }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     admin.view.refresh(Part::Users).await?;
     Ok(Json(shown(made)))
 }
@@ -197,6 +214,18 @@ async fn change_user(State(admin): State<Admin>, Json(ask): Json<ChangeUser>) ->
         sessions::delete_of_user(&tx, user.id).await?;
     }
     let changed = users::update_profile(&tx, user.id, &ProfilePatch::default()).await?;
+    let name = &changed.username;
+    if let Some(role) = role {
+        record(&tx, &Action::UserRoleSet { user: name, role }).await?;
+    }
+    match ask.locked {
+        Some(true) => record(&tx, &Action::UserLocked { user: name }).await?,
+        Some(false) => record(&tx, &Action::UserUnlocked { user: name }).await?,
+        None => {}
+    }
+    if password.is_some() {
+        record(&tx, &Action::PasswordSet { user: name }).await?;
+    }
     tx.commit().await.map_err(DbError::from)?;
     for part in [Part::Users, Part::Sessions] {
         admin.view.refresh(part).await?;
@@ -217,12 +246,15 @@ async fn create_key(State(admin): State<Admin>, Json(ask): Json<CreateKey>) -> A
     if ask.name.is_empty() || ask.name.chars().count() > 255 {
         return Err(refuse("a key's name has 1 to 255 characters"));
     }
-    let client = admin.database.client().await?;
+    let mut client = admin.database.client().await?;
     let user = find(&client, &ask.username).await?;
     let text = credentials::new_secret()?;
     // What the list shows is what the key can do.
     let role = role.min(user.role);
-    let key = keys::create(&client, user.id, &ask.name, role, &credentials::secret_hash(&text), None).await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let key = keys::create(&tx, user.id, &ask.name, role, &credentials::secret_hash(&text), None).await?;
+    record(&tx, &Action::KeyMade { user: &user.username, key: &key.name, role }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     admin.view.refresh(Part::Keys).await?;
     Ok(Json(CreatedKey { id: key.id.0, name: key.name, key: text }))
 }
@@ -240,11 +272,16 @@ async fn list_keys(State(admin): State<Admin>, Json(ask): Json<ListKeys>) -> Ans
 }
 
 async fn revoke_key(State(admin): State<Admin>, Json(ask): Json<RevokeKey>) -> Answer<serde_json::Value> {
-    let client = admin.database.client().await?;
+    let mut client = admin.database.client().await?;
     let user = find(&client, &ask.username).await?;
-    if !keys::revoke(&client, user.id, KeyId(ask.id)).await? {
-        return Err(Refusal(StatusCode::NOT_FOUND, format!("{} has no key {}", ask.username, ask.id)));
+    let absent = || Refusal(StatusCode::NOT_FOUND, format!("{} has no key {}", ask.username, ask.id));
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let key = keys::get(&tx, user.id, KeyId(ask.id)).await?.ok_or_else(absent)?;
+    if !keys::revoke(&tx, user.id, key.id).await? {
+        return Err(absent());
     }
+    record(&tx, &Action::KeyRevoked { user: &user.username, key: &key.name }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     admin.view.refresh(Part::Keys).await?;
     Ok(Json(json!({"revoked": ask.id})))
 }

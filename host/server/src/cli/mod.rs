@@ -3,6 +3,7 @@
 #[macro_use]
 mod out;
 
+mod audit;
 mod check;
 mod client;
 mod doctor;
@@ -61,6 +62,9 @@ enum Verb {
     /// Rotate the key that seals environment variables and plugins' secrets.
     #[command(subcommand)]
     SealingKey(sealing_key::SealingKeyVerb),
+    /// Check the audit log of a running server.
+    #[command(subcommand)]
+    Audit(audit::AuditVerb),
     /// List and evict what a running server has in its cache of R packages.
     #[command(subcommand)]
     Packages(packages::PackagesVerb),
@@ -177,6 +181,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::User(verb) => user::run(verb),
         Verb::Key(verb) => key::run(verb),
         Verb::SealingKey(verb) => sealing_key::run(verb),
+        Verb::Audit(verb) => audit::run(&verb),
         Verb::Packages(verb) => packages::run(verb),
         Verb::Plugin(verb) => return plugin::run(*verb).unwrap_or_else(|error| failed(&error)),
     };

@@ -97,11 +97,11 @@ pub(super) async fn confirm(
     };
     let user = principal.user;
     visit.principal = Some(principal);
-    let client = match dashboard.database.client().await {
+    let mut client = match dashboard.database.client().await {
         Ok(client) => client,
         Err(error) => return away(&visit, &error),
     };
-    match lectern_api::claim(&client, &id, user).await {
+    match lectern_api::claim(&mut client, &id, user).await {
         Ok(()) => {
             let text = "The program may act in your name now. You can close this page and go back to it.";
             message(&visit, StatusCode::OK, "Confirmed", text)

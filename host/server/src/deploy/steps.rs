@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lectern_domain::audit::{Action, Actor, Item};
 use lectern_domain::manifest::Manifest;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
 use lectern_domain::{BundleId, ContentGuid, JobKey};
 use lectern_metadata::bundles::BundleRow;
 use lectern_metadata::tasks::{Lease, TaskKind, TaskRow, verify_lease};
-use lectern_metadata::{DbError, Part, bundles, content, is_transient, packages};
+use lectern_metadata::{DbError, Part, Transaction, audit, bundles, content, is_transient, packages, users};
 
 use super::Deployer;
 use super::log::TaskLog;
@@ -229,6 +230,22 @@ async fn show_log(deployer: &Deployer, job: &JobKey, log: &TaskLog) {
     }
 }
 
+/// Writes down the activation, as of who asked for it, and what retention removed.
+async fn record(tx: &Transaction<'_>, task: &TaskRow, bundle: BundleId, pruned: &[BundleId]) -> Result<(), DbError> {
+    let Some(row) = content::get(tx, task.content).await? else { return Ok(()) };
+    let item = Item { guid: row.guid, name: &row.name };
+    let asked_by = match task.requested_by {
+        Some(user) => users::get(tx, user).await?,
+        None => None,
+    };
+    let actor = asked_by.map_or_else(Actor::server, |user| Actor::account(user.id, user.guid, &user.username));
+    audit::append(tx, actor, &Action::BundleActivated { item, bundle }).await?;
+    for bundle in pruned {
+        audit::append(tx, Actor::server(), &Action::BundleDeleted { item, bundle: *bundle }).await?;
+    }
+    Ok(())
+}
+
 /// Makes the bundle the active one, if the lease is still this server's, and deletes what the item has too many of.
 async fn activate(
     deployer: &Deployer,
@@ -242,6 +259,7 @@ async fn activate(
         verify_lease(&tx, lease).await?;
         content::set_active_bundle(&tx, task.content, bundle).await?;
         let pruned = bundles::prune(&tx, task.content, deployer.max_bundles).await?;
+        record(&tx, task, bundle, &pruned).await?;
         tx.commit().await.map_err(DbError::from)?;
         Ok(pruned)
     })
