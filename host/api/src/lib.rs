@@ -21,6 +21,7 @@ mod error;
 mod followed;
 mod groups;
 mod guard;
+mod hits;
 mod jobs;
 mod keys;
 mod leftover;

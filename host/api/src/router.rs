@@ -14,8 +14,8 @@ use crate::error::ApiError;
 use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, guard, leftover};
 use crate::{
-    audit, bootstrap, bundles, caches, content, deploy, environment, environments, groups, jobs, keys, legacy, login, oauth,
-    packages, permission_requests, permissions, processes, search, settings, tags, tasks, thumbnails, timezones,
+    audit, bootstrap, bundles, caches, content, deploy, environment, environments, groups, hits, jobs, keys, legacy, login,
+    oauth, packages, permission_requests, permissions, processes, search, settings, tags, tasks, thumbnails, timezones,
     tokens, users, vanity,
 };
 
@@ -44,6 +44,7 @@ fn described() -> OpenApiRouter<Services> {
     let routes = [
         settings::routes(),
         audit::routes(),
+        hits::routes(),
         timezones::routes(),
         caches::routes(),
         environments::routes(),

@@ -27,6 +27,7 @@ pub mod snapshot;
 pub mod tags;
 pub mod user;
 pub mod vanity;
+pub mod visits;
 pub mod worker;
 
 pub use access::{AccessType, Principal, PrincipalVia};

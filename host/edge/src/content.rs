@@ -9,6 +9,7 @@ use lectern_domain::access::{Action, AppRole, Verdict, decide};
 use lectern_domain::admission::patience;
 use lectern_domain::launch::Program;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
+use lectern_domain::visits::{self, Asked};
 use lectern_domain::{ContentGuid, Principal};
 use lectern_gate::{Forward, Head, Selected, TargetView};
 use tracing::{debug, error, warn};
@@ -22,6 +23,7 @@ use crate::identify::{Asking, identify, rejected, select, sign_in};
 use crate::notice::Notice;
 use crate::queue;
 use crate::serve::Visit;
+use crate::services::Seen;
 use crate::statics::{self, FileRequest};
 use crate::sticky;
 use crate::thumbnail;
@@ -83,6 +85,10 @@ pub(crate) async fn answer(
     };
     let groups = principal.as_ref().and_then(|principal| visit.snapshot.groups.get(&principal.user).cloned());
     let served = Served { content, bundle, mount, principal, groups, standing };
+    // Who looks at a version by its number works on it.
+    if version.is_none() {
+        count(visit, &head, &forward, &served);
+    }
     if let Program::Static { primary } = &served.bundle.prepared.program {
         return Box::pin(files(visit, &head, &forward, &served, primary)).await;
     }
@@ -117,6 +123,28 @@ fn to_directory(head: &Head, base: &str, mount: &str) -> Result<Option<Response<
     *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
     response.headers_mut().insert(header::LOCATION, to);
     Ok(Some(response))
+}
+
+/// Tells who counts visits, if the request is one. What is answered does not matter: somebody came.
+fn count(visit: &Visit<'_>, head: &Head, forward: &Forward, served: &Served) {
+    let field = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let path = forward.target_path(&head.path);
+    let asked = Asked {
+        method: head.method.as_str(),
+        path,
+        dest: field("sec-fetch-dest"),
+        accept: field("accept"),
+        websocket: visit.upgrade.is_some(),
+    };
+    if visits::counts(served.content.mode, asked) {
+        visit.connection.thread.services.visits.note(&Seen {
+            content: served.content.id,
+            bundle: served.bundle.id,
+            user: served.principal.as_ref().map(|principal| principal.user),
+            path,
+            user_agent: field("user-agent"),
+        });
+    }
 }
 
 async fn files(

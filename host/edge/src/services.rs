@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use lectern_domain::snapshot::{BundleEntry, ContentEntry, Snapshot};
-use lectern_domain::{Principal, UserGuid};
+use lectern_domain::{BundleId, ContentId, Principal, UserGuid, UserId};
 use lectern_gate::{Gate, Scheme};
 
 use crate::body::{EdgeBody, RequestBody};
@@ -35,6 +35,8 @@ pub struct Services {
     pub trees: Arc<dyn Trees>,
     /// Pictures of content.
     pub thumbnails: Arc<dyn Thumbnails>,
+    /// Counts visits of content.
+    pub visits: Arc<dyn Visits>,
     /// Whether the server is ready.
     pub health: Arc<dyn Health>,
 }
@@ -87,6 +89,27 @@ pub trait Trees: Send + Sync {
 pub trait Thumbnails: Send + Sync {
     /// The bytes of the content's picture, if it is still the one of this hash.
     async fn thumbnail(&self, content: &ContentEntry, hash: &[u8; 32]) -> Result<Option<Bytes>, Unavailable>;
+}
+
+/// A visit of content, by somebody who may see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen<'a> {
+    /// What is visited.
+    pub content: ContentId,
+    /// What is shown.
+    pub bundle: BundleId,
+    /// Who comes, when known.
+    pub user: Option<UserId>,
+    /// The path inside the content, encoded, without the query.
+    pub path: &'a str,
+    /// How the client calls itself.
+    pub user_agent: Option<&'a str>,
+}
+
+/// Who counts visits.
+pub trait Visits: Send + Sync {
+    /// Notes a visit. Called on a thread that serves many: it does not wait, and may drop what is too much.
+    fn note(&self, seen: &Seen<'_>);
 }
 
 /// Whether the server can do its work.

@@ -14,6 +14,7 @@ pub mod environments;
 pub mod error;
 pub mod groups;
 mod hidden;
+pub mod hits;
 pub mod identities;
 pub mod jobs;
 pub mod keys;

@@ -13,6 +13,7 @@ mod fleet;
 mod grants;
 mod handover;
 mod health;
+mod hits;
 mod host;
 mod joblog;
 mod life;

@@ -15,6 +15,7 @@ mod document;
 mod environment;
 mod environments;
 mod groups;
+mod hits;
 mod jobs;
 mod legacy;
 mod login;

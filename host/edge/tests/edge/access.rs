@@ -155,3 +155,24 @@ async fn thumbnails_are_for_those_who_may_see_the_item() {
     let answer = none.ask(Method::GET, &target, &[]).await;
     assert_eq!((answer.status, answer.text().len()), (StatusCode::NO_CONTENT, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn visits_are_noted_of_those_who_may_enter() {
+    let world = World::start().await;
+    for (who, path, noted) in [
+        ("viewer", "", true),
+        ("viewer", "index.html?x=1", true),
+        ("viewer", "missing.css", false),
+        // A version that somebody works on.
+        ("owner", "_bundle2/", false),
+        ("owner", "_bundle1/", true),
+        ("stranger", "", false),
+        ("gone", "", false),
+    ] {
+        let key = format!("Key key-{who}");
+        world.ask(Method::GET, &format!("{}/{path}", mount(FILES)), &[("authorization", &key)]).await;
+        let seen = std::mem::take(&mut *world.visits.0.lock());
+        assert_eq!(seen.len(), usize::from(noted), "{who} {path}: {seen:?}");
+        assert!(seen.iter().all(|(user, at)| user.is_some() && at != "/_bundle1/"), "{who} {path}: {seen:?}");
+    }
+}

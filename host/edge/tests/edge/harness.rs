@@ -29,8 +29,8 @@ use lectern_domain::{
     AccessType, BundleHash, BundleId, ContentGuid, ContentId, JobKey, KeyId, Principal, UserGuid, UserId, UserRole,
 };
 use lectern_edge::{
-    Caller, Edge, EdgeBody, EdgeConfig, Health, NewSession, Pool, RequestBody, RunError, Services, Sessions, SignIn,
-    StartFailure, Stopped, Stops, SystemService, Trees, Unavailable, Worker, Workers,
+    Caller, Edge, EdgeBody, EdgeConfig, Health, NewSession, Pool, RequestBody, RunError, Seen, Services, Sessions,
+    SignIn, StartFailure, Stopped, Stops, SystemService, Trees, Unavailable, Visits, Worker, Workers,
 };
 use lectern_gate::{Backend, Chain, Compiler, Directory, Gate, PasswordRefusal, Spec};
 use parking_lot::Mutex;
@@ -378,6 +378,16 @@ impl Trees for OneTree {
     }
 }
 
+/// Remembers the paths of visits, with who came.
+#[derive(Default)]
+pub(crate) struct Noted(pub(crate) Mutex<Vec<(Option<UserId>, String)>>);
+
+impl Visits for Noted {
+    fn note(&self, seen: &Seen<'_>) {
+        self.0.lock().push((seen.user, seen.path.to_owned()));
+    }
+}
+
 struct Fine;
 
 impl Health for Fine {
@@ -440,6 +450,7 @@ pub(crate) struct World {
     pub(crate) sockets: Vec<OwnedFd>,
     pub(crate) running: JoinHandle<Result<Stopped, RunError>>,
     pub(crate) directory: tempfile::TempDir,
+    pub(crate) visits: Arc<Noted>,
 }
 
 /// How a test's edge differs from the usual.
@@ -482,6 +493,7 @@ impl World {
         std::fs::write(directory.path().join("index.html"), "<h1>page</h1>").unwrap();
         std::fs::write(directory.path().join("manifest.json"), "{}").unwrap();
         let stage = setup.stage;
+        let visits = Arc::new(Noted::default());
         let services = Services {
             gate: setup.gate,
             snapshot: Arc::new(ArcSwap::from_pointee(setup.snapshot)),
@@ -490,6 +502,7 @@ impl World {
             workers: Arc::new(Stages(stage.clone())),
             trees: Arc::new(OneTree(directory.path().to_owned())),
             thumbnails: Arc::new(Pictured),
+            visits: Arc::clone(&visits) as Arc<_>,
             health: Arc::new(Fine),
         };
         let edge = match setup.given {
@@ -500,7 +513,7 @@ impl World {
         let sockets = if setup.shared { edge.sockets().unwrap() } else { Vec::new() };
         let address = edge.address();
         let running = tokio::spawn(edge.run(services, stops.clone(), setup.grace));
-        Self { address, stage, stop: stops.stop, handed_over: stops.handed_over, sockets, running, directory }
+        Self { address, stage, stop: stops.stop, handed_over: stops.handed_over, sockets, running, directory, visits }
     }
 
     /// Starts an HTTP server on a Unix socket and offers it for bundle 1.

@@ -43,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) quarto: Language,
     pub(crate) content: Content,
     pub(crate) jobs: Jobs,
+    pub(crate) instrumentation: Instrumentation,
     pub(crate) sandbox: Sandbox,
     pub(crate) gate: Gate,
     pub(crate) log: Log,
@@ -156,6 +157,13 @@ pub(crate) struct Jobs {
     pub(crate) keep_per_content: u32,
     /// How many bytes of logs on this server.
     pub(crate) keep_bytes: u64,
+}
+
+/// `[instrumentation]`: what is remembered of visits.
+#[derive(Debug, Clone)]
+pub(crate) struct Instrumentation {
+    /// How long.
+    pub(crate) keep_for: Duration,
 }
 
 /// `[sandbox]`: accounts that content runs as, and the walls around it.

@@ -15,7 +15,8 @@ use super::sandbox::sandbox;
 use super::scheduler::scheduler;
 use super::tls::tls;
 use super::{
-    Bootstrap, Config, Content, Data, Database, Gate, Jobs, Language, Log, LogFormat, Secret, Seen, Server, TlsFiles,
+    Bootstrap, Config, Content, Data, Database, Gate, Instrumentation, Jobs, Language, Log, LogFormat, Secret, Seen,
+    Server, TlsFiles,
 };
 
 /// Longest any time-out may be set to: 30 days, the most the clients know.
@@ -69,6 +70,7 @@ impl Config {
         };
         let content = content(&mut read, cores, memory);
         let jobs = jobs(&mut read);
+        let instrumentation = instrumentation(&mut read);
         let sandbox = sandbox(&mut read);
         let gate = gate(&mut read, &data.dir);
         let log = log(&mut read);
@@ -89,6 +91,7 @@ impl Config {
             quarto,
             content,
             jobs,
+            instrumentation,
             sandbox,
             gate,
             log,
@@ -203,6 +206,11 @@ fn jobs(read: &mut Reader) -> Jobs {
         keep_per_content: u32::try_from(read.number("jobs.keep_per_content", 1000, 1, 100_000)).unwrap_or(1000),
         keep_bytes: read.size("jobs.keep_bytes", 10 << 30, LEAST_LOGS),
     }
+}
+
+fn instrumentation(read: &mut Reader) -> Instrumentation {
+    const DAY: u64 = 24 * 3600;
+    Instrumentation { keep_for: Duration::from_secs(read.number("instrumentation.keep_days", 90, 1, 3650) * DAY) }
 }
 
 /// One small process: with less, none would ever start.

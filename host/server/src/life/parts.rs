@@ -25,6 +25,7 @@ use crate::deploy::{Deployer, News};
 use crate::directory::ServerDirectory;
 use crate::fleet::{Crew, CrewSettings, Fleet, FleetWorkers, Launcher};
 use crate::health::ServerHealth;
+use crate::hits::Hits;
 use crate::joblog::{Keeping, LogFollowers};
 use crate::owned_socket::OwnedSocket;
 use crate::paths::Paths;
@@ -58,6 +59,7 @@ pub(super) struct Parts {
     files: BundleFiles,
     sessions: DatabaseSessions,
     uses: Arc<Uses>,
+    hits: Arc<Hits>,
     system: Arc<SystemParts>,
     deployer: Arc<Deployer>,
     paths: Paths,
@@ -193,6 +195,7 @@ impl Parts {
             files,
             sessions,
             uses,
+            hits: Arc::new(Hits::new()),
             system,
             deployer,
             paths: paths.clone(),
@@ -242,6 +245,7 @@ impl Parts {
         tasks.spawn(self.sessions.clone().sweep(stop.clone()));
         tasks.spawn(grants::sweep(database.clone(), stop.clone()));
         tasks.spawn(Arc::clone(&self.uses).run(database.clone(), stop.clone()));
+        tasks.spawn(Arc::clone(&self.hits).run(database.clone(), config.instrumentation.keep_for, stop.clone()));
         let (files, view) = (self.files.clone(), Arc::clone(&self.view));
         tasks.spawn(tidy::run(database.clone(), files, view, stop.clone()));
         let keeping = Keeping {
@@ -271,6 +275,7 @@ impl Parts {
             workers: Arc::new(FleetWorkers(Arc::clone(&self.fleet))),
             trees: Arc::new(self.files.clone()),
             thumbnails: Arc::new(Pictures::new(self.sessions.database.clone(), self.sessions.runtime.clone())),
+            visits: Arc::clone(&self.hits) as Arc<_>,
             health: Arc::clone(health) as Arc<_>,
         }
     }
