@@ -10,9 +10,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use http::Method;
+use lectern_tests::apps;
 use lectern_tests::browser;
 use lectern_tests::client::directory;
-use lectern_tests::publisher::text;
+use lectern_tests::publisher::{Publisher, text};
 use lectern_tests::server::{Account, Server, TOOLS};
 use lectern_tests::wait::until;
 use serde_json::{Value, json};
@@ -158,6 +159,12 @@ export default async ({{ page, args, shot }}) => {{
     let opened = SERVER.get(&address).header("authorization", &format!("Bearer {token}")).send().expect(200);
     assert!(opened.text().contains("By token"));
 
+    // Content's code does not see it.
+    let probe = Publisher::new(&SERVER, &ADA).publish("probe", &apps::probe());
+    let echo = SERVER.get(&format!("/content/{probe}/echo")).header("authorization", &format!("Bearer {token}"));
+    let echo = echo.send().expect(200).text();
+    assert!(echo.contains("rstudio-connect-credentials") && !echo.contains(&token), "{echo}");
+
     // The access token ends: the client gets another one by itself.
     let id = text(&entry["oauth_client_id"]);
     let end = |token: &str| SERVER.post("/__api__/oauth/revoke").form(&[("client_id", &id), ("token", token)]).send();
@@ -241,20 +248,55 @@ export default async ({{ page, args, shot }}) => {{
     user(&token).expect_error(401, 30);
 }
 
+/// A browser holds the form to the page's policy, which must let it go to both kinds of addresses.
+#[test]
+fn who_says_no_goes_back_too() {
+    let new = json!({"client_name": "Shy", "redirect_uris": ["http://127.0.0.1/callback", "http://[::1]/callback"]});
+    let registered = SERVER.post("/__api__/oauth/register").json(&new).send().expect(201).json();
+    let urls = ["http://127.0.0.1:9/callback", "http://[::1]:9/callback"].map(|redirect| {
+        let fields = authorization(&text(&registered["client_id"]), redirect);
+        json!([
+            format!("{}/connect/oauth/authorize?{fields}", SERVER.url()),
+            format!("{redirect}?error=access_denied&")
+        ])
+    });
+    let script = format!(
+        "{SIGN_IN}
+export default async ({{ context, args }}) => {{
+  for (const [at, [url, back]] of args.urls.entries()) {{
+    const page = await context.newPage();
+    await page.goto(url);
+    if (at === 0) await signIn(page, args);
+    // Nobody listens there: that the browser goes is enough.
+    const gone = page.waitForRequest((request) => request.url().startsWith(back));
+    await page.getByRole('button', {{ name: 'Deny' }}).click();
+    await gone;
+  }}
+  return {{}};
+}};"
+    );
+    browser::run(&script, &json!({"urls": urls, "name": "ada", "password": ADA.password}));
+}
+
+/// The query of an authorization request.
+fn authorization(client: &str, redirect: &str) -> String {
+    lectern_tests::http::form(&[
+        ("response_type", "code"),
+        ("client_id", client),
+        ("redirect_uri", redirect),
+        ("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"),
+        ("code_challenge_method", "S256"),
+    ])
+}
+
 /// Nobody is sent anywhere that was not registered, signed in or not.
 #[test]
 fn nobody_is_led_elsewhere() {
     let new = json!({"client_name": "Trap", "redirect_uris": ["http://127.0.0.1/callback"]});
     let registered = SERVER.post("/__api__/oauth/register").json(&new).send().expect(201).json();
     let ask = |redirect: &str| {
-        let fields = [
-            ("response_type", "code"),
-            ("client_id", &text(&registered["client_id"])),
-            ("redirect_uri", redirect),
-            ("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"),
-            ("code_challenge_method", "S256"),
-        ];
-        SERVER.get(&format!("/connect/oauth/authorize?{}", lectern_tests::http::form(&fields))).send()
+        let query = authorization(&text(&registered["client_id"]), redirect);
+        SERVER.get(&format!("/connect/oauth/authorize?{query}")).send()
     };
     for evil in ["https://evil.example/", "http://127.0.0.1@evil.example/callback", "//evil.example"] {
         let reply = ask(evil).expect(400);
