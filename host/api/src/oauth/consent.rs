@@ -85,8 +85,9 @@ impl Asked {
         let Some(challenge) = form.get("code_challenge").filter(|challenge| is_challenge(challenge)) else {
             return tell(Word::InvalidRequest, "code_challenge must be 43 characters of base64url");
         };
-        let Ok(scope) = scope(form.get("scope")) else {
-            return tell(Word::InvalidScope, "scope is viewer, publisher or administrator, or absent");
+        let scope = match scope(form.get("scope")) {
+            Ok(scope) => scope,
+            Err(why) => return tell(Word::InvalidScope, &why.to_string()),
         };
         Ok(Self {
             name: client.name,

@@ -84,9 +84,15 @@ pub(crate) async fn token(State(services): State<Services>, form: Form) -> Resul
     // What was decided stands, also where it is a refusal.
     tx.commit().await.map_err(lectern_metadata::DbError::from)?;
     drop(database); // Refreshing needs a connection too.
-    services.backstage.refresh(Part::Keys).await;
+    // Anybody may ask, so only what changed something has the keys loaded anew.
+    if !matches!(outcome, Outcome::Refused(_)) {
+        services.backstage.refresh(Part::Keys).await;
+    }
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    outcome.map(|view| (no_store, Json(view)).into_response())
+    match outcome {
+        Outcome::Issued(view) => Ok((no_store, Json(view)).into_response()),
+        Outcome::Refused(why) | Outcome::Ended(why) => Err(why),
+    }
 }
 
 /// Refuses what a program did not register for.
@@ -99,15 +105,23 @@ pub(super) fn registered_for(client: &ClientRow, grant_type: &str) -> Result<(),
 
 /// The most that a program asks for.
 pub(super) fn scope_of(form: &Form) -> Result<Option<UserRole>, OAuthError> {
-    scope(form.get("scope"))
-        .map_err(|()| OAuthError::new(Word::InvalidScope, "scope is viewer, publisher or administrator, or absent"))
+    scope(form.get("scope")).map_err(|why| OAuthError::new(Word::InvalidScope, why.to_string()))
 }
 
-/// What was decided: tokens, or a refusal that is to be kept.
-type Outcome = Result<TokenView, OAuthError>;
+/// What was decided. It is kept, also where it is a refusal.
+enum Outcome {
+    Issued(TokenView),
+    Refused(OAuthError),
+    /// A refusal that ended a grant.
+    Ended(OAuthError),
+}
 
 fn refused(why: &str) -> Outcome {
-    Err(OAuthError::new(Word::InvalidGrant, why))
+    Outcome::Refused(OAuthError::new(Word::InvalidGrant, why))
+}
+
+fn ended(why: &str) -> Outcome {
+    Outcome::Ended(OAuthError::new(Word::InvalidGrant, why))
 }
 
 async fn stands(tx: &impl GenericClient, user: UserId) -> Result<bool, OAuthError> {
@@ -131,7 +145,7 @@ async fn of_code(tx: &Transaction<'_>, client: &ClientRow, form: &Form) -> Resul
         Redeem::Issue => {
             let (view, grant) = first_tokens(tx, client, user, role).await?;
             oauth::use_code(tx, &hash, Some(grant)).await?;
-            Ok(view)
+            Outcome::Issued(view)
         }
         Redeem::Refuse(why) => refused(why),
         Redeem::Spoil(why) => {
@@ -148,7 +162,7 @@ async fn of_code(tx: &Transaction<'_>, client: &ClientRow, form: &Form) -> Resul
                 user.id = user.0,
                 "a code was presented twice: what came of it has ended"
             );
-            refused("the code was used before; what came of it has ended")
+            ended("the code was used before; what came of it has ended")
         }
     })
 }
@@ -174,10 +188,12 @@ async fn of_refresh(tx: &Transaction<'_>, client: &ClientRow, form: &Form) -> Re
         Refresh::Rotate(role) => {
             let next = token.next()?;
             oauth::rotate(tx, grant.id, &next.latest(), now + GRANT_LIFETIME).await?;
-            Ok(access_token(tx, grant.id, role, Some(next)).await?)
+            Outcome::Issued(access_token(tx, grant.id, role, Some(next)).await?)
         }
         Refresh::Refuse(why) => refused(why),
-        Refresh::TooMuch => Err(OAuthError::new(Word::InvalidScope, "the scope is more than what was allowed")),
+        Refresh::TooMuch => {
+            Outcome::Refused(OAuthError::new(Word::InvalidScope, "the scope is more than what was allowed"))
+        }
         Refresh::Revoke => {
             oauth::delete_grant(tx, grant.id).await?;
             let (client, user) = (&client.id, grant.user.0);
@@ -186,7 +202,7 @@ async fn of_refresh(tx: &Transaction<'_>, client: &ClientRow, form: &Form) -> Re
                 user.id = user,
                 "a refresh token was used twice: its grant has ended"
             );
-            refused("the refresh token was used before; all tokens that came of it have ended: sign in again")
+            ended("the refresh token was used before; all tokens that came of it have ended: sign in again")
         }
     })
 }
@@ -207,7 +223,7 @@ async fn of_device(tx: &Transaction<'_>, client: &ClientRow, form: &Form) -> Res
         wait_seconds: device.wait_seconds,
         answer,
     };
-    let told = |word, text: &str| Err(OAuthError::new(word, text));
+    let told = |word, text: &str| Outcome::Refused(OAuthError::new(word, text));
     let decided = poll(seen, now);
     match decided {
         Poll::Pending => oauth::note_poll(tx, &hash, now, device.wait_seconds).await?,
@@ -216,7 +232,7 @@ async fn of_device(tx: &Transaction<'_>, client: &ClientRow, form: &Form) -> Res
         Poll::Refuse(_) => {}
     }
     Ok(match (decided, device.allowed) {
-        (Poll::Issue, Some((user, role))) => Ok(first_tokens(tx, client, user, role).await?.0),
+        (Poll::Issue, Some((user, role))) => Outcome::Issued(first_tokens(tx, client, user, role).await?.0),
         (Poll::Pending, _) => told(Word::AuthorizationPending, "nobody has entered the code yet"),
         (Poll::SlowDown(_), _) => told(Word::SlowDown, "the program asks too often"),
         (Poll::Expired, _) => told(Word::ExpiredToken, "nobody entered the code in time: begin again"),

@@ -265,7 +265,11 @@ async fn codes_are_worth_something_once_and_to_their_own_program() {
     assert_eq!(refusal(&redeem(&server, &other, &held, &[]).await), is("invalid_grant"));
     let tokens = redeem(&server, &client, &held, &[]).await.ok();
     // Two hold the code: what came of it ends.
+    server.backstage.take();
     assert_eq!(refusal(&redeem(&server, &client, &held, &[]).await), is("invalid_grant"));
+    assert!(server.backstage.take().contains(&Told::Refresh(Part::Keys)), "at once");
+    assert_eq!(refusal(&redeem(&server, &client, "nothing", &[]).await), is("invalid_grant"));
+    assert!(server.backstage.take().is_empty(), "what changes nothing costs little");
     assert_eq!(worth(&server, &tokens["access_token"]).await, None);
     assert_eq!(refusal(&refreshed(&server, &client, &tokens["refresh_token"], &[]).await), is("invalid_grant"));
     // Who holds the code without having asked for it spoils it.

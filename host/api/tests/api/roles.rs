@@ -58,6 +58,15 @@ async fn fill(server: &Server, path: &str) -> String {
         let hash = *blake3::hash(Uuid::new_v4().as_bytes()).as_bytes();
         sessions::create(&client, &hash, server.owner.user, later, &[], None).await.unwrap();
         sessions::list(&client, server.owner.user, 1).await.unwrap()[0].guid.to_string()
+    } else if path.contains("/oauth_grants/") {
+        let secret = || blake3::hash(Uuid::new_v4().as_bytes()).as_bytes().to_vec();
+        let sql = "INSERT INTO oauth_clients (id, name, redirect_uris, grant_types, asked_from) \
+                   VALUES ('c', 'c', '{}', '{}', 'x') ON CONFLICT DO NOTHING";
+        client.execute(sql, &[]).await.unwrap();
+        let sql = "INSERT INTO oauth_grants (family, latest, client_id, user_id, role, expires_at) \
+                   VALUES ($1, $2, 'c', $3, 'viewer', $4) RETURNING id::text";
+        let owner = server.owner.user.0;
+        client.query_one(sql, &[&secret(), &secret(), &owner, &later]).await.unwrap().get(0)
     } else {
         let id = Uuid::new_v4().simple().to_string();
         signed_tokens::create(&client, &id, b"k", "x", later).await.unwrap();

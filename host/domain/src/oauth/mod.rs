@@ -35,11 +35,16 @@ pub const GUESS_WINDOW: Duration = Duration::minutes(10);
 /// What begins every access token, so that a credential for something else is not mistaken for one.
 pub const ACCESS_PREFIX: &str = "lectern_access_";
 
-/// Reads a `scope`: nothing, or one role, which is the most that the program shall be given. `Err`: anything else.
-pub fn scope(text: Option<&str>) -> Result<Option<UserRole>, ()> {
+/// A `scope` that is no role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("scope is viewer, publisher or administrator, or absent")]
+pub struct BadScope;
+
+/// Reads a `scope`: nothing, or one role, which is the most that the program shall be given.
+pub fn scope(text: Option<&str>) -> Result<Option<UserRole>, BadScope> {
     match text.map(str::trim) {
         None | Some("") => Ok(None),
-        Some(word) => UserRole::parse(word).map(Some).ok_or(()),
+        Some(word) => UserRole::parse(word).map(Some).ok_or(BadScope),
     }
 }
 
@@ -241,8 +246,8 @@ mod tests {
             (None, Ok(None)),
             (Some(""), Ok(None)),
             (Some(" publisher "), Ok(Some(UserRole::Publisher))),
-            (Some("viewer publisher"), Err(())),
-            (Some("openid"), Err(())),
+            (Some("viewer publisher"), Err(BadScope)),
+            (Some("openid"), Err(BadScope)),
         ];
         for (text, expected) in cases {
             assert_eq!(scope(text), expected, "{text:?}");
