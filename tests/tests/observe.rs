@@ -52,6 +52,8 @@ assert found[-1].path == '/' and found[-1].user_guid == '{user}', found[-1]
 assert found[-1].rendering_id is None and found[-1].data_version == 3, found[-1]
 assert visits.find_one(content_guid='{guid}').content_guid == '{guid}'
 assert len(list(client.metrics.hits.fetch())) == {count}
+# Visits and uses of Shiny together.
+assert len(client.metrics.usage.find(content_guid='{guid}')) == {count}
 ",
         count = hits.len(),
         user = ada.guid,

@@ -1,4 +1,4 @@
-//! `/v1/instrumentation/content/…`: who visited which content. Administrators see all, publishers what they may change.
+//! `/v1/instrumentation/…`: who visited which content, and used which Shiny application. Administrators see all, publishers what they may change.
 
 use axum::Json;
 use axum::extract::State;
@@ -6,6 +6,7 @@ use lectern_domain::access::Principal;
 use lectern_domain::ids::ContentGuid;
 use lectern_domain::user::UserRole;
 use lectern_metadata::hits::{self, HitFilter, HitRow};
+use lectern_metadata::shiny_usage::{self, UsageRow};
 use serde::{Deserialize, Serialize};
 use time::format_description::well_known::{Iso8601, Rfc3339};
 use time::{Date, OffsetDateTime, Time};
@@ -21,6 +22,7 @@ use crate::query::Params;
 use crate::stamp::Stamp;
 
 const VISITS: &str = "/__api__/v1/instrumentation/content/visits";
+const USAGE: &str = "/__api__/v1/instrumentation/shiny/usage";
 
 /// Most hits in one answer, some 30 MB; who wants more goes on from the last one's time.
 const MOST: i64 = 100_000;
@@ -32,7 +34,7 @@ const MOST_ITEMS: usize = 500;
 const DATA_VERSION: i64 = 3;
 
 pub(crate) fn routes() -> OpenApiRouter<Services> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(visits))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(visits)).routes(routes!(usage))
 }
 
 /// Which visits.
@@ -67,6 +69,20 @@ impl HitQuery {
             from: given(&self.from).map(|text| moment(&text, "from", Time::MIDNIGHT)).transpose()?,
             to: given(&self.to).map(|text| moment(&text, "to", last)).transpose()?,
         })
+    }
+}
+
+impl HitQuery {
+    /// The parameters for the addresses of other pages.
+    fn encoded(&self) -> String {
+        let mut filters = url::form_urlencoded::Serializer::new(String::new());
+        for (name, value) in [("content_guid", &self.content_guid), ("from", &self.from), ("to", &self.to)] {
+            if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
+                filters.append_pair(name, value);
+            }
+        }
+        let filters = filters.finish();
+        if filters.is_empty() { filters } else { format!("&{filters}") }
     }
 }
 
@@ -166,6 +182,15 @@ pub(crate) struct VersionQuery {
     min_data_version: Option<String>,
 }
 
+impl VersionQuery {
+    fn least(&self) -> Result<i64, ApiError> {
+        match self.min_data_version.as_deref().filter(|text| !text.is_empty()) {
+            None => Ok(0),
+            Some(text) => text.parse().map_err(|_| bad(format!("min_data_version must be a number, not {text:?}"))),
+        }
+    }
+}
+
 /// Lists visits by pages, in the order they were written down; for publishers those of content that they may change.
 #[utoipa::path(get, path = "/v1/instrumentation/content/visits", tag = "content",
     params(HitQuery,
@@ -185,25 +210,67 @@ async fn visits(
     Params(paged): Params<CursorQuery>,
 ) -> Result<Json<CursorPage<VisitView>>, ApiError> {
     let (filter, slice) = (query.filter(&caller)?, paged.slice()?);
-    let version = match version.min_data_version.as_deref().filter(|text| !text.is_empty()) {
-        None => 0,
-        Some(text) => text.parse().map_err(|_| bad(format!("min_data_version must be a number, not {text:?}")))?,
-    };
-    let found = if version > DATA_VERSION {
+    let found = if version.least()? > DATA_VERSION {
         Vec::new()
     } else {
         let client = services.database.client().await?;
         hits::list(&client, &filter, slice.from, slice.upwards(), slice.limit + 1).await?
     };
-    let mut filters = url::form_urlencoded::Serializer::new(String::new());
-    for (name, value) in [("content_guid", &query.content_guid), ("from", &query.from), ("to", &query.to)] {
-        if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
-            filters.append_pair(name, value);
+    let filters = query.encoded();
+    Ok(Json(cursor::page(found, slice, |row| row.id, VisitView::from, (&base, VISITS, &filters))))
+}
+
+/// A use of a Shiny application.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct UsageView {
+    content_guid: String,
+    /// Null: nobody in particular.
+    user_guid: Option<String>,
+    started: Stamp,
+    /// Null: it goes on, or its server was killed.
+    ended: Option<Stamp>,
+    data_version: i64,
+}
+
+impl From<UsageRow> for UsageView {
+    fn from(row: UsageRow) -> Self {
+        Self {
+            content_guid: row.content.to_string(),
+            user_guid: row.user.map(|guid| guid.to_string()),
+            started: row.started_at.into(),
+            ended: row.ended_at.map(Stamp),
+            data_version: DATA_VERSION,
         }
     }
-    let filters =
-        Some(filters.finish()).filter(|text| !text.is_empty()).map_or_else(String::new, |text| format!("&{text}"));
-    Ok(Json(cursor::page(found, slice, |row| row.id, VisitView::from, (&base, VISITS, &filters))))
+}
+
+/// Lists uses of Shiny applications by pages, one for each WebSocket; for publishers those of content that they may change.
+#[utoipa::path(get, path = "/v1/instrumentation/shiny/usage", tag = "content",
+    params(HitQuery,
+        ("min_data_version" = Option<i64>, Query, description = "Only in this form or a later one; this is 3."),
+        ("limit" = Option<i64>, Query, description = "Entries on a page, from 1; more than 500 are cut to it."),
+        ("next" = Option<String>, Query, description = "The page after this cursor."),
+        ("previous" = Option<String>, Query, description = "The page before this cursor."),
+        ("asc_order" = Option<bool>, Query, description = "Oldest first, also when absent.")),
+    responses((status = 200, body = CursorPage<UsageView>), (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)))]
+async fn usage(
+    State(services): State<Services>,
+    Publisher(caller): Publisher,
+    base: Base,
+    Params(query): Params<HitQuery>,
+    Params(version): Params<VersionQuery>,
+    Params(paged): Params<CursorQuery>,
+) -> Result<Json<CursorPage<UsageView>>, ApiError> {
+    let (filter, slice) = (query.filter(&caller)?, paged.slice()?);
+    let found = if version.least()? > DATA_VERSION {
+        Vec::new()
+    } else {
+        let client = services.database.client().await?;
+        shiny_usage::list(&client, &filter, slice.from, slice.upwards(), slice.limit + 1).await?
+    };
+    let filters = query.encoded();
+    Ok(Json(cursor::page(found, slice, |row| row.id, UsageView::from, (&base, USAGE, &filters))))
 }
 
 #[cfg(test)]

@@ -37,6 +37,11 @@ pub fn counts(mode: AppMode, asked: Asked<'_>) -> bool {
     }
 }
 
+/// Whether a WebSocket to content of this kind is a use of a Shiny application.
+pub fn is_shiny(mode: AppMode) -> bool {
+    matches!(mode, AppMode::Shiny | AppMode::RmdShiny | AppMode::QuartoShiny | AppMode::PythonShiny)
+}
+
 /// Whether programs call the content: each call is a use of it.
 fn is_called(mode: AppMode) -> bool {
     match mode {

@@ -205,6 +205,8 @@ async fn worker(
         limits,
         mount: &served.mount,
         host: visit.origin.host(),
+        shiny: visits::is_shiny(served.content.mode)
+            .then_some((served.content.id, served.principal.as_ref().map(|principal| principal.user))),
     };
     let asking = queue::Asking {
         content: served.content.guid,

@@ -48,7 +48,8 @@ pub use listener::{BindError, Edge, RunError, Stopped, Stops};
 pub use pool::Pool;
 pub use request_id::RequestId;
 pub use services::{
-    Caller, Health, NewSession, Seen, Services, Sessions, SignIn, SystemService, Thumbnails, Trees, Unavailable, Visits,
+    Caller, Health, NewSession, Seen, Services, Sessions, SignIn, SystemService, Thumbnails, Trees, Unavailable, Use,
+    Visits,
 };
 pub use strip::strip;
 pub use tls::{KeyMismatch, PemError, TlsAuthorities, TlsChain, TlsConfig, TlsKey, TlsPolicy, TlsSlot, TlsVersion};

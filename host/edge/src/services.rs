@@ -106,10 +106,17 @@ pub struct Seen<'a> {
     pub user_agent: Option<&'a str>,
 }
 
+/// A use of an application, for as long as it is kept.
+pub type Use = Box<dyn Send>;
+
 /// Who counts visits.
 pub trait Visits: Send + Sync {
     /// Notes a visit. Called on a thread that serves many: it does not wait, and may drop what is too much.
     fn note(&self, seen: &Seen<'_>);
+
+    /// Notes that somebody begins to use a Shiny application; the use ends when what is answered is dropped. Does not wait
+    /// either.
+    fn begin(&self, content: ContentId, user: Option<UserId>) -> Use;
 }
 
 /// Whether the server can do its work.

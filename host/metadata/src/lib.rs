@@ -31,6 +31,7 @@ mod row;
 pub mod sealing;
 pub mod sessions;
 pub mod settings;
+pub mod shiny_usage;
 pub mod short_tasks;
 pub mod signed_tokens;
 pub mod snapshots;

@@ -1,17 +1,20 @@
-//! Writes visits of content down. The request path puts each into a bounded queue and goes on; a task writes what has come
+//! Writes visits of content, and uses of Shiny applications, down. The request path puts each into a bounded queue and goes on; a task writes what has come
 //! every two seconds in one statement, and forgets what is old.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lectern_edge::{Seen, Visits};
+use lectern_domain::{ContentId, UserId};
+use lectern_edge::{Seen, Use, Visits};
 use lectern_metadata::hits::{self, MOST_PATH, MOST_USER_AGENT, NewHit};
+use lectern_metadata::shiny_usage::{self, NewUsage};
 use lectern_metadata::{Database, DbError};
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Visits that wait to be written: two seconds of 5,000 a second. Of the usual size they take some 2 MB, at most 20.
 const QUEUE: usize = 10_000;
@@ -26,10 +29,32 @@ const PRUNE: i64 = 10_000;
 
 /// The queue's near end.
 pub(crate) struct Hits {
-    queue: mpsc::Sender<NewHit>,
-    waiting: Mutex<Option<mpsc::Receiver<NewHit>>>,
-    /// Visits that found the queue full since the last round.
-    dropped: AtomicU64,
+    queue: mpsc::Sender<Noted>,
+    waiting: Mutex<Option<mpsc::Receiver<Noted>>>,
+    /// Notes that found the queue full since the last round.
+    dropped: Arc<AtomicU64>,
+}
+
+/// What is to be written down.
+enum Noted {
+    Hit(NewHit),
+    Usage(NewUsage),
+}
+
+/// Somebody uses an application; dropped when they do no longer.
+struct Using {
+    key: Uuid,
+    queue: mpsc::Sender<Noted>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Drop for Using {
+    fn drop(&mut self) {
+        let ended = NewUsage::Ended { key: self.key, at: OffsetDateTime::now_utc() };
+        if self.queue.try_send(Noted::Usage(ended)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Hits {
@@ -39,7 +64,7 @@ impl Hits {
 
     fn of(size: usize) -> Self {
         let (queue, waiting) = mpsc::channel(size);
-        Self { queue, waiting: Mutex::new(Some(waiting)), dropped: AtomicU64::new(0) }
+        Self { queue, waiting: Mutex::new(Some(waiting)), dropped: Arc::default() }
     }
 
     /// Writes visits down until `stop`, and once more then. Visits older than `keep` are removed. What cannot be written waits
@@ -58,7 +83,10 @@ impl Hits {
             }
             let dropped = self.dropped.swap(0, Ordering::Relaxed);
             if dropped > 0 {
-                tracing::warn!(dropped, "visits were not written down: too many at a time, or the database is away");
+                tracing::warn!(
+                    dropped,
+                    "visits or uses were not written down: too many at a time, or the database is away"
+                );
             }
             if last {
                 return;
@@ -76,8 +104,8 @@ impl Hits {
 /// Writes all that waits, a batch at a time. A batch that could not be written is still in `batch`.
 async fn write(
     database: &Database,
-    waiting: &mut mpsc::Receiver<NewHit>,
-    batch: &mut Vec<NewHit>,
+    waiting: &mut mpsc::Receiver<Noted>,
+    batch: &mut Vec<Noted>,
 ) -> Result<(), DbError> {
     // At most one queue full in a round: visits that come meanwhile do not keep it going.
     for _ in 0..=QUEUE / BATCH {
@@ -89,7 +117,7 @@ async fn write(
         if batch.is_empty() {
             return Ok(());
         }
-        match hits::add(&database.client().await?, batch).await {
+        match add(database, batch).await {
             Ok(()) => batch.clear(),
             Err(error) if lectern_metadata::is_transient(&error) => return Err(error),
             Err(error) => {
@@ -102,9 +130,31 @@ async fn write(
     Ok(())
 }
 
+/// Writes a batch in one transaction: it is never written in part and then again.
+async fn add(database: &Database, batch: &[Noted]) -> Result<(), DbError> {
+    let (mut visits, mut uses) = (Vec::new(), Vec::new());
+    for noted in batch {
+        match noted {
+            Noted::Hit(hit) => visits.push(hit.clone()),
+            Noted::Usage(usage) => uses.push(usage.clone()),
+        }
+    }
+    let mut client = database.client().await?;
+    let tx = client.transaction().await?;
+    if !visits.is_empty() {
+        hits::add(&tx, &visits).await?;
+    }
+    if !uses.is_empty() {
+        shiny_usage::add(&tx, &uses).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
 async fn prune(database: &Database, keep: Duration) -> Result<(), DbError> {
     let client = database.client().await?;
     while hits::prune(&client, keep, PRUNE).await? == PRUNE.unsigned_abs() {}
+    while shiny_usage::prune(&client, keep, PRUNE).await? == PRUNE.unsigned_abs() {}
     Ok(())
 }
 
@@ -121,20 +171,29 @@ impl Visits for Hits {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        place.send(NewHit {
+        place.send(Noted::Hit(NewHit {
             content: seen.content,
             user: seen.user,
             bundle: seen.bundle,
             at: OffsetDateTime::now_utc(),
             path: beginning(seen.path, MOST_PATH),
             user_agent: beginning(seen.user_agent.unwrap_or_default(), MOST_USER_AGENT),
-        });
+        }));
+    }
+
+    fn begin(&self, content: ContentId, user: Option<UserId>) -> Use {
+        let key = Uuid::new_v4();
+        let started = NewUsage::Started { key, content, user, at: OffsetDateTime::now_utc() };
+        if self.queue.try_send(Noted::Usage(started)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        Box::new(Using { key, queue: self.queue.clone(), dropped: Arc::clone(&self.dropped) })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use lectern_domain::{BundleId, ContentId, UserId};
+    use lectern_domain::BundleId;
 
     use super::*;
 
@@ -155,7 +214,9 @@ mod tests {
         let mut waiting = hits.waiting.lock().take().into_iter().next();
         let mut taken = Vec::new();
         while let Some(Ok(hit)) = waiting.as_mut().map(mpsc::Receiver::try_recv) {
-            taken.push(hit);
+            if let Noted::Hit(hit) = hit {
+                taken.push(hit);
+            }
         }
         assert_eq!((taken.len(), taken[0].path.len(), taken[0].user_agent.as_str()), (2, MOST_PATH, ""));
     }

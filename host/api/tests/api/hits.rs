@@ -141,3 +141,43 @@ async fn visits_are_paged_with_their_filters() {
     let later = server.get(&server.owner, &format!("{VISITS}?min_data_version=4")).await.ok();
     assert_eq!(later["results"], json!([]));
 }
+
+#[tokio::test]
+async fn uses_of_shiny_have_a_beginning_and_an_end() {
+    use lectern_metadata::shiny_usage::{self, NewUsage};
+    let server = Server::new().await;
+    let guid = server.content("app").await;
+    let mut client = server.database.client().await.unwrap();
+    let row = content::get_by_guid(&client, ContentGuid(guid.parse().unwrap())).await.unwrap().unwrap();
+    let (one, two) = (Uuid::new_v4(), Uuid::new_v4());
+    let start = |key, user, at| NewUsage::Started { key, content: row.id, user, at };
+    let first = [start(one, Some(server.viewer.user), day(0)), start(two, None, day(1))];
+    // An end of what was never written down is no mistake; nor is a batch that is written twice.
+    let ends = [NewUsage::Ended { key: one, at: day(2) }, NewUsage::Ended { key: Uuid::new_v4(), at: day(2) }];
+    for events in [&first[..], &first, &ends] {
+        let tx = client.transaction().await.unwrap();
+        shiny_usage::add(&tx, events).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let path = "/__api__/v1/instrumentation/shiny/usage";
+    let page = server.get(&server.owner, &format!("{path}?content_guid={guid}")).await.ok();
+    let viewer = server.viewer.guid.to_string();
+    let expected = json!([
+        {"content_guid": guid, "user_guid": viewer, "started": "1970-01-01T01:00:00Z", "ended": "1970-01-03T01:00:00Z",
+            "data_version": 3},
+        {"content_guid": guid, "user_guid": null, "started": "1970-01-02T01:00:00Z", "ended": null, "data_version": 3},
+    ]);
+    assert_eq!(page["results"], expected);
+    assert_eq!(page["paging"]["next"], Value::Null);
+    let next = server.get(&server.owner, &format!("{path}?limit=1")).await.ok();
+    let cursor = next["paging"]["cursors"]["next"].as_str().unwrap();
+    let second = server.get(&server.owner, &format!("{path}?limit=1&next={cursor}")).await.ok();
+    assert_eq!((&second["results"][0], &second["paging"]["next"]), (&expected[1], &Value::Null));
+    assert_eq!(server.get(&server.stranger, path).await.ok()["results"], json!([]));
+    assert_eq!(server.get(&server.viewer, path).await.refusal(), (403, 22));
+    assert_eq!(server.ask(None, "GET", path, Value::Null).await.refusal(), (401, 24));
+    for bad in ["limit=0", "from=soon", "content_guid=x", "min_data_version=x", "previous=x"] {
+        assert_eq!(server.get(&server.owner, &format!("{path}?{bad}")).await.refusal(), (400, 25), "{bad}");
+    }
+    assert_eq!(shiny_usage::prune(&client, std::time::Duration::from_secs(60), 10).await.unwrap(), 2);
+}

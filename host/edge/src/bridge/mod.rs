@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
+use lectern_domain::{ContentId, UserId};
 
 pub(crate) use exchange::{Exchange, ExchangeError, WorkerBody};
 pub(crate) use head::{Story, X_CORRELATION_ID, X_REQUEST_ID, apply, drop_session_cookie, target_uri, to_worker};
@@ -40,6 +41,8 @@ pub(crate) struct Crossing<'a> {
     pub(crate) mount: &'a str,
     /// Host and port as the client addressed them.
     pub(crate) host: &'a str,
+    /// Of a Shiny application: what is used and by whom, should a WebSocket come of it.
+    pub(crate) shiny: Option<(ContentId, Option<UserId>)>,
 }
 
 impl Crossing<'_> {
@@ -60,7 +63,8 @@ impl Crossing<'_> {
         let Some(client) = client.take().filter(|_| is_websocket_upgrade(answer.headers())) else {
             return Err(ExchangeError::Unasked { job: worker.job().clone() });
         };
-        let answer = tunnel::join(self.thread, self.watch, self.id.clone(), client, answer);
+        let used = self.shiny.map(|(content, user)| self.thread.services.visits.begin(content, user));
+        let answer = tunnel::join(self.thread, self.watch, self.id.clone(), client, answer, used);
         let (parts, ()) = answer::from_worker(answer, self.mount, self.host);
         Ok(Response::from_parts(parts, EdgeBody::empty()))
     }

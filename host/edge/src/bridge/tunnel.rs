@@ -17,6 +17,7 @@ use super::frames::Framed;
 use super::pool::Upstream;
 use crate::connection::{Tunnel, until_told};
 use crate::request_id::RequestId;
+use crate::services::Use;
 use crate::thread::Thread;
 use crate::watch::Watch;
 
@@ -39,11 +40,14 @@ pub(super) fn join(
     id: RequestId,
     client: OnUpgrade,
     response: Response<WorkerBody>,
+    used: Option<Use>,
 ) -> Response<()> {
     let (head, body) = response.into_parts();
     let (upstream, in_flight) = body.into_parts();
     let watch = watch.clone();
     thread.spawn(async move {
+        // Kept until the tunnel has ended, however that comes.
+        let _used = used;
         let Some(upgraded) = until_told(Tunnel::new(client), &watch).await else { return };
         match upgraded {
             Ok(client) => {

@@ -380,11 +380,27 @@ impl Trees for OneTree {
 
 /// Remembers the paths of visits, with who came.
 #[derive(Default)]
-pub(crate) struct Noted(pub(crate) Mutex<Vec<(Option<UserId>, String)>>);
+pub(crate) struct Noted(pub(crate) Mutex<Vec<(Option<UserId>, String)>>, pub(crate) Uses);
+
+/// Beginnings (`true`) and ends of uses.
+pub(crate) type Uses = Arc<Mutex<Vec<(ContentId, bool)>>>;
+
+struct Using(ContentId, Uses);
+
+impl Drop for Using {
+    fn drop(&mut self) {
+        self.1.lock().push((self.0, false));
+    }
+}
 
 impl Visits for Noted {
     fn note(&self, seen: &Seen<'_>) {
         self.0.lock().push((seen.user, seen.path.to_owned()));
+    }
+
+    fn begin(&self, content: ContentId, _: Option<UserId>) -> lectern_edge::Use {
+        self.1.lock().push((content, true));
+        Box::new(Using(content, Arc::clone(&self.1)))
     }
 }
 

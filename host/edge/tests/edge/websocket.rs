@@ -204,3 +204,19 @@ async fn tunnels_get_the_grace_and_no_more() {
     assert_eq!(read_until(&mut client, "never").await, "");
     assert_eq!(worker.in_flight(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_use_of_shiny_lasts_as_long_as_its_websocket() {
+    let world = World::start().await;
+    echo(&world);
+    // No use of Shiny.
+    drop(open(&world).await);
+    assert!(world.visits.1.lock().is_empty());
+    let mut client = TcpStream::connect(world.address).await.unwrap();
+    client.write_all(handshake(&format!("{}/websocket/", mount(crate::harness::SHINY)), "").as_bytes()).await.unwrap();
+    assert!(read_until(&mut client, "greeting;").await.starts_with("HTTP/1.1 101"));
+    let app = lectern_domain::ContentId(crate::harness::SHINY as i64);
+    assert_eq!(*world.visits.1.lock(), [(app, true)]);
+    drop(client);
+    crate::harness::until("the use ends", || *world.visits.1.lock() == [(app, true), (app, false)]).await;
+}
