@@ -4,7 +4,7 @@
 use http::Method;
 use lectern_tests::client::{directory, rsconnect};
 use lectern_tests::server::Server;
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[test]
 fn what_was_done_is_in_one_chain() {

@@ -14,9 +14,9 @@ use crate::error::ApiError;
 use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, guard, leftover};
 use crate::{
-    audit, bootstrap, bundles, caches, content, deploy, environment, environments, groups, hits, jobs, keys, legacy, login,
-    oauth, packages, permission_requests, permissions, processes, search, settings, tags, tasks, thumbnails, timezones,
-    tokens, users, vanity,
+    audit, bootstrap, bundles, caches, content, deploy, environment, environments, groups, hits, jobs, keys, legacy,
+    login, oauth, packages, permission_requests, permissions, processes, search, settings, tags, tasks, thumbnails,
+    timezones, tokens, users, vanity,
 };
 
 #[derive(OpenApi)]

@@ -50,10 +50,11 @@ fn presented(values: &[Vec<u8>], bare: bool) -> Presented {
         let value = value.trim_ascii();
         let end = value.iter().position(|&byte| byte == b' ' || byte == b'\t').unwrap_or(value.len());
         let (scheme, rest) = value.split_at(end);
-        if scheme.eq_ignore_ascii_case(b"key") {
-            Some(rest.trim_ascii())
-        } else if scheme.eq_ignore_ascii_case(b"bearer") && rest.trim_ascii().starts_with(ACCESS_PREFIX) {
-            Some(rest.trim_ascii())
+        let rest = rest.trim_ascii();
+        // Other bearers are content's own.
+        let is_ours = scheme.eq_ignore_ascii_case(b"bearer") && rest.starts_with(ACCESS_PREFIX);
+        if is_ours || scheme.eq_ignore_ascii_case(b"key") {
+            Some(rest)
         } else {
             (bare && rest.is_empty() && !scheme.is_empty()).then_some(scheme)
         }
