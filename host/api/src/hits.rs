@@ -1,4 +1,5 @@
-//! `/v1/instrumentation/…`: who visited which content, and used which Shiny application. Administrators see all, publishers what they may change.
+//! `/v1/instrumentation/…`: who visited which content, and used which Shiny application. Administrators see all, publishers what they
+//! may change.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,7 +9,9 @@ use lectern_domain::user::UserRole;
 use lectern_metadata::hits::{self, HitFilter, HitRow};
 use lectern_metadata::shiny_usage::{self, UsageRow};
 use serde::{Deserialize, Serialize};
-use time::format_description::well_known::{Iso8601, Rfc3339};
+use time::format_description::BorrowedFormatItem;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
 use time::{Date, OffsetDateTime, Time};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -90,10 +93,13 @@ fn bad(text: String) -> ApiError {
     ApiError::new(Code::BadParameter, text)
 }
 
+/// A date and nothing after it; the parser of ISO 8601 takes the date of a time that has no offset.
+const DATE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
+
 /// Reads a time; a date is its time `of_day` in UTC.
 fn moment(text: &str, name: &str, of_day: Time) -> Result<OffsetDateTime, ApiError> {
     let whole = OffsetDateTime::parse(text, &Rfc3339);
-    let read = whole.or_else(|_| Date::parse(text, &Iso8601::DATE).map(|date| date.with_time(of_day).assume_utc()));
+    let read = whole.or_else(|_| Date::parse(text, DATE).map(|date| date.with_time(of_day).assume_utc()));
     // The database's own calendar has no year before this.
     let read = read.ok().filter(|at| at.year() >= 0);
     read.ok_or_else(|| bad(format!("{name} must be a time as 2030-01-31T12:00:00Z, or a date, not {text:?}")))
