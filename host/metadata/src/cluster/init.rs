@@ -140,8 +140,8 @@ mod tests {
         fs::create_dir_all(&dir).unwrap();
         let writer = std::thread::spawn({
             let dir = dir.clone();
-            // Until its directory is gone, as an initdb does.
-            move || (0_u64..).take_while(|n| fs::write(dir.join(n.to_string()), "x").is_ok()).count()
+            // Until its directory is gone, as an initdb does; one that wrote for ever could stay ahead of the removal for ever.
+            move || (0..20_000).take_while(|n| fs::write(dir.join(n.to_string()), "x").is_ok()).count()
         });
         while fs::read_dir(&dir).unwrap().next().is_none() {
             std::thread::yield_now();
