@@ -57,6 +57,8 @@ CREATE TABLE oauth_codes (
 );
 
 CREATE INDEX oauth_codes_user ON oauth_codes (user_id);
+CREATE INDEX oauth_codes_client ON oauth_codes (client_id);
+CREATE INDEX oauth_codes_grant ON oauth_codes (grant_id);
 CREATE INDEX oauth_codes_expiry ON oauth_codes (expires_at);
 
 -- Programs without a browser, which wait until somebody enters their code (RFC 8628).
@@ -81,6 +83,7 @@ CREATE TABLE oauth_devices (
     CONSTRAINT oauth_devices_allowed_check CHECK ((user_id IS NULL) = (role IS NULL) AND NOT (denied AND user_id IS NOT NULL))
 );
 
+CREATE INDEX oauth_devices_client ON oauth_devices (client_id);
 CREATE INDEX oauth_devices_expiry ON oauth_devices (expires_at);
 
 -- Who entered codes that were none, and how many since when: guessing is slow.
@@ -94,6 +97,6 @@ CREATE TABLE oauth_guesses (
 -- names need not differ. A server of the version before lists them among the keys, and revokes them like keys.
 ALTER TABLE api_keys
     ADD COLUMN grant_id bigint CONSTRAINT api_keys_grant_fkey REFERENCES oauth_grants (id) ON DELETE CASCADE;
-CREATE INDEX api_keys_grant ON api_keys (grant_id) WHERE grant_id IS NOT NULL;
+CREATE INDEX api_keys_grant ON api_keys (grant_id);
 DROP INDEX api_keys_user_name_key;
 CREATE UNIQUE INDEX api_keys_user_name_key ON api_keys (user_id, lower(name)) WHERE revoked_at IS NULL AND grant_id IS NULL;

@@ -114,7 +114,14 @@ pub async fn every_reference_has_an_index(config: DatabaseConfig) {
     let missing: Vec<String> =
         client.query(sql, &[]).await.unwrap().iter().map(|row| row.get::<_, String>(0)).collect();
     // Accounts are not deleted, so what only names who did something is not looked up from there.
-    assert_eq!(missing, ["bundles_created_by_fkey", "tasks_requested_by_fkey"]);
+    let who_did_it = [
+        "bundles_created_by_fkey",
+        "tasks_requested_by_fkey",
+        "oauth_devices_user_fkey",
+        "hits_user_fkey",
+        "shiny_usage_user_fkey",
+    ];
+    assert_eq!(missing, who_did_it);
 }
 
 pub async fn slow_statements_are_cut(config: DatabaseConfig) {
