@@ -82,6 +82,12 @@ pub async fn add(client: &impl GenericClient, hits: &[NewHit]) -> Result<(), DbE
     row::execute(client, sql, &[&content, &users, &bundles, &at, &paths, &agents]).await.map(drop)
 }
 
+/// Which items `c` a list is of: those with the GUIDs `$1`, or all; and of these what the user `$2` owns or may change, or all.
+pub(crate) const OF_ITEMS: &str = "(cardinality($1::uuid[]) = 0 OR c.guid = ANY ($1)) \
+    AND ($2::bigint IS NULL OR c.owner_id = $2 OR EXISTS (SELECT 1 FROM permissions p WHERE p.content_id = c.id \
+    AND p.role = 'owner' AND (p.user_id = $2 \
+    OR p.group_id IN (SELECT m.group_id FROM group_members m WHERE m.user_id = $2))))";
+
 /// The first `limit` visits that the filter finds beyond row number `from`: to greater numbers when `upwards`, else to lesser
 /// ones, nearest first. `None` begins where the walk comes from.
 pub async fn list(
@@ -95,10 +101,7 @@ pub async fn list(
     let sql = format!(
         "SELECT h.id, c.guid AS content_guid, u.guid AS user_guid, h.bundle_id, h.at, h.path, h.user_agent FROM hits h \
          JOIN content c ON c.id = h.content_id LEFT JOIN users u ON u.id = h.user_id \
-         WHERE (cardinality($1::uuid[]) = 0 OR c.guid = ANY ($1)) \
-         AND ($2::bigint IS NULL OR c.owner_id = $2 OR EXISTS (SELECT 1 FROM permissions p WHERE p.content_id = c.id \
-         AND p.role = 'owner' AND (p.user_id = $2 \
-         OR p.group_id IN (SELECT m.group_id FROM group_members m WHERE m.user_id = $2)))) \
+         WHERE {OF_ITEMS} \
          AND ($3::timestamptz IS NULL OR h.at >= $3) AND ($4::timestamptz IS NULL OR h.at <= $4) \
          AND {beyond} ORDER BY {order} LIMIT $6"
     );

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::database::{GenericClient, Transaction};
 use crate::error::DbError;
-use crate::hits::HitFilter;
+use crate::hits::{HitFilter, OF_ITEMS};
 use crate::row;
 
 /// A beginning or an end to write down.
@@ -91,10 +91,7 @@ pub async fn list(
     let sql = format!(
         "SELECT h.id, c.guid AS content_guid, u.guid AS user_guid, h.started_at, h.ended_at FROM shiny_usage h \
          JOIN content c ON c.id = h.content_id LEFT JOIN users u ON u.id = h.user_id \
-         WHERE (cardinality($1::uuid[]) = 0 OR c.guid = ANY ($1)) \
-         AND ($2::bigint IS NULL OR c.owner_id = $2 OR EXISTS (SELECT 1 FROM permissions p WHERE p.content_id = c.id \
-         AND p.role = 'owner' AND (p.user_id = $2 \
-         OR p.group_id IN (SELECT m.group_id FROM group_members m WHERE m.user_id = $2)))) \
+         WHERE {OF_ITEMS} \
          AND ($3::timestamptz IS NULL OR h.started_at >= $3) AND ($4::timestamptz IS NULL OR h.started_at <= $4) \
          AND {beyond} ORDER BY {order} LIMIT $6"
     );
