@@ -20,6 +20,8 @@ const APPEARS: Duration = Duration::from_secs(60);
 
 /// How long after the order a zygote's room is taken to be free: its cell is killed, and gone in milliseconds.
 const ENDS: Duration = Duration::from_secs(5);
+/// Between two looks at whether it has ended: its cell takes tens of milliseconds, and somebody may wait for its memory.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What makes room for a start.
 pub(super) enum Spare {
@@ -228,7 +230,7 @@ impl Crew {
                 if !runs {
                     break;
                 }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
             let mut known = crew.zygotes.known.lock();
             if known.get(&name).is_some_and(|one| one.ending && one.jobs.is_empty()) {
