@@ -85,6 +85,22 @@ guid!(
     /// Names a permission to use an execution environment.
     EnvironmentPermissionGuid, "environment permission GUID"
 );
+guid!(
+    /// Names an integration.
+    IntegrationGuid, "integration GUID"
+);
+guid!(
+    /// Names an entry in the list of who may use an integration.
+    IntegrationPermissionGuid, "integration permission GUID"
+);
+guid!(
+    /// Names what a user got by signing in to an integration.
+    OAuthSessionGuid, "OAuth session GUID"
+);
+number!(
+    /// The row number of an integration.
+    IntegrationId, "integration id"
+);
 number!(
     /// The row number of a content item; the legacy protocol's application id.
     ContentId, "content id"

@@ -11,6 +11,7 @@ pub mod confinement;
 pub mod content;
 pub mod framework;
 pub mod ids;
+pub mod integrations;
 pub mod job;
 pub mod launch;
 pub mod manifest;
@@ -35,6 +36,7 @@ pub use app_mode::AppMode;
 pub use framework::PythonFramework;
 pub use ids::{
     BundleHash, BundleId, ContentGuid, ContentId, EnvironmentGuid, EnvironmentPermissionGuid, GroupGuid, GroupId,
-    JobKey, KeyId, TagId, TaskId, UserGuid, UserId,
+    IntegrationGuid, IntegrationId, IntegrationPermissionGuid, JobKey, KeyId, OAuthSessionGuid, TagId, TaskId,
+    UserGuid, UserId,
 };
 pub use user::UserRole;

@@ -143,6 +143,13 @@ fn broken_rule(code: &SqlState, fault: Fault) -> DbError {
         "environment_permissions_key" => DbError::AlreadyListed,
         "environment_permissions_user_fkey" | "short_tasks_requested_by_fkey" => DbError::NotFound("user"),
         "environment_permissions_environment_fkey" => DbError::NotFound("environment"),
+        "oauth_associations_content_fkey" => DbError::NotFound("content"),
+        "oauth_associations_integration_fkey" | "oauth_sessions_integration_fkey" | "oauth_logins_integration_fkey" => {
+            DbError::NotFound("integration")
+        }
+        "oauth_integration_permissions_user_key" => DbError::AlreadyListed,
+        "oauth_integration_permissions_group_key" => DbError::GroupAlreadyListed,
+        "api_keys_association_fkey" => DbError::NotFound("association"),
         "tags_sibling_name_key" => DbError::TagTaken,
         "tags_parent_fkey" | "content_tags_tag_fkey" => DbError::NotFound("tag"),
         "permission_requests_user_fkey" => DbError::NotFound("user"),
@@ -160,6 +167,7 @@ fn broken_rule(code: &SqlState, fault: Fault) -> DbError {
             DbError::NotFound("user")
         }
         "content_active_bundle_fkey" => DbError::ActiveBundle,
+        "oauth_sessions_user_fkey" | "oauth_logins_user_fkey" => DbError::NotFound("user"),
         "content_owner_fkey" | "permissions_user_fkey" | "api_keys_user_fkey" | "sessions_user_fkey" => {
             DbError::NotFound("user")
         }

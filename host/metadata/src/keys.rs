@@ -1,5 +1,5 @@
-//! API keys: stored as the BLAKE3 hash of their text. Access tokens of programs are keys too, but not ones that people keep: see
-//! [`crate::oauth`].
+//! API keys: stored as the BLAKE3 hash of their text. Access tokens of programs and visitors' keys for content are keys too, but
+//! not ones that people keep: see [`crate::oauth`] and [`crate::integrations`].
 
 use lectern_domain::{KeyId, UserId, UserRole};
 use time::OffsetDateTime;
@@ -30,6 +30,9 @@ pub struct KeyRow {
 }
 
 const COLUMNS: &str = "id, user_id, name, role, created_at, expires_at, last_used_at";
+
+/// True of the keys that people keep.
+const KEPT: &str = "grant_id IS NULL AND association_id IS NULL";
 
 impl KeyRow {
     fn from_row(row: &Row) -> Result<Self, DbError> {
@@ -65,17 +68,15 @@ pub async fn create(
 
 /// The user's keys that are not revoked, oldest first.
 pub async fn list(client: &impl GenericClient, user: UserId) -> Result<Vec<KeyRow>, DbError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL AND grant_id IS NULL ORDER BY id"
-    );
+    let sql =
+        format!("SELECT {COLUMNS} FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL AND {KEPT} ORDER BY id");
     row::query(client, &sql, &[&user.0]).await?.iter().map(KeyRow::from_row).collect()
 }
 
 /// One of the user's keys, unless it is revoked.
 pub async fn get(client: &impl GenericClient, user: UserId, key: KeyId) -> Result<Option<KeyRow>, DbError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM api_keys WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND grant_id IS NULL"
-    );
+    let sql =
+        format!("SELECT {COLUMNS} FROM api_keys WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND {KEPT}");
     row::query_opt(client, &sql, &[&key.0, &user.0]).await?.as_ref().map(KeyRow::from_row).transpose()
 }
 
@@ -89,7 +90,9 @@ pub async fn note_uses(tx: &Transaction<'_>, keys: &[KeyId]) -> Result<(), DbErr
 
 /// Revokes one of the user's keys for good; `false` when the user has no such key or it was revoked before.
 pub async fn revoke(client: &impl GenericClient, user: UserId, key: KeyId) -> Result<bool, DbError> {
-    let sql = "UPDATE api_keys SET revoked_at = now(), stamp = nextval('record_stamps') \
-               WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND grant_id IS NULL";
-    Ok(row::execute(client, sql, &[&key.0, &user.0]).await? > 0)
+    let sql = format!(
+        "UPDATE api_keys SET revoked_at = now(), stamp = nextval('record_stamps') \
+         WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND {KEPT}"
+    );
+    Ok(row::execute(client, &sql, &[&key.0, &user.0]).await? > 0)
 }

@@ -16,6 +16,7 @@ pub mod groups;
 mod hidden;
 pub mod hits;
 pub mod identities;
+pub mod integrations;
 pub mod jobs;
 pub mod keys;
 pub mod migrate;
