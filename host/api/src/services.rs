@@ -11,6 +11,7 @@ use futures_util::stream::BoxStream;
 use lectern_bundles::{Cache, Store};
 use lectern_domain::content::ProcessLimits;
 use lectern_domain::ids::{BundleHash, BundleId, ContentGuid, ContentId, JobKey, TaskId, UserGuid};
+use lectern_domain::integrations::Place;
 use lectern_domain::scaling::MOST_CONNS;
 use lectern_metadata::Database;
 use serde::Serialize;
@@ -283,6 +284,15 @@ pub trait Backstage: Send + Sync + 'static {
 
     /// Encrypts an environment variable's value for storage, bound to its content and name.
     fn seal(&self, content: ContentGuid, name: &str, value: &str) -> anyhow::Result<Vec<u8>>;
+
+    /// The key behind tokens that tell content who visits ([`lectern_domain::integrations::visitor`]), and behind visitors' keys.
+    fn visitor_key(&self) -> [u8; 32];
+
+    /// Encrypts what integrations keep secret, bound to the place it is for.
+    fn seal_for(&self, place: Place, value: &[u8]) -> anyhow::Result<Vec<u8>>;
+
+    /// Opens what [`Self::seal_for`] made for the same place.
+    fn open_for(&self, place: Place, sealed: &[u8]) -> anyhow::Result<Zeroizing<Vec<u8>>>;
 
     /// The last `most` lines of a job's log, oldest first; empty when there is none (any more).
     async fn job_log(&self, job: &JobKey, most: usize) -> std::io::Result<Vec<LogLine>>;

@@ -1,6 +1,7 @@
 //! Sealing stored secrets anew under another key, in parts, while servers go on reading and writing them.
 
-use lectern_domain::{ContentGuid, ContentId};
+use lectern_domain::integrations::Place;
+use lectern_domain::{ContentGuid, ContentId, IntegrationGuid, OAuthSessionGuid};
 
 use crate::database::{Client, Database, GenericClient, Transaction};
 use crate::error::DbError;
@@ -104,4 +105,83 @@ pub async fn replace_secret(
 ) -> Result<u64, DbError> {
     let sql = "UPDATE plugin_secrets SET sealed = $4 WHERE plugin = $1 AND name = $2 AND sealed = $3";
     row::execute(client, sql, &[&plugin, &name, &Hidden(was), &Hidden(new)]).await
+}
+
+/// A table of integrations with a sealed column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealedTable {
+    /// Secret parts of configurations.
+    Integrations,
+    /// Tokens of users.
+    Sessions,
+    /// Verifiers of those who are signing in.
+    Logins,
+}
+
+impl SealedTable {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Integrations, Self::Sessions, Self::Logins];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Integrations => "oauth_integrations",
+            Self::Sessions => "oauth_sessions",
+            Self::Logins => "oauth_logins",
+        }
+    }
+
+    fn place(self, guid: uuid::Uuid) -> Place {
+        match self {
+            Self::Integrations => Place::Integration(IntegrationGuid(guid)),
+            Self::Sessions => Place::Session(OAuthSessionGuid(guid)),
+            Self::Logins => Place::Login(guid),
+        }
+    }
+}
+
+/// A sealed value of integrations.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealedPlace {
+    /// Row number in its table.
+    pub row: i64,
+    /// What the value is bound to.
+    pub place: Place,
+    /// The value.
+    pub sealed: Vec<u8>,
+}
+
+/// The sealed values of a table in rows after `after`, in their order, at most `most`.
+pub async fn places_after(
+    client: &impl GenericClient,
+    table: SealedTable,
+    after: i64,
+    most: i64,
+) -> Result<Vec<SealedPlace>, DbError> {
+    let name = table.name();
+    let sql = format!("SELECT id, guid, sealed FROM {name} WHERE id > $1 AND sealed IS NOT NULL ORDER BY id LIMIT $2");
+    let read = |row: &tokio_postgres::Row| {
+        Ok(SealedPlace {
+            row: row::get(row, "id")?,
+            place: table.place(row::get(row, "guid")?),
+            sealed: row::get(row, "sealed")?,
+        })
+    };
+    row::query(client, &sql, &[&after, &most]).await?.iter().map(read).collect()
+}
+
+/// Replaces sealed values of a table, each only where it is still the one that was read.
+pub async fn replace_places(
+    client: &impl GenericClient,
+    table: SealedTable,
+    values: &[(SealedPlace, Vec<u8>)],
+) -> Result<u64, DbError> {
+    let sql = format!(
+        "UPDATE {} t SET sealed = new.sealed FROM unnest($1::bigint[], $2::bytea[], $3::bytea[]) AS new (id, was, sealed) \
+         WHERE t.id = new.id AND t.sealed = new.was",
+        table.name()
+    );
+    let ids: Vec<i64> = values.iter().map(|(old, _)| old.row).collect();
+    let was: Vec<&[u8]> = values.iter().map(|(old, _)| old.sealed.as_slice()).collect();
+    let new: Vec<&[u8]> = values.iter().map(|(_, new)| new.as_slice()).collect();
+    row::execute(client, &sql, &[&ids, &Hidden(was), &Hidden(new)]).await
 }

@@ -12,6 +12,7 @@ use lectern_api::{
     Backstage, BegunSession, ContentProcess, LogLine, LogLines, LogSource, Part as ApiPart, PasswordError,
     RuntimeCache, Runtimes as ApiRuntimes,
 };
+use lectern_domain::integrations::Place;
 use lectern_domain::launch::EnvironmentId;
 use lectern_domain::snapshot::BundleEntry;
 use lectern_domain::{BundleHash, BundleId, ContentGuid, JobKey, TaskId, UserGuid};
@@ -102,6 +103,18 @@ impl Backstage for ServerBackstage {
 
     fn seal(&self, content: ContentGuid, name: &str, value: &str) -> anyhow::Result<Vec<u8>> {
         self.sealer.seal(content, name, value)
+    }
+
+    fn visitor_key(&self) -> [u8; 32] {
+        self.sealer.visitor_key()
+    }
+
+    fn seal_for(&self, place: Place, value: &[u8]) -> anyhow::Result<Vec<u8>> {
+        self.sealer.seal_for(place, value)
+    }
+
+    fn open_for(&self, place: Place, sealed: &[u8]) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+        self.sealer.open_for(place, sealed)
     }
 
     async fn job_log(&self, job: &JobKey, most: usize) -> std::io::Result<Vec<LogLine>> {

@@ -1,4 +1,4 @@
-//! Rotates the key that seals environment variables and plugins' secrets, while the server serves.
+//! Rotates the key that seals environment variables and the secrets of plugins and integrations, while the server serves.
 //!
 //! One task does it. It does the next step that the key files ask for (`lectern_domain::sealing`), so that a rotation that was
 //! cut short, by a kill or by a database that went away, goes on at the next start or a moment later.
@@ -10,7 +10,8 @@ use anyhow::{Context as _, bail};
 use lectern_domain::sealing::Step;
 use lectern_metadata::plugins::secrets;
 use lectern_metadata::sealing::{
-    SealedVariable, lock_rotation, replace_secret, replace_variables, variables_after, wait_for_writers,
+    SealedTable, SealedVariable, lock_rotation, places_after, replace_places, replace_secret, replace_variables,
+    variables_after, wait_for_writers,
 };
 use lectern_metadata::{Database, DbError};
 use parking_lot::Mutex;
@@ -137,7 +138,11 @@ impl Rotation {
         wait_for_writers(&mut self.database.client().await?).await.context("wait for changes under way")?;
         self.status.lock().unreadable = 0;
         self.reseal_variables().await.context("seal variables of content anew")?;
-        self.reseal_secrets().await.context("seal secrets of plugins anew")
+        self.reseal_secrets().await.context("seal secrets of plugins anew")?;
+        for table in SealedTable::ALL {
+            self.reseal_places(table).await.context("seal secrets of integrations anew")?;
+        }
+        Ok(())
     }
 
     async fn reseal_variables(&self) -> anyhow::Result<()> {
@@ -162,6 +167,29 @@ impl Rotation {
                 self.status.lock().resealed += resealed;
             }
             after = Some(last);
+        }
+    }
+
+    async fn reseal_places(&self, table: SealedTable) -> anyhow::Result<()> {
+        let mut after = 0;
+        loop {
+            let client = self.database.client().await?;
+            let part = places_after(&client, table, after, BATCH).await?;
+            let Some(last) = part.last() else { return Ok(()) };
+            after = last.row;
+            let mut new = Vec::new();
+            for value in part {
+                let (with, anew) = self.sealer.reseal_for(value.place, &value.sealed)?;
+                if with == SealedWith::Neither {
+                    tracing::warn!(place = %value.place, "sealed with neither key; left as it is");
+                    self.status.lock().unreadable += 1;
+                }
+                new.extend(anew.map(|anew| (value, anew)));
+            }
+            if !new.is_empty() {
+                let resealed = replace_places(&client, table, &new).await?;
+                self.status.lock().resealed += resealed;
+            }
         }
     }
 

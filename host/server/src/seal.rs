@@ -1,8 +1,8 @@
-//! Seals environment variables of content and secrets of plugins: XChaCha20-Poly1305 under a key in a file of the server's
-//! own.
+//! Seals environment variables of content, secrets of plugins, and what integrations keep secret: XChaCha20-Poly1305 under a key in
+//! a file of the server's own.
 //!
-//! What a value belongs to (the content's GUID and the variable's name, or the plugin's and the secret's) is authenticated
-//! with it, so a sealed value cannot be moved to anything else. Layout: 24 bytes of nonce, then ciphertext and tag.
+//! What a value belongs to (the content's GUID and the variable's name, for example) is authenticated with it, so a sealed value
+//! cannot be moved to anything else. Layout: 24 bytes of nonce, then ciphertext and tag.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
 use lectern_domain::ContentGuid;
+use lectern_domain::integrations::Place;
 use lectern_domain::sealing::{KeyFiles, Step, next_step};
 use zeroize::Zeroizing;
 
@@ -23,6 +24,8 @@ const NONCE_BYTES: usize = 24;
 const COOKIE_CONTEXT: &str = "lectern 2026 worker cookie";
 /// The same for the forms of pages.
 const FORM_CONTEXT: &str = "lectern 2026 page form";
+/// The same for what content is told of its visitors.
+const VISITOR_CONTEXT: &str = "lectern 2026 visitor token";
 
 /// The server's sealing key, and the old one while it is being replaced.
 ///
@@ -32,6 +35,7 @@ pub(crate) struct Sealer {
     keys: ArcSwap<Keys>,
     cookie_key: Zeroizing<[u8; 32]>,
     form_key: Zeroizing<[u8; 32]>,
+    visitor_key: Zeroizing<[u8; 32]>,
 }
 
 struct Keys {
@@ -112,7 +116,9 @@ impl Sealer {
         };
         let cookie_key = Zeroizing::new(blake3::derive_key(COOKIE_CONTEXT, &key));
         let form_key = Zeroizing::new(blake3::derive_key(FORM_CONTEXT, &key));
-        Ok(Self { file: file.to_owned(), keys: ArcSwap::from_pointee(Keys::read(file)?), cookie_key, form_key })
+        let visitor_key = Zeroizing::new(blake3::derive_key(VISITOR_CONTEXT, &key));
+        let keys = ArcSwap::from_pointee(Keys::read(file)?);
+        Ok(Self { file: file.to_owned(), keys, cookie_key, form_key, visitor_key })
     }
 
     /// The key that signs cookies which name workers: another one for the same file, and the same after a restart.
@@ -123,6 +129,11 @@ impl Sealer {
     /// The key that signs the forms of this server's pages.
     pub(crate) fn form_key(&self) -> [u8; 32] {
         *self.form_key
+    }
+
+    /// The key behind what content is told of its visitors, and behind the keys that it gets for them.
+    pub(crate) fn visitor_key(&self) -> [u8; 32] {
+        *self.visitor_key
     }
 
     /// Seals `value` of variable `name` of `content`.
@@ -149,6 +160,22 @@ impl Sealer {
     pub(crate) fn open_secret(&self, plugin: &str, name: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
         self.opened(&bound_to_plugin(plugin, name), sealed)
             .with_context(|| format!("secret {name} of plugin {plugin} was sealed with another key or is damaged"))
+    }
+
+    /// Seals what an integration keeps secret.
+    pub(crate) fn seal_for(&self, place: Place, value: &[u8]) -> anyhow::Result<Vec<u8>> {
+        self.sealed(&place.bound_to(), value).with_context(|| format!("seal the secrets of {place}"))
+    }
+
+    /// Opens what [`Self::seal_for`] made for the same place.
+    pub(crate) fn open_for(&self, place: Place, sealed: &[u8]) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+        let plain = self.opened(&place.bound_to(), sealed).map(Zeroizing::new);
+        plain.with_context(|| format!("the secrets of {place} were sealed with another key or are damaged"))
+    }
+
+    /// Seals what an integration keeps secret anew when it is sealed with the old key.
+    pub(crate) fn reseal_for(&self, place: Place, sealed: &[u8]) -> anyhow::Result<(SealedWith, Option<Vec<u8>>)> {
+        self.resealed(&place.bound_to(), sealed)
     }
 
     /// Seals a variable's value anew when it is sealed with the old key.
@@ -290,6 +317,7 @@ fn create_key(file: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use lectern_domain::IntegrationGuid;
     use uuid::Uuid;
 
     #[test]
@@ -314,6 +342,13 @@ mod tests {
         let sealed = sealer.seal_secret("plugin", "TOKEN", b"hunter2").unwrap();
         assert_eq!(again.open_secret("plugin", "TOKEN", &sealed).unwrap(), b"hunter2");
         assert!(again.open_value(here, "TOKEN", &sealed).is_err(), "nor the other way round");
+        let place = Place::Integration(IntegrationGuid(here.0));
+        let sealed = sealer.seal_for(place, b"hunter2").unwrap();
+        assert_eq!(again.open_for(place, &sealed).unwrap().as_slice(), b"hunter2");
+        assert!(again.open_for(Place::Login(here.0), &sealed).is_err(), "another place");
+        assert!(again.open_value(here, "TOKEN", &sealed).is_err(), "nor is it a variable");
+        let keys = [sealer.cookie_key(), sealer.form_key(), sealer.visitor_key()];
+        assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2], "keys for different things differ");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use lectern_api::{
 use lectern_bundles::{Cache, Store};
 use lectern_domain::access::{PermissionRole, Principal, PrincipalVia};
 use lectern_domain::ids::{BundleHash, BundleId, ContentGuid, ContentId, JobKey, KeyId, TaskId, UserGuid};
+use lectern_domain::integrations::Place;
 use lectern_domain::user::UserRole;
 use lectern_metadata::permissions::Grantee;
 use lectern_metadata::testing::TestCluster;
@@ -35,6 +36,8 @@ pub(crate) const IMPATIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 
 
 /// Largest bundle the test server takes.
 pub(crate) const MAX_BUNDLE: u64 = 1 << 20;
+/// What signs visitors' tokens.
+pub(crate) const VISITOR_KEY: [u8; 32] = [9; 32];
 pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 /// What the API told the rest of the server.
@@ -110,6 +113,23 @@ impl Backstage for Recorder {
 
     fn seal(&self, _: ContentGuid, name: &str, value: &str) -> anyhow::Result<Vec<u8>> {
         Ok(format!("{name}:{value}").bytes().map(|byte| byte ^ 0x55).collect())
+    }
+
+    fn visitor_key(&self) -> [u8; 32] {
+        VISITOR_KEY
+    }
+
+    fn seal_for(&self, place: Place, value: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let mut sealed = place.bound_to();
+        sealed.push(0);
+        sealed.extend(value.iter().map(|byte| byte ^ 0x55));
+        Ok(sealed)
+    }
+
+    fn open_for(&self, place: Place, sealed: &[u8]) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+        let begin = [place.bound_to(), vec![0]].concat();
+        let value = sealed.strip_prefix(begin.as_slice()).ok_or_else(|| anyhow::anyhow!("another place's"))?;
+        Ok(Zeroizing::new(value.iter().map(|byte| byte ^ 0x55).collect()))
     }
 
     async fn job_log(&self, job: &JobKey, most: usize) -> std::io::Result<Vec<LogLine>> {
