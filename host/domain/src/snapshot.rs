@@ -59,6 +59,8 @@ pub struct ContentEntry {
     pub vanity: Option<String>,
     /// Its picture, when it has one.
     pub thumbnail: Option<Picture>,
+    /// It uses integrations: it is told who visits, by tokens that it can exchange.
+    pub has_integrations: bool,
 }
 
 /// A content item's picture; its bytes are elsewhere.

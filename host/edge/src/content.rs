@@ -1,12 +1,13 @@
 //! Requests to content: who may see it, which version, and what answers.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
 use lectern_domain::access::{Action, AppRole, Verdict, decide};
 use lectern_domain::admission::patience;
+use lectern_domain::integrations::visitor;
 use lectern_domain::launch::Program;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
 use lectern_domain::visits::{self, Asked};
@@ -182,6 +183,7 @@ async fn worker(
     let (services, limits) = (&thread.services, &thread.config.limits);
     let timeouts = timeouts(&served.content, thread.config.content);
     visit.connection.watch.set_limits(timeouts.read, timeouts.connection);
+    let token = visitor_token(served, services.workers.visitor_key());
     let story = Story {
         forward,
         origin: &visit.origin,
@@ -189,6 +191,7 @@ async fn worker(
         mount: base,
         principal: served.principal.as_ref(),
         groups: served.groups.as_deref().unwrap_or_default(),
+        visitor_token: token.as_deref(),
         mode: served.content.mode,
         websocket: visit.upgrade.is_some(),
     };
@@ -254,6 +257,14 @@ async fn worker(
             }
         }
     }
+}
+
+/// What tells the content who visits, where it can exchange that for something. Computed each time: that takes less than remembering.
+fn visitor_token(served: &Served, key: &[u8; 32]) -> Option<String> {
+    let principal = served.principal.as_ref().filter(|_| served.content.has_integrations)?;
+    let visit = visitor::Visit { content: served.content.guid, user: principal.guid, role: principal.role };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    Some(visitor::token(&visit, key, now.as_secs()))
 }
 
 /// The content's own time-outs where it has any.

@@ -102,6 +102,10 @@ mod tests {
         fn cookie_key(&self) -> &[u8; 32] {
             &[0; 32]
         }
+
+        fn visitor_key(&self) -> &[u8; 32] {
+            &[0; 32]
+        }
     }
 
     impl One {

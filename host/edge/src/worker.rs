@@ -239,6 +239,9 @@ pub trait Workers: Send + Sync {
 
     /// What signs the cookies that name workers; the same after a restart, since workers outlive one.
     fn cookie_key(&self) -> &[u8; 32];
+
+    /// What signs the tokens that tell content who visits; the API reads them.
+    fn visitor_key(&self) -> &[u8; 32];
 }
 
 #[cfg(test)]

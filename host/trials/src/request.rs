@@ -100,6 +100,7 @@ pub(crate) fn target(case: &Case) -> TargetView {
         sealed_variables: Vec::new(),
         vanity: None,
         thumbnail: None,
+        has_integrations: false,
     };
     TargetView { target: Target::Content(target.content), content: Some(Arc::new(entry)) }
 }

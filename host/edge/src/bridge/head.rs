@@ -23,9 +23,10 @@ pub(crate) const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-corre
 
 /// Names that are written anew or belong to one connection: what came under them stays behind. `Host`, the cookies and
 /// `Authorization` have rules of their own. Standard names are in [`stays_behind`].
-const OURS: [&str; 16] = [
+const OURS: [&str; 17] = [
     "http2-settings",
     "keep-alive",
+    "posit-connect-user-session-token",
     "proxy-authentication-info",
     "proxy-connection",
     "rstudio-connect-app-base-url",
@@ -55,6 +56,8 @@ pub(crate) struct Story<'a> {
     pub(crate) principal: Option<&'a Principal>,
     /// The names of the principal's groups.
     pub(crate) groups: &'a [String],
+    /// What the content can exchange for credentials in the principal's name.
+    pub(crate) visitor_token: Option<&'a str>,
     pub(crate) mode: AppMode,
     /// The client asked for a WebSocket.
     pub(crate) websocket: bool,
@@ -259,6 +262,9 @@ fn tell(out: &mut BytesMut, head: &Head, story: &Story<'_>) {
         let user = serde_json::to_string(&principal.username).unwrap_or_default();
         field(out, name, &["{\"user\":", &user, ",\"groups\":", &group_names(story.groups), "}"]);
     }
+    if let Some(token) = story.visitor_token {
+        field(out, "posit-connect-user-session-token", &[token]);
+    }
 }
 
 /// Bytes of group names that a worker is told: servers that it is written with take heads of 8 KiB and more.
@@ -380,6 +386,7 @@ mod tests {
             mount: &mount,
             principal,
             groups,
+            visitor_token: None,
             mode,
             websocket: false,
         };

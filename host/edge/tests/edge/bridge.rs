@@ -5,10 +5,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
+use lectern_domain::integrations::visitor;
+use lectern_domain::snapshot::ContentEntry;
+use lectern_domain::{ContentGuid, UserGuid, UserRole};
+use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use uuid::Uuid;
 
-use crate::harness::{LISTED, PUBLIC, SHINY, Setup, VANITY, World, boxed, mirror, mount, ok, request, until};
+use crate::harness::{
+    LISTED, PUBLIC, SHINY, Setup, VANITY, VISITOR_KEY, World, boxed, mirror, mount, ok, request, snapshot, until,
+};
+
+fn guid(item: u128) -> ContentGuid {
+    ContentGuid(Uuid::from_u128(item))
+}
 
 /// The values that the worker saw under a name.
 fn seen(answer: &serde_json::Value, name: &str) -> Vec<String> {
@@ -104,6 +115,33 @@ async fn nothing_a_client_claims_about_itself_arrives() {
     assert_eq!(seen(&told, "shiny-server-credentials"), [r#"{"user":"owner","groups":["Staff"]}"#]);
     assert_eq!(seen(&told, "rstudio-connect-credentials"), Vec::<String>::new());
     assert_eq!(seen(&told, "x-rsc-authorization"), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_with_integrations_is_told_who_visits() {
+    let integrated = |content: &mut ContentEntry| content.has_integrations = content.guid == guid(PUBLIC);
+    let world = World::with(Setup { snapshot: snapshot(integrated), ..Setup::default() }).await;
+    world.worker(mirror);
+    let (name, now) = ("posit-connect-user-session-token", OffsetDateTime::now_utc().unix_timestamp() as u64);
+    let forged = (name, "forged");
+    let ask = async |item: u128, fields: &[(&str, &str)]| {
+        let answer = world.ask(Method::GET, &format!("{}/", mount(item)), fields).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        seen(&answer.json(), name)
+    };
+    let token = ask(PUBLIC, &[("authorization", "Key key-viewer"), forged]).await;
+    let visit = visitor::read(&token[0], &VISITOR_KEY, now).unwrap();
+    assert_eq!(token.len(), 1, "and nothing of what the client sent");
+    assert_eq!((visit.content, visit.role), (guid(PUBLIC), UserRole::Viewer));
+    assert_eq!(visit.user, UserGuid(Uuid::from_u128(2)));
+    let other = ask(PUBLIC, &[("authorization", "Key key-owner")]).await;
+    assert_ne!(other, token, "each visitor has their own");
+    assert_eq!(ask(PUBLIC, &[forged]).await, Vec::<String>::new(), "nobody in particular");
+    assert_eq!(
+        ask(VANITY, &[("authorization", "Key key-viewer"), forged]).await,
+        Vec::<String>::new(),
+        "no integration"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

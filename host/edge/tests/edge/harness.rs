@@ -65,6 +65,9 @@ pub(crate) const VANITY: u128 = 0x700;
 pub(crate) const SHINY: u128 = 0x800;
 pub(crate) const UNKNOWN: u128 = 0x999;
 
+/// What signs the tokens that tell content who visits.
+pub(crate) const VISITOR_KEY: [u8; 32] = [8; 32];
+
 /// The path of a content item, without a last slash.
 pub(crate) fn mount(guid: u128) -> String {
     format!("/content/{}", Uuid::from_u128(guid))
@@ -112,6 +115,7 @@ fn content(guid: u128, mode: AppMode, access_type: AccessType, program: Program)
         limits: Default::default(),
         vanity: None,
         thumbnail: None,
+        has_integrations: false,
     }
 }
 
@@ -366,6 +370,10 @@ impl Workers for Stages {
 
     fn cookie_key(&self) -> &[u8; 32] {
         &[7; 32]
+    }
+
+    fn visitor_key(&self) -> &[u8; 32] {
+        &VISITOR_KEY
     }
 }
 

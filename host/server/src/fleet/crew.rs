@@ -53,6 +53,8 @@ pub(crate) struct CrewSettings {
     pub(crate) most_zygotes: usize,
     /// Signs the cookies that name workers.
     pub(crate) cookie_key: [u8; 32],
+    /// Signs the tokens that tell content who visits.
+    pub(crate) visitor_key: [u8; 32],
     pub(crate) supervisor_socket: PathBuf,
     pub(crate) supervisor: Program,
 }

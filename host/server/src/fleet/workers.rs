@@ -37,4 +37,8 @@ impl Workers for FleetWorkers {
     fn cookie_key(&self) -> &[u8; 32] {
         &self.0.crew.settings.cookie_key
     }
+
+    fn visitor_key(&self) -> &[u8; 32] {
+        &self.0.crew.settings.visitor_key
+    }
 }

@@ -474,6 +474,7 @@ async fn start_fleet(
         memory_budget: config.content.memory_budget,
         most_zygotes: config.content.zygotes,
         cookie_key: sealer.cookie_key(),
+        visitor_key: sealer.visitor_key(),
         supervisor_socket: socket,
         supervisor: program,
     };
