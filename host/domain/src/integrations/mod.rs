@@ -1,5 +1,7 @@
 //! Integrations: services that content reaches in a visitor's name or in its own, and what is decided about them.
 
+pub mod exchange;
+pub mod template;
 pub mod visitor;
 
 use std::fmt;
