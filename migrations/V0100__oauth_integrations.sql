@@ -101,7 +101,7 @@ ALTER TABLE api_keys
     -- From it and a secret that the database does not have, the key's text is computed: asking again gives the same key.
     ADD COLUMN seed           bytea CONSTRAINT api_keys_seed_check CHECK (octet_length(seed) = 16),
     ADD CONSTRAINT api_keys_visitor_check CHECK ((association_id IS NULL) = (seed IS NULL));
-CREATE INDEX api_keys_association ON api_keys (association_id, user_id) WHERE association_id IS NOT NULL;
+CREATE INDEX api_keys_association ON api_keys (association_id, user_id);
 DROP INDEX api_keys_user_name_key;
 CREATE UNIQUE INDEX api_keys_user_name_key ON api_keys (user_id, lower(name))
     WHERE revoked_at IS NULL AND grant_id IS NULL AND association_id IS NULL;

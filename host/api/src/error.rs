@@ -102,6 +102,7 @@ codes! {
     JobNotActive 163 CONFLICT, "The job has ended.";
     Bootstrapped 165 FORBIDDEN, "There are users already.";
     BadBootstrapToken 166 UNAUTHORIZED, "The bootstrap token is not valid.";
+    NoIntegration 212 BAD_REQUEST, "The content uses no such integration.";
 }
 
 /// The body of every error.

@@ -20,6 +20,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Uri, header};
 use lectern_domain::access::{Principal, PrincipalVia};
 use lectern_domain::user::UserRole;
+use lectern_metadata::integrations::visitor_keys;
 use url::Url;
 
 use crate::error::{ApiError, Code};
@@ -98,6 +99,13 @@ async fn admitted(services: &Services, request: &Parts) -> Result<Option<Princip
         };
         return signed::principal(services, &signature).await.map(Some);
     };
+    if changes_accounts(&request.method, request.uri.path())
+        && let PrincipalVia::Key(key) = principal.via
+        && visitor_keys::is_one(&services.database.client().await?, key).await?
+    {
+        let text = "a key that content got for its visitor makes no keys and changes no accounts";
+        return Err(ApiError::new(Code::NotPermitted, text));
+    }
     match changes_by_session(&principal, &request.method) {
         Some(refusal) if !login::may_make_key(services, &principal, request).await? => Err(refusal),
         Some(_) | None => Ok(Some(principal)),
@@ -120,6 +128,14 @@ fn changes_by_session(principal: &Principal, method: &Method) -> Option<ApiError
     (principal.via == PrincipalVia::Session && changes).then(|| {
         ApiError::new(Code::CrossSite, "a browser's session changes nothing through this interface; use an API key")
     })
+}
+
+/// Whether a request changes an account, or what proves who somebody is: what comes of it would outlive the key that it is asked with.
+fn changes_accounts(method: &Method, path: &str) -> bool {
+    const ROOTS: [&str; 5] =
+        ["/__api__/v1/users", "/__api__/v1/user", "/__api__/users", "/__api__/tokens", "/__api__/oauth"];
+    let below = |root: &&str| path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && ROOTS.iter().any(below)
 }
 
 /// The path of a request before a slash at its end was taken off; only where there was one.
@@ -251,6 +267,22 @@ mod tests {
         assert_eq!(at(Some(&public), Some(&external)), "https://apps.example.org/x/content/");
         assert_eq!(at(None, Some(&external)), "https://h:1/rsc/content/");
         assert_eq!(at(None, None), "http://127.0.0.1:3939/content/");
+    }
+
+    #[test]
+    fn accounts_are_changed_below_some_roots() {
+        for path in
+            ["/v1/users", "/v1/users/x/keys", "/v1/users/x/keys/1", "/v1/user", "/tokens/T1/claim", "/oauth/revoke"]
+        {
+            let path = format!("/__api__{path}");
+            for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+                assert!(changes_accounts(&method, &path), "{method} {path}");
+            }
+            assert!(!changes_accounts(&Method::GET, &path), "{path}");
+        }
+        for path in ["/__api__/v1/content", "/__api__/v1/usersx", "/__api__/v1/groups", "/x/__api__/v1/users"] {
+            assert!(!changes_accounts(&Method::POST, path), "{path}");
+        }
     }
 
     #[test]

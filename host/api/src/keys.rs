@@ -1,5 +1,7 @@
 //! `/v1/users/{guid}/keys`: API keys, made, listed and revoked by their owner.
 
+use std::convert::Infallible;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
@@ -37,11 +39,26 @@ pub struct ApiKeyText(Zeroizing<String>);
 impl ApiKeyText {
     /// Makes one from the system's random numbers.
     pub fn random() -> Result<Self, ApiError> {
+        Self::from_bytes(|bytes| getrandom::fill(bytes).map_err(ApiError::no_random))
+    }
+
+    /// The one that belongs to a secret and a seed, which are worth nothing without each other.
+    pub(crate) fn derived(secret: &[u8; 32], seed: &[u8; 16]) -> Self {
+        let key = Zeroizing::new(blake3::derive_key("lectern 2026 text of a visitor key", secret));
+        let mut stream = blake3::Hasher::new_keyed(&key).update(seed).finalize_xof();
+        let Ok(text) = Self::from_bytes(|bytes| {
+            stream.fill(bytes);
+            Ok::<(), Infallible>(())
+        });
+        text
+    }
+
+    fn from_bytes<E>(mut fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
         const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
         let mut text = Zeroizing::new(String::with_capacity(KEY_LENGTH));
         let mut random = Zeroizing::new([0u8; 64]);
         while text.len() < KEY_LENGTH {
-            getrandom::fill(random.as_mut()).map_err(ApiError::no_random)?;
+            fill(random.as_mut())?;
             // 248 is the largest multiple of 62 in a byte: what lies above would favour some characters.
             let fair = random.iter().filter(|byte| **byte < 248).take(KEY_LENGTH - text.len());
             text.extend(fair.map(|byte| char::from(ALPHABET[usize::from(byte % 62)])));
@@ -246,5 +263,8 @@ mod tests {
         assert_ne!(one.hash(), other.hash());
         let text = one.into_text();
         assert!(text.len() == KEY_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{text}");
+        let derived = |secret, seed| ApiKeyText::derived(&[secret; 32], &[seed; 16]).hash();
+        assert_eq!(derived(1, 1), derived(1, 1));
+        assert!(derived(1, 1) != derived(1, 2) && derived(1, 1) != derived(2, 1));
     }
 }

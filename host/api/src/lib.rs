@@ -28,6 +28,7 @@ mod leftover;
 mod legacy;
 mod login;
 pub mod oauth;
+mod oauth_integrations;
 mod packages;
 mod page;
 mod permission_requests;

@@ -15,8 +15,8 @@ use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, guard, leftover};
 use crate::{
     audit, bootstrap, bundles, caches, content, deploy, environment, environments, groups, hits, jobs, keys, legacy,
-    login, oauth, packages, permission_requests, permissions, processes, search, settings, tags, tasks, thumbnails,
-    timezones, tokens, users, vanity,
+    login, oauth, oauth_integrations, packages, permission_requests, permissions, processes, search, settings, tags,
+    tasks, thumbnails, timezones, tokens, users, vanity,
 };
 
 #[derive(OpenApi)]
@@ -32,6 +32,7 @@ use crate::{
         (name = "jobs", description = "runs of processes"),
         (name = "users", description = "accounts, their keys, tokens and sessions"),
         (name = "oauth", description = "programs that people let act in their name; errors as the RFCs say"),
+        (name = "integrations", description = "what content reaches in a visitor's name, or in its own"),
         (name = "groups", description = "groups of accounts"),
         (name = "environments", description = "execution environments of other executors"),
         (name = "legacy", description = "what R clients before 1.0 use")
@@ -69,6 +70,7 @@ fn described() -> OpenApiRouter<Services> {
         login::routes(),
         groups::routes(),
         oauth::routes(),
+        oauth_integrations::routes(),
         legacy::routes(),
     ];
     let all = routes.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge);

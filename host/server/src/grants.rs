@@ -1,8 +1,10 @@
-//! Removes what has ended of programs' access: codes, grants, access tokens, registrations that nobody uses.
+//! Removes what has ended of others' access: codes, grants and access tokens of programs, registrations that nobody uses, visitors'
+//! keys for content, and ways to providers that nobody came back from.
 
 use std::time::Duration;
 
-use lectern_metadata::{Database, oauth};
+use lectern_metadata::integrations::visitor_keys;
+use lectern_metadata::{Database, DbError, oauth};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -18,11 +20,16 @@ pub(crate) async fn sweep(database: Database, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(SWEEP) => {}
         }
-        let swept = async { oauth::sweep(&database.client().await?, OffsetDateTime::now_utc() - IDLE).await };
+        let swept = async {
+            let client = database.client().await?;
+            Ok::<_, DbError>(
+                oauth::sweep(&client, OffsetDateTime::now_utc() - IDLE).await? + visitor_keys::sweep(&client).await?,
+            )
+        };
         tokio::select! {
             () = stop.cancelled() => return,
             swept = swept => match swept {
-                Ok(rows) => tracing::debug!(rows, "access of programs that ended was removed"),
+                Ok(rows) => tracing::debug!(rows, "access that ended was removed"),
                 Err(error) => tracing::debug!(error = crate::cli::chain(&error), "remove access that ended"),
             },
         }

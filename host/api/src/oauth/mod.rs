@@ -8,7 +8,7 @@
 mod consent;
 mod device;
 mod error;
-mod form;
+pub(crate) mod form;
 mod grants;
 mod register;
 mod secret;

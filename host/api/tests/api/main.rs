@@ -16,6 +16,7 @@ mod environment;
 mod environments;
 mod groups;
 mod hits;
+mod integrations;
 mod jobs;
 mod legacy;
 mod login;

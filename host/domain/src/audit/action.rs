@@ -87,6 +87,11 @@ pub enum Action<'a> {
     MemberAdded { group: &'a str, user: &'a str },
     MemberRemoved { group: &'a str, user: &'a str },
     MembershipsFollowed { user: &'a str },
+    IntegrationMade { integration: &'a str },
+    IntegrationChanged { integration: &'a str },
+    IntegrationDeleted { integration: &'a str },
+    IntegrationsSet { item: Item<'a>, integrations: &'a [&'a str] },
+    IntegrationSessionEnded { user: &'a str, integration: &'a str },
     JobStopped { item: Item<'a>, job: &'a JobKey },
     SealingKeyRotation,
     GateChanged { what: &'a str, binding: &'a str, entry: i64 },
@@ -134,6 +139,11 @@ impl Action<'_> {
             Self::MemberAdded { .. } => "add_group_member",
             Self::MemberRemoved { .. } => "remove_group_member",
             Self::MembershipsFollowed { .. } => "follow_group_memberships",
+            Self::IntegrationMade { .. } => "add_oauth_integration",
+            Self::IntegrationChanged { .. } => "edit_oauth_integration",
+            Self::IntegrationDeleted { .. } => "remove_oauth_integration",
+            Self::IntegrationsSet { .. } => "edit_application_oauth_integrations",
+            Self::IntegrationSessionEnded { .. } => "remove_oauth_session",
             Self::JobStopped { .. } => "stop_job",
             Self::SealingKeyRotation => "rotate_sealing_key",
             Self::GateChanged { .. } => "edit_gate",
@@ -184,6 +194,16 @@ impl Action<'_> {
             Self::MemberRemoved { group, user } => format!("removed {user} from the group {group:?}"),
             Self::MembershipsFollowed { user } => {
                 format!("let {user} belong to the groups that another directory says")
+            }
+            Self::IntegrationMade { integration } => format!("made the integration {integration}"),
+            Self::IntegrationChanged { integration } => format!("changed the integration {integration}"),
+            Self::IntegrationDeleted { integration } => format!("deleted the integration {integration}"),
+            Self::IntegrationsSet { item, integrations: [] } => format!("took all integrations from {item}"),
+            Self::IntegrationsSet { item, integrations } => {
+                format!("set the integrations of {item} to {}", integrations.join(", "))
+            }
+            Self::IntegrationSessionEnded { user, integration } => {
+                format!("ended what {user} got by signing in to the integration {integration}")
             }
             Self::JobStopped { item, job } => format!("asked to stop job {job} of {item}"),
             Self::SealingKeyRotation => "asked for another sealing key".to_owned(),

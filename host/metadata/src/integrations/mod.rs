@@ -62,7 +62,7 @@ pub struct IntegrationRow {
 }
 
 /// Who may use an integration in content of theirs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Listed {
     /// An account.
     User(UserGuid),
@@ -186,6 +186,18 @@ pub async fn change(
     let params: row::Params<'_> = &[&guid.0, name, description, &auth_type.as_str(), &Json(config), &sealed];
     let row = row::query_opt(client, &sql, params).await?;
     IntegrationRow::from_row(&row.ok_or(DbError::NotFound("integration"))?)
+}
+
+/// Ends what came of an integration: sessions with its provider, ways to it, and keys of visitors.
+pub async fn end_credentials(tx: &Transaction<'_>, integration: IntegrationId) -> Result<(), DbError> {
+    for sql in [
+        "DELETE FROM oauth_sessions WHERE integration_id = $1",
+        "DELETE FROM oauth_logins WHERE integration_id = $1",
+        "DELETE FROM api_keys WHERE association_id IN (SELECT id FROM oauth_associations WHERE integration_id = $1)",
+    ] {
+        row::execute(tx, sql, &[&integration.0]).await?;
+    }
+    Ok(())
 }
 
 /// Deletes an integration and with it who uses it and who signed in to it; `false` when there is none.

@@ -1,6 +1,6 @@
 //! Visitors' keys for content. The database knows what their texts are computed from, and not the secret that this takes.
 
-use lectern_domain::{UserId, UserRole};
+use lectern_domain::{KeyId, UserId, UserRole};
 use time::OffsetDateTime;
 
 use crate::database::{GenericClient, Transaction};
@@ -37,6 +37,12 @@ pub async fn find(
     Ok(Some(VisitorKey { seed, hash: row::hash32(&row, "hash")?, expires_at: row::get(&row, "expires_at")? }))
 }
 
+/// Whether a key is one that content got for a visitor.
+pub async fn is_one(client: &impl GenericClient, key: KeyId) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM api_keys WHERE id = $1 AND association_id IS NOT NULL";
+    Ok(row::query_opt(client, sql, &[&key.0]).await?.is_some())
+}
+
 /// Has others who make a key for the same visitor and association wait until this transaction ends. [`DbError::NotFound`] when the
 /// association is gone.
 pub async fn lock(tx: &Transaction<'_>, association: i64, user: UserId) -> Result<(), DbError> {
@@ -44,7 +50,7 @@ pub async fn lock(tx: &Transaction<'_>, association: i64, user: UserId) -> Resul
     let sql = "SELECT id FROM oauth_associations WHERE id = $1 FOR KEY SHARE";
     row::query_opt(tx, sql, &[&association]).await?.ok_or(DbError::NotFound("association"))?;
     // Two numbers of 32 bits name a lock of this kind; another visitor's of the same remainder only waits a moment.
-    let sql = "SELECT pg_advisory_xact_lock(($1 % 2147483647)::integer, ($2 % 2147483647)::integer)";
+    let sql = "SELECT pg_advisory_xact_lock(($1::bigint % 2147483647)::integer, ($2::bigint % 2147483647)::integer)";
     row::query_one(tx, sql, &[&association, &user.0]).await.map(drop)
 }
 
