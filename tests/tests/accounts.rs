@@ -164,6 +164,22 @@ export default async ({{ page, context, args }}) => {{
     assert!(!keys.to_string().contains("stolen"), "{keys}");
 }
 
+/// A form is worth what its account is. A program can say of itself what browsers say; a key of a lesser role is not to get there what
+/// it does not give.
+#[test]
+fn a_key_opens_no_page_with_a_form() {
+    let kay = SERVER.account("kay", "administrator");
+    let wanted = json!({"name": "reader", "role": "viewer"});
+    let made = api(&kay, Method::POST, &format!("/v1/users/{}/keys", kay.guid)).json(&wanted).send().expect(200).json();
+    for key in [&text(&made["key"]), &kay.key] {
+        for page in ["account", "users", "oauth/device"] {
+            let opened = SERVER.get(&format!("/connect/{page}")).key(key);
+            let opened = opened.header("sec-fetch-mode", "navigate").header("sec-fetch-dest", "document").send();
+            assert!(!opened.text().contains("name=\"pass\""), "/connect/{page}: {}", opened.status);
+        }
+    }
+}
+
 fn base64(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(bytes)

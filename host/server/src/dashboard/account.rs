@@ -82,7 +82,7 @@ fn or_never(at: Option<OffsetDateTime>) -> String {
 
 /// Shows the page.
 pub(super) async fn show(visit: Visit, State(dashboard): State<Dashboard>, headers: HeaderMap, uri: Uri) -> Response {
-    let Some(principal) = visit.principal.clone() else { return sign_in_first(&visit, &way_back(&visit.base, &uri)) };
+    let Some(principal) = visit.person().cloned() else { return sign_in_first(&visit, &way_back(&visit.base, &uri)) };
     match Opened::read(&headers) {
         Opened::Page => account(&visit, &dashboard, &principal, Notice::default()).await,
         Opened::Unsaid => needs_secure(&visit),

@@ -33,7 +33,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
-    let Some(principal) = &visit.principal else { return sign_in_first(&visit, &way_back(&visit.base, &uri)) };
+    let Some(principal) = visit.person() else { return sign_in_first(&visit, &way_back(&visit.base, &uri)) };
     match Opened::read(&headers) {
         Opened::Page => {}
         Opened::Unsaid => return needs_secure(&visit),

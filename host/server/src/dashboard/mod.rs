@@ -23,7 +23,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use lectern_api::{Backstage, External};
-use lectern_domain::access::Principal;
+use lectern_domain::access::{Principal, PrincipalVia};
 use lectern_metadata::{Database, DbError};
 
 use crate::paths::Paths;
@@ -92,6 +92,12 @@ impl FromRequestParts<Dashboard> for Visit {
 }
 
 impl Visit {
+    /// The person who signed in with this browser, for pages with a form. Who has a key is not: the form is worth what the
+    /// account is, which may be more than the key, and what it makes outlives the key.
+    fn person(&self) -> Option<&Principal> {
+        self.principal.as_ref().filter(|principal| principal.via == PrincipalVia::Session)
+    }
+
     fn frame(&self) -> Frame {
         let user = self.principal.as_ref().map(|principal| pages::Who {
             username: principal.username.clone(),

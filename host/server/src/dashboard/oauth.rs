@@ -126,7 +126,7 @@ pub(super) async fn ask(
         Ok(asked) => asked,
         Err(why) => return declined(&visit, why),
     };
-    let Some(principal) = &visit.principal else { return sign_in_first(&visit, &whole_way_back(&visit.base, &uri)) };
+    let Some(principal) = visit.person() else { return sign_in_first(&visit, &whole_way_back(&visit.base, &uri)) };
     if let Some(refusal) = not_opened(&visit, &headers) {
         return refusal;
     }
@@ -203,7 +203,7 @@ pub(super) async fn enter(
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
-    let Some(principal) = &visit.principal else { return sign_in_first(&visit, &whole_way_back(&visit.base, &uri)) };
+    let Some(principal) = visit.person() else { return sign_in_first(&visit, &whole_way_back(&visit.base, &uri)) };
     if let Some(refusal) = not_opened(&visit, &headers) {
         return refusal;
     }

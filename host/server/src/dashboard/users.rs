@@ -72,7 +72,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
-    let Some(principal) = visit.principal.clone() else { return sign_in_first(&visit, &way_back(&visit.base, &uri)) };
+    let Some(principal) = visit.person().cloned() else { return sign_in_first(&visit, &way_back(&visit.base, &uri)) };
     match (principal.role, Opened::read(&headers)) {
         (UserRole::Administrator, Opened::Page) => {
             listing(&visit, &dashboard, &principal, shown, Notice::default()).await
