@@ -123,12 +123,14 @@ pub(crate) fn arguments(
     list.memory(walls.private_bytes, "1777", "/tmp");
     list.add(["--symlink", "/tmp", "/var/tmp", "--dir", "/run", "--dir", "/home"]);
     let shown = [subject.home, Some(subject.directory), subject.sockets].into_iter().flatten();
-    let shown = shown.chain(walls.read_only.iter().chain(&walls.writable).map(PathBuf::as_path));
+    let relay = walls.relay.as_ref().filter(|_| network == Network::Egress).map(|relay| relay.directory.as_path());
+    let shown = shown.chain(walls.read_only.iter().chain(&walls.writable).map(PathBuf::as_path)).chain(relay);
     list.ways(shown.filter(|path| !path.starts_with("/usr") && !path.starts_with("/etc")));
     if let Some(home) = subject.home {
         list.memory(walls.private_bytes, "0700", &home.to_string_lossy());
     }
     walls.read_only.iter().for_each(|path| list.bind("--ro-bind-try", path));
+    relay.iter().for_each(|path| list.bind("--ro-bind-try", path));
     list.bind("--ro-bind", subject.directory);
     subject.sockets.iter().for_each(|path| list.bind("--bind", path));
     walls.writable.iter().for_each(|path| list.bind("--bind", path));

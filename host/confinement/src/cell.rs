@@ -107,6 +107,7 @@ impl Cell {
             tasks: plan.tasks,
             passed: Vec::new(),
             forks: false,
+            relay: plan.relay.clone(),
             launch,
         };
         Ok(Self { command, control, info, order, plan, words, given })

@@ -22,6 +22,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
 
 use crate::order::{Ended, MAX_LINE_BYTES, Order, Report, Word};
+use crate::relay;
 use crate::seccomp;
 use crate::strays::Strays;
 use crate::sys;
@@ -85,7 +86,11 @@ fn run(control: UnixStream) -> io::Result<ExitCode> {
     signals.thread_block()?;
     let children = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let alone = std::process::id() == 1;
-    let started = finish_walls(&order).and_then(|()| start(&order, alone));
+    let finished = finish_walls(&order);
+    // There when the program begins, which may ask the server first of all; served after it, because programs are started by a
+    // process of one thread.
+    let door = finished.as_ref().ok().and_then(|()| relay::open(order.relay.as_ref()?));
+    let started = finished.and_then(|()| start(&order, alone));
     let child = match started {
         Ok(child) => child,
         Err(Failed { step, cause }) => {
@@ -94,6 +99,9 @@ fn run(control: UnixStream) -> io::Result<ExitCode> {
             return Ok(ExitCode::from(127));
         }
     };
+    if let (Some(door), Some(relay)) = (door, &order.relay) {
+        relay::serve(door, relay.path());
+    }
     say(&control, &Report::Started)?;
     let strays = (order.forks && alone).then(|| Strays::new(child));
     let ended = wait(&control, reader, &children, child, alone, strays)?;

@@ -17,6 +17,7 @@ mod order;
 mod places;
 mod plan;
 mod probe;
+mod relay;
 mod routes;
 mod seccomp;
 mod standing;

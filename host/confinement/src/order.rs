@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use lectern_domain::confinement::Profile;
+use lectern_domain::confinement::{Profile, Relay};
 use lectern_domain::launch::Account;
 
 use crate::landlock_rules::Rule;
@@ -46,6 +46,9 @@ pub(crate) struct Order {
     pub(crate) passed: Vec<(String, i32)>,
     /// Whether the program is a zygote: workers that it forks may outlive it, and are told of one by one.
     pub(crate) forks: bool,
+    /// The way to the server, if there is one.
+    #[serde(default)]
+    pub(crate) relay: Option<Relay>,
     pub(crate) launch: Launch,
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use lectern_domain::confinement::{ALWAYS_REFUSED, Layer, Network, Profile, Walls};
+use lectern_domain::confinement::{ALWAYS_REFUSED, Layer, Network, Profile, Relay, Walls};
 use lectern_domain::launch::Account;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,8 @@ pub struct Plan {
     pub(crate) landlock: Option<Vec<Rule>>,
     pub(crate) routes: Vec<Route>,
     pub(crate) uplink: Option<PathBuf>,
+    /// The way to this server; elsewhere its loopback addresses are the host's own, or nothing is to be reached.
+    pub(crate) relay: Option<Relay>,
     /// Limits of control groups that this host can set.
     pub(crate) limits: Limits,
     /// The limit of tasks that the process sets for its own namespace.
@@ -118,6 +120,7 @@ pub fn plan(subject: Subject<'_>, walls: &Walls, facts: &Facts) -> Result<Plan, 
         landlock: have(Layer::Landlock).then(|| rules(subject, walls, facts, bubblewrap.is_some())),
         routes: if network == Network::Egress { refused(walls) } else { Vec::new() },
         uplink: facts.uplink.as_ref().ok().filter(|_| network == Network::Egress).cloned(),
+        relay: walls.relay.clone().filter(|_| network == Network::Egress),
         limits: Limits {
             memory_bytes: walls.memory_bytes.filter(|_| have(Layer::MemoryLimit)),
             cpu_millis: walls.cpu_millis.filter(|_| have(Layer::CpuLimit)),
@@ -239,6 +242,26 @@ mod tests {
             |_: &mut Walls, facts: &mut Facts| facts.uplink = Err(Lacking::new("no slirp4netns", "install it"));
         let fallen = check(lacking, &["--ro-bind-try /etc/resolv.conf"], &["--unshare-net"]);
         assert!(fallen.routes.is_empty() && fallen.uplink.is_none());
+    }
+
+    #[test]
+    fn the_server_is_reached_only_from_a_network_that_leads_somewhere() {
+        let relay = Relay {
+            listen: "127.0.0.1:3939".parse().unwrap(),
+            directory: "/data/run/in".into(),
+            socket: "server.sock".into(),
+        };
+        let with = |network| {
+            let relay = relay.clone();
+            move |walls: &mut Walls, _: &mut Facts| {
+                walls.network = network;
+                walls.relay = Some(relay.clone());
+            }
+        };
+        let shown = "--ro-bind-try /data/run/in /data/run/in";
+        assert_eq!(check(with(Network::Egress), &[shown], &[]).relay.as_ref(), Some(&relay));
+        assert_eq!(check(with(Network::None), &[], &[shown]).relay, None);
+        assert_eq!(check(with(Network::Host), &[], &[shown]).relay, None);
     }
 
     #[test]

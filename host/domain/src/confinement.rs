@@ -4,6 +4,7 @@
 //! this host can do of it, and how, is decided elsewhere.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -192,6 +193,28 @@ pub struct Walls {
     pub private_bytes: u64,
     /// Most bytes of one file.
     pub file_bytes: u64,
+    /// A way to this server from a network of its own; `None`: there is none but what `network` gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Relay>,
+}
+
+/// Somebody listens inside, at an address that only the process sees, and leads to a socket of this server. So an address on
+/// the host's loopback is good inside, too, and nothing else there can be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relay {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The directory of the socket, which is shown inside; there is nothing else in it.
+    pub directory: PathBuf,
+    /// The socket's name there.
+    pub socket: String,
+}
+
+impl Relay {
+    /// The socket's path.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(&self.socket)
+    }
 }
 
 /// Limits that a publisher has set for one content item.
@@ -259,6 +282,7 @@ impl Default for Walls {
             private_bytes: 1 << 30,
             // More than any private directory holds; it ends a runaway log in a writable place.
             file_bytes: 16 << 30,
+            relay: None,
         }
     }
 }

@@ -5,13 +5,14 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lectern_gate::Scheme;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
@@ -111,6 +112,8 @@ pub struct Edge {
     config: Arc<EdgeConfig>,
     /// By thread.
     sockets: Vec<Vec<TcpListener>>,
+    /// Where content of this host comes in, without TLS.
+    inside: Option<UnixListener>,
     address: SocketAddr,
 }
 
@@ -125,7 +128,7 @@ impl Edge {
         for _ in 1..threads {
             sockets.push(vec![listen(address)?]);
         }
-        Ok(Self { config: Arc::new(config), sockets, address })
+        Ok(Self { config: Arc::new(config), sockets, inside: None, address })
     }
 
     /// Serves on sockets that listen already: another process's, or the system's. Every socket is accepted from, whatever the number
@@ -153,7 +156,15 @@ impl Edge {
                 sockets[index % threads].push(socket);
             }
         }
-        Ok(Self { config: Arc::new(config), sockets, address })
+        Ok(Self { config: Arc::new(config), sockets, inside: None, address })
+    }
+
+    /// Also serves content of this host at `socket`, by the first thread. It speaks plain HTTP there; its address is
+    /// 198.18.0.100, and no proxy is trusted behind it.
+    #[must_use]
+    pub fn also_inside(mut self, socket: UnixListener) -> Self {
+        self.inside = Some(socket);
+        self
     }
 
     /// The sockets once more, for a process that is to serve them after this one.
@@ -182,11 +193,13 @@ impl Edge {
         let stops = stops.child();
         let _stop_all = stops.stop.clone().drop_guard();
         let mut ends = Vec::new();
+        let mut inside = self.inside;
         for (index, sockets) in self.sockets.into_iter().enumerate() {
+            let inside = inside.take();
             let (config, services, stops) = (self.config.clone(), services.clone(), stops.clone());
             let (tell, told) = oneshot::channel();
             let body = move || {
-                let ended = serve(config, services, sockets, stops, grace);
+                let ended = serve(config, services, sockets, inside, stops, grace);
                 let _ = tell.send(ended);
             };
             let spawned = std::thread::Builder::new().name(format!("edge-{index}")).spawn(body);
@@ -240,19 +253,25 @@ fn serve(
     config: Arc<EdgeConfig>,
     services: Services,
     sockets: Vec<TcpListener>,
+    inside: Option<UnixListener>,
     stops: Stops,
     grace: Duration,
 ) -> io::Result<usize> {
     let runtime = runtime::Builder::new_current_thread().enable_all().max_blocking_threads(FILE_THREADS).build()?;
     let tasks = LocalSet::new();
     let cut = runtime.block_on(tasks.run_until(async {
-        let listeners = sockets.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
+        let outside = sockets.into_iter().map(|socket| tokio::net::TcpListener::from_std(socket).map(Door::Outside));
+        let inside = inside.into_iter().map(|socket| {
+            socket.set_nonblocking(true)?;
+            tokio::net::UnixListener::from_std(socket).map(Door::Inside)
+        });
+        let doors = outside.chain(inside).collect::<io::Result<Vec<_>>>()?;
         let thread = Rc::new(Thread::new(config, services));
         let sweeper = tokio::task::spawn_local({
             let thread = thread.clone();
             async move { thread.sweep().await }
         });
-        futures_util::future::join_all(listeners.into_iter().map(|listener| accept(&thread, listener, &stops))).await;
+        futures_util::future::join_all(doors.into_iter().map(|door| accept(&thread, door, &stops))).await;
         let lingering = stops.handed_over.is_cancelled() && !stops.stop.is_cancelled();
         let cut = thread.drain(grace, lingering).await;
         sweeper.abort();
@@ -264,8 +283,30 @@ fn serve(
     cut
 }
 
+/// Where clients come in.
+enum Door {
+    Outside(tokio::net::TcpListener),
+    Inside(tokio::net::UnixListener),
+}
+
+/// Somebody who has come in.
+enum Client {
+    Outside(TcpStream, SocketAddr),
+    Inside(UnixStream),
+}
+
+impl Door {
+    /// May be dropped: nobody is lost.
+    async fn accept(&self) -> io::Result<Client> {
+        match self {
+            Self::Outside(listener) => listener.accept().await.map(|(stream, peer)| Client::Outside(stream, peer)),
+            Self::Inside(listener) => listener.accept().await.map(|(stream, _)| Client::Inside(stream)),
+        }
+    }
+}
+
 /// Accepts until told to stop; closes the listener then, after taking those who were already connected.
-async fn accept(thread: &Rc<Thread>, listener: tokio::net::TcpListener, stops: &Stops) {
+async fn accept(thread: &Rc<Thread>, door: Door, stops: &Stops) {
     let mut complaints = Complaints::default();
     loop {
         if thread.is_full() {
@@ -278,8 +319,8 @@ async fn accept(thread: &Rc<Thread>, listener: tokio::net::TcpListener, stops: &
         tokio::select! {
             biased;
             () = stops.told() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => take(thread, stream, peer),
+            accepted = door.accept() => match accepted {
+                Ok(client) => take(thread, client),
                 Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
                     complaints.log(&format!("accept: {error}"));
@@ -288,20 +329,27 @@ async fn accept(thread: &Rc<Thread>, listener: tokio::net::TcpListener, stops: &
             },
         }
     }
-    if stops.handed_over.is_cancelled() {
-        // Whoever has the socket now takes them.
+    // Whoever has the socket now takes them; the one inside is nobody else's.
+    if stops.handed_over.is_cancelled() && matches!(door, Door::Outside(_)) {
         return;
     }
     // The kernel has answered these already: closing on them would look like a crash.
     while !thread.is_full() {
-        match futures_util::FutureExt::now_or_never(listener.accept()) {
-            Some(Ok((stream, peer))) => take(thread, stream, peer),
+        match futures_util::FutureExt::now_or_never(door.accept()) {
+            Some(Ok(client)) => take(thread, client),
             Some(Err(_)) | None => break,
         }
     }
 }
 
-fn take(thread: &Rc<Thread>, stream: TcpStream, peer: SocketAddr) {
+fn take(thread: &Rc<Thread>, client: Client) {
+    let (stream, peer) = match client {
+        Client::Outside(stream, peer) => (stream, peer),
+        Client::Inside(stream) => {
+            let connection = Connection { thread: thread.clone(), peer: Peer::inside(), watch: thread.watch() };
+            return thread.spawn(connection::run(stream, connection, None));
+        }
+    };
     // Answers are written whole; waiting for more to send would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
         return error!(%error, client.ip = %peer.ip(), "set nodelay");

@@ -16,6 +16,10 @@ pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forw
 pub(crate) const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 pub(crate) const X_RSC_REQUEST: HeaderName = HeaderName::from_static("x-rsc-request");
 
+/// The address of content that reaches this server from a network of its own, as content itself sees it: one of a range for
+/// tests between devices (RFC 2544), which is nobody's outside. It is never a trusted proxy's.
+pub(crate) const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 100));
+
 /// Most addresses read from a trusted proxy's `X-Forwarded-For`; a chain of real proxies is shorter.
 const MOST_HOPS: usize = 16;
 
@@ -38,6 +42,12 @@ impl Peer {
     pub(crate) fn new(peer: SocketAddr, scheme: Scheme, trusted: &[IpNet]) -> Self {
         let ip = peer.ip().to_canonical();
         Self { ip, ip_value: value(&ip.to_string()), trusted: is_trusted(ip, trusted), scheme, certificate: None }
+    }
+
+    /// Content of this host. What it says of others is not believed, whatever the operator trusts.
+    pub(crate) fn inside() -> Self {
+        let ip_value = value(&INSIDE.to_string());
+        Self { ip: INSIDE, ip_value, trusted: false, scheme: Scheme::Http, certificate: None }
     }
 }
 

@@ -95,6 +95,8 @@ fn walls(read: &mut Reader) -> Walls {
         tasks: u32::try_from(read.number("sandbox.tasks", usual.tasks.into(), 16, 4_194_304)).unwrap_or(usual.tasks),
         private_bytes: read.size("sandbox.private_bytes", usual.private_bytes, 1 << 20),
         file_bytes: read.size("sandbox.file_bytes", usual.file_bytes, 1 << 20),
+        // Of each launch.
+        relay: None,
     }
 }
 
