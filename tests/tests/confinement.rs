@@ -57,9 +57,13 @@ const ABSENT: &[&str] = &["No such file or directory"];
 const DENIED: &[&str] = &["Read-only file system", "Permission denied", "Operation not permitted"];
 const UNREACHABLE: &[&str] = &["refused", "unreachable", "Permission denied", "cannot be opened"];
 
+/// Another service of the host, on loopback as many are.
+static OTHER_SERVICE: LazyLock<std::net::TcpListener> =
+    LazyLock::new(|| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+
 fn attacks(other: &str) -> Vec<Attack> {
     let data = SERVER.data().to_str().unwrap().to_owned();
-    let (port, pid) = (SERVER.address().port(), SERVER.pid());
+    let (port, pid) = (OTHER_SERVICE.local_addr().unwrap().port(), SERVER.pid());
     let read = |name, path: String| Attack {
         name,
         python: format!("open({path:?}).read()"),
@@ -119,7 +123,7 @@ fn attacks(other: &str) -> Vec<Attack> {
             good: UNREACHABLE,
         },
         Attack {
-            name: "connect to the server's loopback port",
+            name: "connect to a service on the host's loopback",
             python: format!("import socket\nsocket.create_connection(('127.0.0.1', {port}), 5)"),
             r: format!("socketConnection('127.0.0.1', {port}, timeout = 5, open = 'r+')"),
             good: UNREACHABLE,

@@ -99,13 +99,7 @@ async fn admitted(services: &Services, request: &Parts) -> Result<Option<Princip
         };
         return signed::principal(services, &signature).await.map(Some);
     };
-    if changes_accounts(&request.method, request.uri.path())
-        && let PrincipalVia::Key(key) = principal.via
-        && visitor_keys::is_one(&services.database.client().await?, key).await?
-    {
-        let text = "a key that content got for its visitor makes no keys and changes no accounts";
-        return Err(ApiError::new(Code::NotPermitted, text));
-    }
+    refuse_accounts_to_content(services, &principal, request).await?;
     match changes_by_session(&principal, &request.method) {
         Some(refusal) if !login::may_make_key(services, &principal, request).await? => Err(refusal),
         Some(_) | None => Ok(Some(principal)),
@@ -130,10 +124,38 @@ fn changes_by_session(principal: &Principal, method: &Method) -> Option<ApiError
     })
 }
 
+/// Refuses every change of accounts, and of what proves who somebody is, that is asked for with a key that content was given.
+///
+/// A process's own key ends with it, a visitor's with what content may do for visitors. What they made would not: another key, a password, an
+/// account. So whoever gets hold of one, through a hole in an application, keeps nothing.
+async fn refuse_accounts_to_content(
+    services: &Services,
+    principal: &Principal,
+    request: &Parts,
+) -> Result<(), ApiError> {
+    if !changes_accounts(&request.method, request.uri.path()) {
+        return Ok(());
+    }
+    let text = match principal.via {
+        PrincipalVia::Content(_) => "the key of a content process makes no keys and changes no accounts",
+        PrincipalVia::Key(key) if visitor_keys::is_one(&services.database.client().await?, key).await? => {
+            "a key that content got for its visitor makes no keys and changes no accounts"
+        }
+        PrincipalVia::Key(_) | PrincipalVia::Session | PrincipalVia::Signature => return Ok(()),
+    };
+    Err(ApiError::new(Code::NotPermitted, text))
+}
+
 /// Whether a request changes an account, or what proves who somebody is: what comes of it would outlive the key that it is asked with.
 fn changes_accounts(method: &Method, path: &str) -> bool {
-    const ROOTS: [&str; 5] =
-        ["/__api__/v1/users", "/__api__/v1/user", "/__api__/users", "/__api__/tokens", "/__api__/oauth"];
+    const ROOTS: [&str; 6] = [
+        "/__api__/v1/users",
+        "/__api__/v1/user",
+        "/__api__/users",
+        "/__api__/tokens",
+        "/__api__/oauth",
+        "/__api__/__login__",
+    ];
     let below = |root: &&str| path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && ROOTS.iter().any(below)
 }
@@ -301,5 +323,32 @@ mod tests {
             assert!(changes_by_session(&key, &method).is_none(), "{method}");
         }
         assert!(changes_by_session(&session, &Method::GET).is_none());
+    }
+
+    #[test]
+    fn content_changes_no_accounts() {
+        let principal = |via| Principal {
+            user: UserId(1),
+            guid: UserGuid(uuid::Uuid::nil()),
+            username: "ada".into(),
+            role: UserRole::Administrator,
+            via,
+        };
+        let content = principal(PrincipalVia::Content(lectern_domain::ContentGuid(uuid::Uuid::nil())));
+        let key = principal(PrincipalVia::Key(lectern_domain::KeyId(1)));
+        let refused =
+            |who: &Principal, method: Method, path: &str| changes_accounts_by_content(who, &method, path).is_some();
+        for path in ["/v1/users", "/v1/users/x/keys", "/v1/users/x/keys/1", "/v1/user", "/users/x", "/tokens/T1/claim"]
+        {
+            let path = format!("/__api__{path}");
+            for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+                assert!(refused(&content, method.clone(), &path), "{method} {path}");
+                assert!(!refused(&key, method, &path), "{path}");
+            }
+            assert!(!refused(&content, Method::GET, &path), "{path}");
+        }
+        for path in ["/__api__/v1/content", "/__api__/v1/usersx", "/__api__/v1/groups"] {
+            assert!(!refused(&content, Method::POST, path), "{path}");
+        }
     }
 }

@@ -294,6 +294,9 @@ pub trait Backstage: Send + Sync + 'static {
     /// Opens what [`Self::seal_for`] made for the same place.
     fn open_for(&self, place: Place, sealed: &[u8]) -> anyhow::Result<Zeroizing<Vec<u8>>>;
 
+    /// The content that a process of this host speaks for by this token; `None`: there is no such process (any more).
+    fn content_of_token(&self, token: &str) -> Option<ContentGuid>;
+
     /// The last `most` lines of a job's log, oldest first; empty when there is none (any more).
     async fn job_log(&self, job: &JobKey, most: usize) -> std::io::Result<Vec<LogLine>>;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{KeyId, UserGuid, UserId};
+use crate::ids::{ContentGuid, KeyId, UserGuid, UserId};
 use crate::user::UserRole;
 
 /// Who may open a content item besides its collaborators.
@@ -48,6 +48,8 @@ pub enum PrincipalVia {
     Session,
     /// A signature over the request, made by a program that a user confirmed in a browser.
     Signature,
+    /// The key that a process of this content was given: it acts as the content's owner for as long as the process lives.
+    Content(ContentGuid),
 }
 
 /// Who is asking: a known, unlocked user. There is no principal for an anonymous visitor.

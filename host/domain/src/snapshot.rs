@@ -179,6 +179,13 @@ impl Snapshot {
         self.principal(user, UserRole::Administrator, PrincipalVia::Session)
     }
 
+    /// The principal that a process of `content` acts as: the owner of this moment. `None` when the content is gone, or its owner
+    /// gone or locked.
+    pub fn principal_of_content(&self, content: ContentGuid) -> Option<Principal> {
+        let owner = self.content.get(&content)?.access.owner;
+        self.principal(owner, UserRole::Administrator, PrincipalVia::Content(content))
+    }
+
     fn principal(&self, user: UserId, cap: UserRole, via: PrincipalVia) -> Option<Principal> {
         let user = self.users.get(&user).filter(|user| !user.locked)?;
         Some(Principal {

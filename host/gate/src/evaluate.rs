@@ -188,6 +188,11 @@ fn someone(into: &mut Encoder<'_>, principal: Option<Principal>, groups: &[Strin
     into.number(principal.user.0.cast_unsigned());
     match principal.via {
         PrincipalVia::Key(id) => into.number(id.0.cast_unsigned()),
+        PrincipalVia::Content(content) => {
+            into.open();
+            shown(into, content);
+            into.close();
+        }
         // The API alone judges signatures: no plugin is asked about one.
         PrincipalVia::Session | PrincipalVia::Signature => into.none(),
     }
@@ -206,6 +211,10 @@ pub(crate) fn read_someone(answer: Kept) -> Option<(Principal, Vec<String>)> {
     };
     let via = match parts.next()? {
         Part::Number(id) => PrincipalVia::Key(lectern_domain::KeyId(id.cast_signed())),
+        Part::Open => {
+            let (Part::Text(content), Part::Close) = (parts.next()?, parts.next()?) else { return None };
+            PrincipalVia::Content(content.parse().ok()?)
+        }
         _ => PrincipalVia::Session,
     };
     let groups = parts.filter_map(|part| if let Part::Text(group) = part { Some(group) } else { None }).collect();
@@ -282,6 +291,12 @@ pub(crate) mod tests {
         let by_name = Principal { via: PrincipalVia::Session, ..ada() };
         assert_eq!(ask(Question::FindUser("ada".into())), Some((by_name, Vec::new())));
         assert_eq!(ask(Question::Session), Some((ada(), vec!["g".to_owned(), String::new()])));
+        let content = PrincipalVia::Content("7d1b9e0c-52c1-4a52-8a1e-0c3a4b5d6e7f".parse().unwrap());
+        let process = Principal { via: content, ..ada() };
+        let other = Backend::with_directory(Arc::new(Alone(process.clone())));
+        let mut of_process = Evaluator { backend: &other, ..evaluator };
+        let found = read_someone(Recorder::idle().ask(Question::Session, &mut of_process));
+        assert_eq!(found, Some((process, vec!["g".to_owned(), String::new()])));
     }
 
     #[test]

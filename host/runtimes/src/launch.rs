@@ -1,7 +1,8 @@
 //! The command, environment and places of one worker.
 //!
 //! A worker sees, and nothing else: who it is (`CONNECT_CONTENT_GUID`, `CONNECT_CONTENT_JOB_KEY`), what runs it
-//! (`POSIT_PRODUCT` and `RSTUDIO_PRODUCT` = `CONNECT`, `CONNECT_SERVER`), its private home (`HOME`, `TMPDIR`), `LOGNAME`
+//! (`POSIT_PRODUCT` and `RSTUDIO_PRODUCT` = `CONNECT`, `CONNECT_SERVER`), what it speaks with the server by (`CONNECT_API_KEY`,
+//! `CONNECT_CONTENT_SESSION_TOKEN`), its private home (`HOME`, `TMPDIR`), `LOGNAME`
 //! and `USER`, `LANG=C.UTF-8`, `PATH` that begins with its environment, `R_CONFIG_ACTIVE=rsconnect`, for R with restored
 //! packages `R_LIBS`, and for Python `VIRTUAL_ENV`, `PYTHONUNBUFFERED` and `PYTHONDONTWRITEBYTECODE` (the bundle is
 //! read-only). Then come the publisher's variables, which may replace all but the reserved ones ([`lectern_domain::launch::is_reserved_variable`]).
@@ -58,6 +59,8 @@ pub struct LaunchContext<'a> {
     pub account: Option<Account>,
     /// The server's address as users see it, for `CONNECT_SERVER`; none is set without it.
     pub public_url: Option<&'a str>,
+    /// What it speaks with the server by, if anything.
+    pub credentials: Option<Credentials<'a>>,
     /// The publisher's variables.
     pub variables: &'a [(String, String)],
     /// Connections one process may hold: as many threads serve a WSGI application.
@@ -70,6 +73,21 @@ pub struct LaunchContext<'a> {
     pub walls: &'a Walls,
     /// Whether it may come from a zygote.
     pub zygotes: bool,
+}
+
+/// What a process of content speaks with the server by; a publisher's own variable of the same name is used instead.
+#[derive(Clone, Copy)]
+pub struct Credentials<'a> {
+    /// For `CONNECT_API_KEY`, if there is one.
+    pub api_key: Option<&'a str>,
+    /// For `CONNECT_CONTENT_SESSION_TOKEN`.
+    pub session_token: &'a str,
+}
+
+impl std::fmt::Debug for Credentials<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials(hidden)")
+    }
 }
 
 /// A prepared bundle cannot be started here.
@@ -195,6 +213,11 @@ pub fn launch(
     };
     let zygote =
         (context.zygotes).then(|| zygote::zygote(&prepared.program, context, launchers, &walls, &env, &argv)).flatten();
+    // Only now: a zygote is given no secret.
+    if let Some(Credentials { api_key, session_token }) = context.credentials {
+        api_key.iter().for_each(|key| set(&mut env, "CONNECT_API_KEY", *key));
+        set(&mut env, "CONNECT_CONTENT_SESSION_TOKEN", session_token);
+    }
     for (name, value) in context.variables.iter().filter(|(name, _)| !is_reserved_variable(name)) {
         set(&mut env, name, value.as_str());
     }

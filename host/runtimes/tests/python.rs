@@ -80,7 +80,12 @@ async fn a_fastapi_application_answers_behind_its_mount() {
         assert!(!as_root() || meta.uid() == 0, "{name} is root's");
     }
 
-    let variables = [("GREETING", "hello"), ("HOME", "/evil"), ("CONNECT_SERVER", "https://other/")];
+    let variables = [
+        ("GREETING", "hello"),
+        ("HOME", "/evil"),
+        ("CONNECT_SERVER", "https://other/"),
+        ("CONNECT_CONTENT_SESSION_TOKEN", "a publisher's"),
+    ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut worker = start(&host.runtimes, &bundle, &prepared, &variables);
     worker.ready();
@@ -105,6 +110,14 @@ async fn a_fastapi_application_answers_behind_its_mount() {
     let env = &process["env"];
     assert_eq!(process["cwd"], bundle.tree.path().to_str().unwrap());
     assert_eq!((&env["GREETING"], &env["CONNECT_SERVER"]), (&"hello".into(), &"https://other/".into()));
+    assert_eq!(
+        (&env["CONNECT_API_KEY"], &env["CONNECT_CONTENT_SESSION_TOKEN"]),
+        (&"the-key".into(), &"a publisher's".into()),
+        "given, unless the publisher gives another"
+    );
+    let zygote = worker.spec.zygote.as_ref().unwrap();
+    let secrets = ["the-key", "the-token", "hello"];
+    assert!(zygote.env.iter().all(|(_, value)| !secrets.contains(&value.as_str())), "a zygote is given no secret");
     assert_eq!(env["HOME"], worker.spec.private.join("home").to_str().unwrap(), "a publisher cannot move it");
     assert_eq!(
         (&env["POSIT_PRODUCT"], &env["CONNECT_CONTENT_JOB_KEY"]),

@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use crate::content_keys::ContentKeys;
 use crate::credentials;
 use crate::deploy::News;
 use crate::directory::ServerDirectory;
@@ -47,6 +48,7 @@ pub(crate) struct ServerBackstage {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) runtimes: Arc<Runtimes>,
     pub(crate) sealer: Arc<Sealer>,
+    pub(crate) keys: Arc<ContentKeys>,
     pub(crate) news: Arc<News>,
     pub(crate) wake: Arc<Notify>,
     pub(crate) directory: Arc<ServerDirectory>,
@@ -115,6 +117,10 @@ impl Backstage for ServerBackstage {
 
     fn open_for(&self, place: Place, sealed: &[u8]) -> anyhow::Result<Zeroizing<Vec<u8>>> {
         self.sealer.open_for(place, sealed)
+    }
+
+    fn content_of_token(&self, token: &str) -> Option<ContentGuid> {
+        self.keys.content_of_token(token)
     }
 
     async fn job_log(&self, job: &JobKey, most: usize) -> std::io::Result<Vec<LogLine>> {

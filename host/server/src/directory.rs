@@ -16,6 +16,7 @@ use lectern_metadata::{Database, users};
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 
+use crate::content_keys::ContentKeys;
 use crate::credentials;
 use crate::uses::Uses;
 use crate::view::View;
@@ -97,14 +98,20 @@ pub(crate) struct ServerDirectory {
     throttle: Throttle,
     names: Names,
     uses: Arc<Uses>,
+    keys: Arc<ContentKeys>,
     /// The runtime of the database's connections; calls come from threads with runtimes of their own.
     runtime: tokio::runtime::Handle,
 }
 
 impl ServerDirectory {
-    pub(crate) fn new(view: Arc<View>, database: Database, runtime: tokio::runtime::Handle) -> Self {
+    pub(crate) fn new(
+        view: Arc<View>,
+        database: Database,
+        keys: Arc<ContentKeys>,
+        runtime: tokio::runtime::Handle,
+    ) -> Self {
         let (throttle, names, uses) = Default::default();
-        Self { view, database, throttle, names, uses, runtime }
+        Self { view, database, throttle, names, uses, keys, runtime }
     }
 
     /// The uses of keys, for who writes them down.
@@ -164,7 +171,10 @@ impl Directory for ServerDirectory {
     }
 
     fn find_key_by_digest(&self, digest: &[u8; 32]) -> Option<Principal> {
-        let principal = self.view.current().principal_of_key(digest, OffsetDateTime::now_utc())?;
+        let view = self.view.current();
+        let Some(principal) = view.principal_of_key(digest, OffsetDateTime::now_utc()) else {
+            return view.principal_of_content(self.keys.content_of_key(digest)?);
+        };
         if let PrincipalVia::Key(key) = principal.via {
             self.uses.note(key);
         }

@@ -60,7 +60,7 @@ pub(crate) fn make_directories(config: &Config, paths: &Paths) -> anyhow::Result
     for open in [paths.environments(), paths.unpacked()] {
         make(&open, 0o755)?;
     }
-    for passable in [paths.run(), paths.workers()] {
+    for passable in [paths.run(), paths.workers(), paths.inside()] {
         make(&passable, 0o711)?;
     }
     for own in [paths.jobs(), paths.bundle_cache(), config.data.shared_dir.clone()] {

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::handover::Giver;
 use crate::health::ServerHealth;
 use crate::host;
+use crate::owned_socket::OwnedSocket;
 use crate::paths::Paths;
 use crate::store::MetadataStore;
 use crate::tls::Renewal;
@@ -52,6 +53,12 @@ async fn live(config: &Config, paths: &Paths, begun: &mut Beginning) -> anyhow::
     let edge = match begun.sockets.take() {
         Some(sockets) => Edge::over(listener, sockets).context("serve on the sockets given")?,
         None => Edge::bind(listener).context("bind server.listen")?,
+    };
+    let relay = parts::server_for_content(config, paths, edge.address())?.1;
+    let inside = relay.map(|relay| OwnedSocket::bind_for_all(&relay.path())).transpose()?;
+    let (edge, _inside) = match inside {
+        Some((socket, owned)) => (edge.also_inside(socket), Some(owned)),
+        None => (edge, None),
     };
     // Whoever started it may have stopped reading: that ends no server.
     let _ = writeln!(std::io::stdout(), "listening on {}://{}", config.server.scheme(), edge.address());

@@ -5,6 +5,7 @@ mod backstage;
 mod bootstrap;
 mod cli;
 mod config;
+mod content_keys;
 mod credentials;
 mod dashboard;
 mod deploy;

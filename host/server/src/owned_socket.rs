@@ -29,6 +29,26 @@ impl OwnedSocket {
         Ok((listener, Self { path: path.to_owned(), inode }))
     }
 
+    /// Binds a socket at `path` for whoever reaches it, in one step in the place of another's: somebody may be about to connect.
+    pub(crate) fn bind_for_all(path: &Path) -> anyhow::Result<(std::os::unix::net::UnixListener, Self)> {
+        let beside = path.with_extension("new");
+        match std::fs::remove_file(&beside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("remove the unfinished socket {}", beside.display()));
+            }
+            _ => {}
+        }
+        let bind = || -> std::io::Result<_> {
+            let listener = std::os::unix::net::UnixListener::bind(&beside)?;
+            std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o666))?;
+            let inode = std::fs::symlink_metadata(&beside)?.ino();
+            std::fs::rename(&beside, path)?;
+            Ok((listener, inode))
+        };
+        let (listener, inode) = bind().with_context(|| format!("listen on {}", path.display()))?;
+        Ok((listener, Self { path: path.to_owned(), inode }))
+    }
+
     /// Whether the peer is root or this server's own account.
     pub(crate) fn allows(&self, stream: &UnixStream) -> anyhow::Result<()> {
         let own = nix::unistd::geteuid().as_raw();

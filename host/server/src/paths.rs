@@ -43,6 +43,16 @@ impl Paths {
         self.run().join("supervisor.sock")
     }
 
+    /// The secret that the keys of content processes are made with.
+    pub(crate) fn content_key(&self) -> PathBuf {
+        self.run().join("content.key")
+    }
+
+    /// Shown to content: there is only the socket in it, by which this server is reached from inside.
+    pub(crate) fn inside(&self) -> PathBuf {
+        self.run().join("in")
+    }
+
     /// Workers' private directories. Short: a Unix socket's path has at most 107 bytes.
     pub(crate) fn workers(&self) -> PathBuf {
         self.run().join("w")

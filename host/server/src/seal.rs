@@ -291,6 +291,16 @@ fn bound_to_plugin(plugin: &str, name: &str) -> Vec<u8> {
     ["lectern plugin secret", plugin, name].join("\0").into_bytes()
 }
 
+/// A key in a file of its own, for what no rotation touches; made on the first call. The file is the owner's alone.
+pub(crate) fn own_key(file: &Path) -> anyhow::Result<Zeroizing<[u8; 32]>> {
+    let key = match read_key(file)? {
+        Some(key) => key,
+        None => create_key(file)?,
+    };
+    let key = <[u8; 32]>::try_from(key.as_slice()).map(Zeroizing::new);
+    key.ok().with_context(|| format!("key file {} does not hold 32 bytes", file.display()))
+}
+
 /// Makes the key file; when another server of the same directory was faster, its key is the one.
 fn create_key(file: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let mut key = Zeroizing::new(vec![0u8; 32]);

@@ -8,8 +8,8 @@ pub use action::{Action, Item, VariableNames};
 
 use time::OffsetDateTime;
 
-use crate::access::Principal;
-use crate::ids::{UserGuid, UserId};
+use crate::access::{Principal, PrincipalVia};
+use crate::ids::{ContentGuid, UserGuid, UserId};
 use crate::plugin::fields::FieldHasher;
 
 /// Most characters of an entry's text: a sentence with a handful of names. Longer ones (a change of hundreds of variables)
@@ -29,6 +29,11 @@ impl Actor {
     /// An account.
     pub fn account(id: UserId, guid: UserGuid, username: &str) -> Self {
         Self { user: Some((id, guid)), description: username.to_owned() }
+    }
+
+    /// The process of a content item, which acts as its owner.
+    pub fn content(id: UserId, guid: UserGuid, username: &str, content: ContentGuid) -> Self {
+        Self { user: Some((id, guid)), description: format!("{username}, by content {content}") }
     }
 
     /// Whoever may use the admin socket of the host.
@@ -61,7 +66,12 @@ impl Actor {
 
 impl From<&Principal> for Actor {
     fn from(who: &Principal) -> Self {
-        Self::account(who.user, who.guid, &who.username)
+        match who.via {
+            PrincipalVia::Content(content) => Self::content(who.user, who.guid, &who.username, content),
+            PrincipalVia::Key(_) | PrincipalVia::Session | PrincipalVia::Signature => {
+                Self::account(who.user, who.guid, &who.username)
+            }
+        }
     }
 }
 

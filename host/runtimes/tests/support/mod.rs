@@ -15,7 +15,7 @@ use lectern_domain::confinement::Walls;
 use lectern_domain::launch::{Account, LaunchSpec, Prepared, home};
 use lectern_domain::manifest::Manifest;
 use lectern_domain::{BundleId, ContentGuid, JobKey};
-use lectern_runtimes::launch::LaunchContext;
+use lectern_runtimes::launch::{Credentials, LaunchContext};
 use lectern_runtimes::python::uv;
 use lectern_runtimes::r::Sources;
 use lectern_runtimes::{PrepareError, PrepareRequest, Runtimes, Settings};
@@ -144,6 +144,7 @@ pub fn context<'a>(tree: &'a Path, private: &'a Path, socket: &'a Path, log: &'a
         log_limit_bytes: 1 << 20,
         account: as_root().then_some(CONTENT),
         public_url: Some("https://lectern.example"),
+        credentials: Some(Credentials { api_key: Some("the-key"), session_token: "the-token" }),
         variables: &[],
         max_conns_per_process: 20,
         init_timeout: Duration::from_secs(60),

@@ -146,6 +146,10 @@ pub(crate) struct Content {
     pub(crate) job_log_bytes: u64,
     /// Deployments run at a time on this server.
     pub(crate) concurrent_deploys: usize,
+    /// Whether content is given an API key that acts as its owner.
+    pub(crate) api_key: bool,
+    /// Whether content is told this server's address.
+    pub(crate) server_address: bool,
 }
 
 /// `[jobs]`: how long the records of jobs are kept, with their logs.

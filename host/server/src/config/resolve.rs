@@ -192,6 +192,8 @@ fn content(read: &mut Reader, cores: usize, memory: u64) -> Content {
         zygotes: usize::try_from(read.number("content.zygotes", 50, 0, 250)).unwrap_or(50),
         job_log_bytes: read.size("content.job_log_bytes", 10 << 20, 64 << 10),
         concurrent_deploys: usize::try_from(read.number("content.concurrent_deploys", 4, 1, 64)).unwrap_or(4),
+        api_key: read.switch("content.api_key", true),
+        server_address: read.switch("content.server_address", true),
     }
 }
 

@@ -113,7 +113,7 @@ impl Crew {
         Ok(Arc::new(Self {
             client: ArcSwap::from_pointee(client),
             pools: ArcSwap::default(),
-            machine: Machine::new(settings.most_processes, settings.memory_budget),
+            machine: Machine::new(settings.most_processes, settings.memory_budget, Arc::clone(&launcher.keys)),
             zygotes: Zygotes::new(settings.most_zygotes),
             admissions: Arc::default(),
             leaving: Mutex::default(),

@@ -1,19 +1,21 @@
 //! Makes launch specifications: the bundle's files, its environment, its variables, its account.
 
-use std::time::Duration;
-
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use lectern_domain::PythonFramework;
+use lectern_domain::confinement::Relay;
 use lectern_domain::launch::{Account, LaunchSpec, Prepared, Program};
 use lectern_domain::manifest::Manifest;
 use lectern_domain::snapshot::{BundleEntry, ContentEntry};
 use lectern_domain::{ContentId, JobKey};
 use lectern_metadata::content::Traits;
-use lectern_runtimes::launch::LaunchContext;
+use lectern_runtimes::launch::{Credentials, LaunchContext};
 
 use crate::config::Sandbox;
+use crate::content_keys::ContentKeys;
 use crate::paths::Paths;
 use crate::runtimes::{Restore, Runtimes};
 use crate::seal::Sealer;
@@ -30,8 +32,12 @@ pub(crate) struct Launcher {
     pub(crate) sealer: Arc<Sealer>,
     /// First account of content; `None` when this server may not change accounts.
     pub(crate) first_uid: Option<u32>,
-    /// The server's address outside, without a trailing slash.
-    pub(crate) public_url: String,
+    /// The server's address as content is told it, without a trailing slash; `None`: it is told none.
+    pub(crate) server_url: Option<String>,
+    /// The way there, for content with a network of its own.
+    pub(crate) relay: Option<Relay>,
+    /// What processes speak with this server by.
+    pub(crate) keys: Arc<ContentKeys>,
     pub(crate) stop_grace: Duration,
     pub(crate) log_limit_bytes: u64,
     /// Of content that sets none of its own.
@@ -61,6 +67,32 @@ pub(super) fn job_tag(program: &Program) -> &'static str {
         Program::RmdShiny { .. } | Program::QuartoShiny { .. } => "render_shiny",
         Program::Static { .. } => "unknown",
     }
+}
+
+/// What content is told of this server's address, and where somebody must listen inside so that it is reached there: where it is an
+/// address of the host's loopback, or of all the host's, and this server itself speaks plain HTTP at its root. Others are reached, or
+/// not, by the way that there is out of content's network.
+pub(crate) fn server_as_content_sees_it(mut url: url::Url, encrypted: bool) -> (String, Option<SocketAddr>) {
+    let ip = match url.host() {
+        Some(url::Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
+        Some(url::Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
+        Some(url::Host::Domain("localhost")) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        Some(url::Host::Domain(_)) | None => None,
+    };
+    // Nobody is at "all addresses"; whoever asks there means this host.
+    let ip = ip.map(|ip| match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    });
+    let named = matches!(url.host(), Some(url::Host::Domain(_)));
+    if let (Some(ip), false) = (ip, named) {
+        // It was an address before: one is allowed there.
+        let _ = url.set_ip_host(ip);
+    }
+    let plain = url.scheme() == "http" && !encrypted && url.path() == "/";
+    let listen = ip.filter(|ip| plain && ip.is_loopback()).zip(url.port_or_known_default());
+    (url.as_str().trim_end_matches('/').to_owned(), listen.map(SocketAddr::from))
 }
 
 /// The account of a content item: the first one plus its row number.
@@ -101,6 +133,8 @@ impl Launcher {
         if let Some(profile) = self.sandbox.profiles.get(&content.guid) {
             walls.profile = *profile;
         }
+        walls.relay.clone_from(&self.relay);
+        let given = self.keys.given(content.guid, job);
         let context = LaunchContext {
             job: job.clone(),
             content: content.guid,
@@ -111,7 +145,11 @@ impl Launcher {
             log: &log,
             log_limit_bytes: self.log_limit_bytes,
             account: self.first_uid.map(|first| account(first, content.id)).transpose()?,
-            public_url: Some(&self.public_url),
+            public_url: self.server_url.as_deref(),
+            credentials: Some(Credentials {
+                api_key: given.api_key.as_ref().map(|key| key.as_str()),
+                session_token: &given.session_token,
+            }),
             variables: &variables,
             max_conns_per_process: own.unwrap_or(self.max_conns_per_process),
             init_timeout,
@@ -145,6 +183,22 @@ impl Launcher {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn the_server_is_offered_inside_where_it_is_on_loopback() {
+        let check = |url: &str, encrypted, told: &str, listen: Option<&str>| {
+            let listen = listen.map(|listen| listen.parse().unwrap());
+            assert_eq!(server_as_content_sees_it(url.parse().unwrap(), encrypted), (told.to_owned(), listen), "{url}");
+        };
+        check("http://127.0.0.1:3939", false, "http://127.0.0.1:3939", Some("127.0.0.1:3939"));
+        check("http://0.0.0.0:3939/", false, "http://127.0.0.1:3939", Some("127.0.0.1:3939"));
+        check("http://[::]:3939", false, "http://[::1]:3939", Some("[::1]:3939"));
+        check("http://localhost", false, "http://localhost", Some("127.0.0.1:80"));
+        check("http://localhost:3939/lectern", false, "http://localhost:3939/lectern", None);
+        check("https://127.0.0.1:3939", true, "https://127.0.0.1:3939", None);
+        check("http://192.0.2.7:3939", false, "http://192.0.2.7:3939", None);
+        check("https://apps.example.org/x/", false, "https://apps.example.org/x", None);
+    }
 
     #[test]
     fn every_item_has_an_account_of_its_own() {

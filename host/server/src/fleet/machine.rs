@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::Key;
 use super::memory::Taken;
+use crate::content_keys::ContentKeys;
 
 /// One process.
 #[derive(Debug)]
@@ -57,11 +58,14 @@ pub(super) struct Machine {
     starved: Mutex<HashSet<Key>>,
     /// Something ended: those who were refused may ask again.
     freed: Arc<Notify>,
+    /// Follow the processes: a key is as good as its process is here.
+    keys: Arc<ContentKeys>,
 }
 
 impl Machine {
-    pub(super) fn new(most_processes: usize, memory_budget: u64) -> Self {
+    pub(super) fn new(most_processes: usize, memory_budget: u64, keys: Arc<ContentKeys>) -> Self {
         Self {
+            keys,
             most_processes,
             memory_budget,
             processes: Mutex::default(),
@@ -108,6 +112,7 @@ impl Machine {
             starved.remove(&key);
         }
         if matches!(granted, Grant::Start) {
+            self.keys.began(key.0, job);
             processes.insert(job.clone(), Process::new(key));
         }
         granted
@@ -125,7 +130,10 @@ impl Machine {
         }
         let mut processes = self.processes.lock();
         let key = (status.content, status.bundle);
-        let process = processes.entry(status.job.clone()).or_insert(Process::new(key));
+        let process = processes.entry(status.job.clone()).or_insert_with(|| {
+            self.keys.began(key.0, &status.job);
+            Process::new(key)
+        });
         process.pid = status.pid.or(process.pid);
         process.ending |= matches!(status.state, WorkerState::Draining);
     }
@@ -140,14 +148,17 @@ impl Machine {
     /// A process is no more, or never was.
     pub(super) fn gone(&self, job: &JobKey) {
         let removed = self.processes.lock().remove(job);
-        if removed.is_some() {
+        if let Some(process) = removed {
+            self.keys.ended(process.key.0, job);
             self.freed.notify_waiters();
         }
     }
 
     /// No process is left; answers which there were.
     pub(super) fn all_gone(&self) -> Vec<JobKey> {
-        let gone = std::mem::take(&mut *self.processes.lock()).into_keys().collect();
+        let gone = std::mem::take(&mut *self.processes.lock());
+        gone.iter().for_each(|(job, process)| self.keys.ended(process.key.0, job));
+        let gone = gone.into_keys().collect();
         self.freed.notify_waiters();
         gone
     }
@@ -226,7 +237,7 @@ mod tests {
 
     #[test]
     fn who_has_none_comes_before_who_wants_more() {
-        let machine = Machine::new(2, u64::MAX);
+        let machine = Machine::new(2, u64::MAX, Arc::new(crate::content_keys::tests::keys(1, true)));
         let job = |n| JobKey::from_random([n; 16]);
         let ask = |n, job: &JobKey, urgent| {
             matches!(machine.ask(key(n), job, urgent, 0, std::iter::empty::<Idle<()>>()), Grant::Start)
@@ -245,7 +256,7 @@ mod tests {
 
     #[test]
     fn how_busy_a_process_is_comes_from_two_measurements() {
-        let machine = Machine::new(2, u64::MAX);
+        let machine = Machine::new(2, u64::MAX, Arc::new(crate::content_keys::tests::keys(1, true)));
         let job = JobKey::from_random([1; 16]);
         assert!(matches!(machine.ask(key(1), &job, true, 0, std::iter::empty::<Idle<()>>()), Grant::Start));
         machine.processes.lock().get_mut(&job).unwrap().pid = Some(7);
@@ -261,5 +272,24 @@ mod tests {
         assert_eq!(measure(2000, 4000), 1.5);
         assert_eq!(measure(3000, 4000), 0.0);
         assert_eq!(machine.all_gone(), [job]);
+    }
+
+    #[test]
+    fn a_key_is_known_as_long_as_its_process() {
+        let machine = Machine::new(9, u64::MAX, Arc::new(crate::content_keys::tests::keys(1, true)));
+        let content = key(1).0;
+        let known = |job: &JobKey| machine.keys.content_of_token(&machine.keys.given(content, job).session_token);
+        let jobs = [1, 2, 3].map(|n| JobKey::from_random([n; 16]));
+        for job in &jobs {
+            assert_eq!(known(job), None);
+            assert!(matches!(machine.ask(key(1), job, true, 0, std::iter::empty::<Idle<()>>()), Grant::Start));
+            assert_eq!(known(job), Some(content), "before it is started");
+        }
+        machine.ending(&jobs[0]);
+        assert_eq!(known(&jobs[0]), Some(content), "it finishes what it has");
+        machine.gone(&jobs[0]);
+        assert_eq!((known(&jobs[0]), known(&jobs[1])), (None, Some(content)));
+        machine.all_gone();
+        assert_eq!(jobs.map(|job| known(&job)), [None; 3]);
     }
 }

@@ -33,7 +33,7 @@ use crew::Face;
 pub(crate) use crew::{Crew, CrewSettings};
 use journal::{end_because, end_of};
 use keeper::Order;
-pub(crate) use launcher::Launcher;
+pub(crate) use launcher::{Launcher, server_as_content_sees_it};
 pub(crate) use workers::FleetWorkers;
 
 /// How long all workers together may take to end: the supervisor's own limit is 30 seconds, and it needs a moment more.

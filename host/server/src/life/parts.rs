@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use lectern_api::Backstage;
 use lectern_bundles::{Cache, DEFAULT_CACHE_BYTES, Limits, Store, Trees};
 use lectern_confinement::{Facts, State};
-use lectern_domain::confinement::Layer;
+use lectern_domain::confinement::{Layer, Relay};
 use lectern_edge::{ContentTimeouts, EdgeConfig, Services, TlsSlot};
 use lectern_gate::{ChildCompiler, Compiler, Directory, Gate, GateEvent};
 use lectern_metadata::{Database, Part, listen};
@@ -21,9 +21,10 @@ use uuid::Uuid;
 
 use crate::backstage::ServerBackstage;
 use crate::config::Config;
+use crate::content_keys::ContentKeys;
 use crate::deploy::{Deployer, News};
 use crate::directory::ServerDirectory;
-use crate::fleet::{Crew, CrewSettings, Fleet, FleetWorkers, Launcher};
+use crate::fleet::{Crew, CrewSettings, Fleet, FleetWorkers, Launcher, server_as_content_sees_it};
 use crate::health::ServerHealth;
 use crate::hits::Hits;
 use crate::joblog::{Keeping, LogFollowers};
@@ -85,6 +86,26 @@ pub(super) fn edge_config(config: &Config, tls: Option<Arc<TlsSlot>>) -> EdgeCon
     edge
 }
 
+/// This server's address as content is told it, unless the operator keeps it back, and the way there where there has to be one.
+pub(super) fn server_for_content(
+    config: &Config,
+    paths: &Paths,
+    address: SocketAddr,
+) -> anyhow::Result<(Option<String>, Option<Relay>)> {
+    if !config.content.server_address {
+        return Ok((None, None));
+    }
+    let url = match &config.server.public_url {
+        Some(url) => url.clone(),
+        None => {
+            format!("{}://{address}", config.server.scheme()).parse().context("make an address of this server's")?
+        }
+    };
+    let (told, listen) = server_as_content_sees_it(url, config.server.tls.is_some());
+    let relay = listen.map(|listen| Relay { listen, directory: paths.inside(), socket: "server.sock".to_owned() });
+    Ok((Some(told), relay))
+}
+
 impl Parts {
     /// Starts them, in order.
     #[allow(clippy::too_many_arguments, reason = "called once; a struct for it would be this list again")]
@@ -105,7 +126,9 @@ impl Parts {
         let facts = look_at_walls(config).await?;
         let files = open_files(config, paths, succeeds, runtime.clone()).await?;
         let runtimes = Arc::new(find_runtimes(config, paths, Arc::clone(&facts)).await?);
-        let directory = Arc::new(ServerDirectory::new(Arc::clone(view), database.clone(), runtime.clone()));
+        let keys = Arc::new(ContentKeys::open(&paths.content_key(), config.content.api_key)?);
+        let directory = ServerDirectory::new(Arc::clone(view), database.clone(), Arc::clone(&keys), runtime.clone());
+        let directory = Arc::new(directory);
         let behind =
             Behind::start(&config.gate, Arc::clone(&directory) as Arc<dyn Directory>, view, database, &sealer).await?;
         let compiler = compiler(config)?;
@@ -123,7 +146,8 @@ impl Parts {
             host::hostname(),
         ));
         plugins.start().await.context("start the plugins")?;
-        let fleet = start_fleet(config, paths, metadata, view, address, server, &files, &runtimes, &sealer).await?;
+        let fleet =
+            start_fleet(config, paths, metadata, view, address, server, &files, &runtimes, &sealer, &keys).await?;
 
         if succeeds {
             fleet.share();
@@ -143,6 +167,7 @@ impl Parts {
             fleet: Arc::clone(&fleet),
             runtimes: Arc::clone(&runtimes),
             sealer,
+            keys,
             news: Arc::clone(&news),
             wake: Arc::clone(&wake),
             directory,
@@ -434,18 +459,18 @@ async fn start_fleet(
     files: &BundleFiles,
     runtimes: &Arc<Runtimes>,
     sealer: &Arc<Sealer>,
+    keys: &Arc<ContentKeys>,
 ) -> anyhow::Result<Arc<Fleet>> {
-    let public_url = match &config.server.public_url {
-        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-        None => format!("{}://{address}", config.server.scheme()),
-    };
+    let (server_url, relay) = server_for_content(config, paths, address)?;
     let launcher = Launcher {
         paths: paths.clone(),
         files: files.clone(),
         runtimes: Arc::clone(runtimes),
         sealer: Arc::clone(sealer),
         first_uid: host::first_uid(config),
-        public_url,
+        server_url,
+        relay,
+        keys: Arc::clone(keys),
         stop_grace: config.content.stop_grace,
         log_limit_bytes: config.content.job_log_bytes,
         max_conns_per_process: config.content.scheduler.max_conns_per_process,

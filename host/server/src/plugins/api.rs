@@ -132,6 +132,9 @@ async fn operators_only(
         Some(Principal { via: PrincipalVia::Session, .. }) => {
             refuse(StatusCode::FORBIDDEN, "a browser's session does not operate the gate: use an API key")
         }
+        Some(Principal { via: PrincipalVia::Content(_), .. }) => {
+            refuse(StatusCode::FORBIDDEN, "content does not operate the gate: use an administrator's own API key")
+        }
         Some(principal) if principal.role != UserRole::Administrator => {
             refuse(StatusCode::FORBIDDEN, "only administrators, with a key of that role, operate the gate")
         }
