@@ -56,8 +56,8 @@ pub use guard::{ClientAddress, CredentialRejected, External};
 pub use keys::{ApiKeyText, make_key};
 pub use router::{openapi, router};
 pub use services::{
-    ANNOUNCED_VERSION, Backstage, BegunSession, ContentProcess, LogLine, LogLines, LogSource, Logout, Part,
-    PasswordError, RuntimeCache, Runtimes, Scheduler, Services, Settings,
+    ANNOUNCED_VERSION, Backstage, BegunSession, ContentProcess, IdToken, IdTokenRefusal, LogLine, LogLines, LogSource,
+    Logout, Part, PasswordError, RuntimeCache, Runtimes, Scheduler, Services, Settings,
 };
 pub use tokens::claim;
 pub use users::{change_password, invite, make_password_link, set_locked, set_password_by_link, set_role};

@@ -332,8 +332,38 @@ pub trait Backstage: Send + Sync + 'static {
         password: Zeroizing<String>,
     ) -> Result<bool, PasswordError>;
 
+    /// Whether identity tokens of an issuer are taken for access tokens.
+    fn takes_id_tokens(&self) -> bool;
+
+    /// Whom an identity token vouches for, verified by the keys of the issuer that the operator trusts.
+    async fn verify_id_token(&self, token: &str) -> Result<IdToken, IdTokenRefusal>;
+
     /// Begins a session of this user as a browser's; the snapshot shows it when this returns.
     async fn begin_session(&self, user: UserGuid) -> anyhow::Result<BegunSession>;
+}
+
+/// What a good identity token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdToken {
+    /// Who vouches.
+    pub issuer: String,
+    /// The name that never changes there.
+    pub subject: String,
+    /// Tells the token from all others, however it is signed.
+    pub mark: [u8; 32],
+    /// From when on the token is refused by itself.
+    pub good_until: OffsetDateTime,
+}
+
+/// Why an identity token vouches for nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdTokenRefusal {
+    /// The operator trusts no issuer.
+    NotTaken,
+    /// It is not good; the text says why, for who sent it.
+    Bad(String),
+    /// It cannot be judged now; the text says why.
+    Unavailable(String),
 }
 
 /// A session that has begun.

@@ -122,6 +122,17 @@ async fn record(tx: &Transaction<'_>, who: &SignIn, action: &Action<'_>) -> Resu
     audit::append(tx, Actor::directory(&who.issuer), action).await.map(drop)
 }
 
+/// The account of an identity, whatever state it is in, and notes that the identity was used. Makes and changes nothing else.
+pub async fn find(client: &impl GenericClient, issuer: &str, subject: &str) -> Result<Option<UserRow>, DbError> {
+    let sql = format!(
+        "UPDATE linked_identities l SET signed_in_at = now() WHERE l.issuer = $1 AND l.subject = $2 RETURNING {COLUMNS}"
+    );
+    match row::query_opt(client, &sql, &[&issuer, &subject]).await? {
+        Some(row) => users::get(client, from_row(&row)?.user).await,
+        None => Ok(None),
+    }
+}
+
 /// Links an identity to an account that exists. [`DbError::AlreadyLinked`] when it is linked to any.
 pub async fn link(client: &impl GenericClient, issuer: &str, subject: &str, user: UserId) -> Result<LinkRow, DbError> {
     insert(client, issuer, subject, user, false).await

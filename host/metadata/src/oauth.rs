@@ -74,6 +74,13 @@ pub async fn get_client(client: &impl GenericClient, id: &str) -> Result<Option<
     }))
 }
 
+/// Has a program of this server's own registered; it has no address that a code could be sent to.
+pub async fn keep_client(tx: &Transaction<'_>, id: &str, name: &str, grant_types: &[&str]) -> Result<(), DbError> {
+    let sql = "INSERT INTO oauth_clients (id, name, redirect_uris, grant_types, asked_from, used_at) \
+               VALUES ($1, $2, '{}', $3, 'this server', now()) ON CONFLICT (id) DO UPDATE SET used_at = now()";
+    row::execute(tx, sql, &[&id, &name, &grant_types]).await.map(drop)
+}
+
 async fn note_use(client: &impl GenericClient, id: &str) -> Result<(), DbError> {
     row::execute(client, "UPDATE oauth_clients SET used_at = now() WHERE id = $1", &[&id]).await.map(drop)
 }
@@ -340,6 +347,25 @@ pub async fn create_grant(
     let sql = "DELETE FROM oauth_grants WHERE id IN \
                (SELECT id FROM oauth_grants WHERE user_id = $1 ORDER BY renewed_at DESC, id DESC OFFSET $2)";
     row::execute(tx, sql, &[&user.0, &most]).await?;
+    Ok(id)
+}
+
+/// The same for a program many grants of which come and go: it ends the oldest of its own only.
+#[allow(clippy::too_many_arguments, reason = "one call; a struct for it would be this list again")]
+pub async fn create_grant_apart(
+    tx: &Transaction<'_>,
+    client: &str,
+    user: UserId,
+    role: UserRole,
+    family: &Hash,
+    latest: &Hash,
+    expires_at: OffsetDateTime,
+    most: i64,
+) -> Result<i64, DbError> {
+    let id = create_grant(tx, client, user, role, family, latest, expires_at, i64::MAX).await?;
+    let sql = "DELETE FROM oauth_grants WHERE id IN (SELECT id FROM oauth_grants \
+               WHERE user_id = $1 AND client_id = $2 ORDER BY renewed_at DESC, id DESC OFFSET $3)";
+    row::execute(tx, sql, &[&user.0, &client, &most]).await?;
     Ok(id)
 }
 

@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use lectern_api::{
-    Backstage, BegunSession, ContentProcess, LogLine, LogLines, LogSource, Part as ApiPart, PasswordError,
-    RuntimeCache, Runtimes as ApiRuntimes,
+    Backstage, BegunSession, ContentProcess, IdToken, IdTokenRefusal, LogLine, LogLines, LogSource, Part as ApiPart,
+    PasswordError, RuntimeCache, Runtimes as ApiRuntimes,
 };
 use lectern_domain::integrations::Place;
 use lectern_domain::launch::EnvironmentId;
@@ -29,6 +29,7 @@ use crate::credentials;
 use crate::deploy::News;
 use crate::directory::ServerDirectory;
 use crate::fleet::Fleet;
+use crate::id_tokens::IdTokens;
 use crate::joblog::{self, LogFollowers};
 use crate::paths::Paths;
 use crate::runtimes::Runtimes;
@@ -49,6 +50,8 @@ pub(crate) struct ServerBackstage {
     pub(crate) runtimes: Arc<Runtimes>,
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) keys: Arc<ContentKeys>,
+    /// `None`: no issuer is configured.
+    pub(crate) id_tokens: Option<IdTokens>,
     pub(crate) news: Arc<News>,
     pub(crate) wake: Arc<Notify>,
     pub(crate) directory: Arc<ServerDirectory>,
@@ -121,6 +124,14 @@ impl Backstage for ServerBackstage {
 
     fn content_of_token(&self, token: &str) -> Option<ContentGuid> {
         self.keys.content_of_token(token)
+    }
+
+    fn takes_id_tokens(&self) -> bool {
+        self.id_tokens.is_some()
+    }
+
+    async fn verify_id_token(&self, token: &str) -> Result<IdToken, IdTokenRefusal> {
+        self.id_tokens.as_ref().ok_or(IdTokenRefusal::NotTaken)?.verify(token).await
     }
 
     async fn job_log(&self, job: &JobKey, most: usize) -> std::io::Result<Vec<LogLine>> {

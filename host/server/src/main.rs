@@ -16,6 +16,7 @@ mod handover;
 mod health;
 mod hits;
 mod host;
+mod id_tokens;
 mod joblog;
 mod life;
 mod logging;

@@ -27,7 +27,7 @@ macro_rules! words {
     };
 }
 
-// RFC 6749 §5.2, RFC 7591 §3.2.2, RFC 8628 §3.5, RFC 7009 §2.2.1.
+// RFC 6749 §5.2, RFC 7591 §3.2.2, RFC 8628 §3.5, RFC 7009 §2.2.1, RFC 8693 §2.2.2.
 words! {
     InvalidRequest "invalid_request" BAD_REQUEST;
     InvalidClient "invalid_client" UNAUTHORIZED;
@@ -36,6 +36,7 @@ words! {
     UnsupportedGrantType "unsupported_grant_type" BAD_REQUEST;
     UnsupportedResponseType "unsupported_response_type" BAD_REQUEST;
     InvalidScope "invalid_scope" BAD_REQUEST;
+    InvalidTarget "invalid_target" BAD_REQUEST;
     InvalidRedirectUri "invalid_redirect_uri" BAD_REQUEST;
     InvalidClientMetadata "invalid_client_metadata" BAD_REQUEST;
     AuthorizationPending "authorization_pending" BAD_REQUEST;

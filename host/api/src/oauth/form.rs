@@ -11,8 +11,8 @@ use crate::body;
 
 /// Most parameters read: requests have seven.
 const MOST: usize = 32;
-/// Longest value, in bytes: an address, a token or a state of a client's own.
-const MAX_VALUE: usize = 2048;
+/// Longest value, in bytes: an address, a state of a client's own, or an identity token, which may list somebody's groups.
+const MAX_VALUE: usize = 16 << 10;
 
 /// What was sent.
 pub(crate) struct Form(HashMap<String, String>);

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use super::error::{OAuthError, OAuthErrorBody, Word};
 use super::form::Form;
 use super::secret::{self, RefreshToken};
-use super::{AUTHORIZATION_CODE, DEVICE_CODE, REFRESH_TOKEN};
+use super::{AUTHORIZATION_CODE, DEVICE_CODE, REFRESH_TOKEN, TOKEN_EXCHANGE, exchange};
 use crate::Services;
 use crate::services::Part;
 use crate::users::Standing;
@@ -35,6 +35,9 @@ pub(crate) struct TokenView {
     access_token: String,
     #[schema(example = "Bearer")]
     token_type: &'static str,
+    /// What kind of token it is, where one was exchanged for it (RFC 8693).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
     /// In seconds.
     expires_in: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,33 +46,55 @@ pub(crate) struct TokenView {
     scope: &'static str,
 }
 
+impl TokenView {
+    /// An access token that another token was exchanged for.
+    pub(super) fn exchanged(access_token: String, kind: &'static str, role: UserRole) -> Self {
+        Self {
+            access_token,
+            token_type: "Bearer",
+            issued_token_type: Some(kind),
+            expires_in: ACCESS_LIFETIME.whole_seconds(),
+            refresh_token: None,
+            scope: role.as_str(),
+        }
+    }
+}
+
 /// The parameters.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes what the form holds")]
 pub(crate) struct TokenForm {
     grant_type: String,
-    client_id: String,
+    /// Absent where a token is exchanged.
+    client_id: Option<String>,
     code: Option<String>,
     redirect_uri: Option<String>,
     code_verifier: Option<String>,
     device_code: Option<String>,
     refresh_token: Option<String>,
+    /// An identity token.
+    subject_token: Option<String>,
+    subject_token_type: Option<String>,
+    requested_token_type: Option<String>,
     /// The most that is asked for: `viewer`, `publisher` or `administrator`.
     scope: Option<String>,
 }
 
-/// Redeems a code or a refresh token.
+/// Redeems a code or a refresh token, or exchanges an identity token.
 #[utoipa::path(post, path = "/oauth/token", tag = "oauth",
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = TokenView), (status = 400, body = OAuthErrorBody), (status = 401, body = OAuthErrorBody),
         (status = 413, body = OAuthErrorBody)))]
 pub(crate) async fn token(State(services): State<Services>, form: Form) -> Result<Response, OAuthError> {
     let grant_type = form.need("grant_type")?;
+    if grant_type == TOKEN_EXCHANGE {
+        return exchange::exchange(&services, &form).await;
+    }
     let grant_type = [AUTHORIZATION_CODE, REFRESH_TOKEN, DEVICE_CODE].into_iter().find(|known| *known == grant_type);
     let grant_type = grant_type.ok_or_else(|| {
         OAuthError::new(
             Word::UnsupportedGrantType,
-            "grant_type is authorization_code, refresh_token or the device code's",
+            "grant_type is authorization_code, refresh_token, the device code's or the token exchange's",
         )
     })?;
     let mut database = services.database.client().await?;
@@ -269,6 +294,7 @@ async fn access_token(
     Ok(TokenView {
         access_token,
         token_type: "Bearer",
+        issued_token_type: None,
         expires_in: ACCESS_LIFETIME.whole_seconds(),
         refresh_token: refresh_token.map(|token| token.text()),
         scope: role.as_str(),

@@ -13,8 +13,8 @@ use futures_util::stream;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use lectern_api::{
-    Backstage, BegunSession, ContentProcess, External, LogLine, LogLines, LogSource, Part, PasswordError, RuntimeCache,
-    Runtimes, Scheduler, Services, Settings, router,
+    Backstage, BegunSession, ContentProcess, External, IdToken, IdTokenRefusal, LogLine, LogLines, LogSource, Part,
+    PasswordError, RuntimeCache, Runtimes, Scheduler, Services, Settings, router,
 };
 use lectern_bundles::{Cache, Store};
 use lectern_domain::access::{PermissionRole, Principal, PrincipalVia};
@@ -130,6 +130,14 @@ impl Backstage for Recorder {
         let begin = [place.bound_to(), vec![0]].concat();
         let value = sealed.strip_prefix(begin.as_slice()).ok_or_else(|| anyhow::anyhow!("another place's"))?;
         Ok(Zeroizing::new(value.iter().map(|byte| byte ^ 0x55).collect()))
+    }
+
+    fn takes_id_tokens(&self) -> bool {
+        false
+    }
+
+    async fn verify_id_token(&self, _: &str) -> Result<IdToken, IdTokenRefusal> {
+        Err(IdTokenRefusal::NotTaken)
     }
 
     fn content_of_token(&self, _: &str) -> Option<ContentGuid> {

@@ -36,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) data: Data,
     pub(crate) database: Database,
     pub(crate) bootstrap: Bootstrap,
+    pub(crate) id_tokens: Option<IdTokens>,
     pub(crate) python: Language,
     pub(crate) r: Language,
     pub(crate) r_packages: RPackages,
@@ -108,6 +109,17 @@ pub(crate) struct Bootstrap {
     pub(crate) secret_file: Option<PathBuf>,
     /// The same secret given directly, by the clients' convention, in `CONNECT_BOOTSTRAP_SECRETKEY`.
     pub(crate) secret: Option<Secret>,
+}
+
+/// `[id_tokens]`: the issuer whose identity tokens are exchanged for access tokens.
+#[derive(Debug, Clone)]
+pub(crate) struct IdTokens {
+    /// As it names itself in its tokens, and as accounts are linked to it.
+    pub(crate) issuer: String,
+    /// What its tokens for this server name as their audience.
+    pub(crate) audience: String,
+    /// Where its public keys are.
+    pub(crate) jwks_url: url::Url,
 }
 
 /// `[python]`, `[r]`, `[node]` and `[quarto]`: interpreters and package restore.

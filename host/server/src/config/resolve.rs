@@ -15,8 +15,8 @@ use super::sandbox::sandbox;
 use super::scheduler::scheduler;
 use super::tls::tls;
 use super::{
-    Bootstrap, Config, Content, Data, Database, Gate, Instrumentation, Jobs, Language, Log, LogFormat, Secret, Seen,
-    Server, TlsFiles,
+    Bootstrap, Config, Content, Data, Database, Gate, IdTokens, Instrumentation, Jobs, Language, Log, LogFormat,
+    Secret, Seen, Server, TlsFiles,
 };
 
 /// Longest any time-out may be set to: 30 days, the most the clients know.
@@ -45,6 +45,7 @@ impl Config {
             secret_file: read.optional_path("bootstrap.secret_file"),
             secret: bootstrap_secret.map(Secret::new),
         };
+        let id_tokens = id_tokens(&mut read);
         let python = language(
             &mut read,
             ["python.interpreters", "python.uv", "python.index_url", "python.restore_timeout_seconds"],
@@ -84,6 +85,7 @@ impl Config {
             data,
             database,
             bootstrap,
+            id_tokens,
             python,
             r,
             r_packages,
@@ -148,6 +150,30 @@ fn database(read: &mut Reader) -> Database {
         // More than PostgreSQL's own default of 100 connections would only move the waiting there.
         max_connections: usize::try_from(read.number("database.max_connections", 16, 2, 90)).unwrap_or(16),
         bin_dir: read.optional_path("database.bin_dir"),
+    }
+}
+
+/// All three keys, or none.
+fn id_tokens(read: &mut Reader) -> Option<IdTokens> {
+    let text = |text: &str| (1..=1024).contains(&text.len()).then(|| text.to_owned());
+    let issuer = read.optional("id_tokens.issuer", "the issuer's name, 1 to 1024 bytes", false, text);
+    let audience = read.optional("id_tokens.audience", "a text of 1 to 1024 bytes", false, text);
+    let jwks_url = read.optional("id_tokens.jwks_url", "an http or https URL", false, |text| {
+        let url = url::Url::parse(text).ok()?;
+        (matches!(url.scheme(), "http" | "https") && url.has_host() && url.fragment().is_none()).then_some(url)
+    });
+    match (issuer, audience, jwks_url) {
+        (Some(issuer), Some(audience), Some(jwks_url)) => Some(IdTokens { issuer, audience, jwks_url }),
+        (None, None, None) => None,
+        (issuer, audience, jwks_url) => {
+            let given = [issuer.is_some(), audience.is_some(), jwks_url.is_some()];
+            for (key, given) in ["id_tokens.issuer", "id_tokens.audience", "id_tokens.jwks_url"].iter().zip(given) {
+                if !given && !read.is_mistaken(key) {
+                    read.mistake(key, String::new(), "must be set where another key of [id_tokens] is".to_owned());
+                }
+            }
+            None
+        }
     }
 }
 
@@ -319,6 +345,21 @@ mod tests {
         for values in bad {
             assert_eq!(resolve(&values).unwrap_err().len(), 1, "{values:?}");
         }
+    }
+
+    #[test]
+    fn an_issuer_of_tokens_is_given_whole_or_not_at_all() {
+        assert!(resolve(&[]).unwrap().id_tokens.is_none());
+        let whole = [
+            ("id_tokens.issuer", "https://token.example.org"),
+            ("id_tokens.audience", "lectern"),
+            ("id_tokens.jwks_url", "https://token.example.org/keys"),
+        ];
+        assert_eq!(resolve(&whole).unwrap().id_tokens.unwrap().audience, "lectern");
+        assert_eq!(resolve(&whole[..1]).unwrap_err().len(), 2);
+        assert_eq!(resolve(&[whole[0], whole[1], ("id_tokens.jwks_url", "file:///keys")]).unwrap_err().len(), 1);
+        let content = resolve(&[]).unwrap().content;
+        assert!(content.api_key && content.server_address);
     }
 
     #[test]

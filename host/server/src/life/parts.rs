@@ -27,6 +27,7 @@ use crate::directory::ServerDirectory;
 use crate::fleet::{Crew, CrewSettings, Fleet, FleetWorkers, Launcher, server_as_content_sees_it};
 use crate::health::ServerHealth;
 use crate::hits::Hits;
+use crate::id_tokens::IdTokens;
 use crate::joblog::{Keeping, LogFollowers};
 use crate::owned_socket::OwnedSocket;
 use crate::paths::Paths;
@@ -168,6 +169,7 @@ impl Parts {
             runtimes: Arc::clone(&runtimes),
             sealer,
             keys,
+            id_tokens: config.id_tokens.as_ref().map(|issuer| IdTokens::new(issuer, behind.backend.clone())),
             news: Arc::clone(&news),
             wake: Arc::clone(&wake),
             directory,
