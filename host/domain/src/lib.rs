@@ -16,6 +16,7 @@ pub mod job;
 pub mod launch;
 pub mod manifest;
 pub mod oauth;
+pub mod outbound;
 pub mod packages;
 pub mod picture;
 pub mod plugin;

@@ -21,6 +21,7 @@ mod joblog;
 mod life;
 mod logging;
 mod moment;
+mod outbound;
 mod owned_socket;
 mod paths;
 mod plugins;

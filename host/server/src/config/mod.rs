@@ -26,8 +26,7 @@ pub(crate) use tls::{Finding, Seen, Tls, TlsFiles};
 
 use lectern_domain::ContentGuid;
 use lectern_domain::confinement::{OwnLimits, Profile, Walls};
-
-use crate::plugins::Allowed;
+use lectern_domain::outbound::Allowed;
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]
@@ -46,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) jobs: Jobs,
     pub(crate) instrumentation: Instrumentation,
     pub(crate) sandbox: Sandbox,
+    pub(crate) outbound: Outbound,
     pub(crate) gate: Gate,
     pub(crate) log: Log,
     /// Every key with its value as printed (secrets hidden) and its origin, in the order of the documentation.
@@ -195,6 +195,15 @@ pub(crate) struct Sandbox {
     pub(crate) first_uid: u32,
     /// The account that restores packages and runs the private database when Lectern runs as root.
     pub(crate) build_uid: u32,
+}
+
+/// `[outbound]`: what Lectern itself may reach where publishers and administrators name a URL.
+#[derive(Debug, Clone)]
+pub(crate) struct Outbound {
+    /// Addresses outside the public Internet.
+    pub(crate) allow: Vec<Allowed>,
+    /// File with authorities that are trusted beside the system's.
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// `[gate]`: what plugins may reach, and whose are admitted.

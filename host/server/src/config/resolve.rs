@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lectern_domain::admission::QUEUE_LIMIT;
+use lectern_domain::outbound::Allowed;
 
 use super::layers::Layers;
 use super::r_packages::r_packages;
@@ -15,7 +16,7 @@ use super::sandbox::sandbox;
 use super::scheduler::scheduler;
 use super::tls::tls;
 use super::{
-    Bootstrap, Config, Content, Data, Database, Gate, IdTokens, Instrumentation, Jobs, Language, Log, LogFormat,
+    Bootstrap, Config, Content, Data, Database, Gate, IdTokens, Instrumentation, Jobs, Language, Log, LogFormat, Outbound,
     Secret, Seen, Server, TlsFiles,
 };
 
@@ -73,6 +74,10 @@ impl Config {
         let jobs = jobs(&mut read);
         let instrumentation = instrumentation(&mut read);
         let sandbox = sandbox(&mut read);
+        let outbound = Outbound {
+            allow: exceptions(&mut read, "outbound.allow"),
+            ca_file: read.optional_path("outbound.ca_file"),
+        };
         let gate = gate(&mut read, &data.dir);
         let log = log(&mut read);
         read.refuse_unknown();
@@ -95,6 +100,7 @@ impl Config {
             jobs,
             instrumentation,
             sandbox,
+            outbound,
             gate,
             log,
             effective,
@@ -244,13 +250,15 @@ fn instrumentation(read: &mut Reader) -> Instrumentation {
 /// One small process: with less, none would ever start.
 const LEAST_BUDGET: u64 = 64 << 20;
 
+/// Addresses beside the public Internet that may be reached.
+fn exceptions(read: &mut Reader, key: &'static str) -> Vec<Allowed> {
+    let form = "a list of addresses, with a port if only that is meant, or networks, like [\"127.0.0.1:8443\", \"10.1.0.0/16\"]";
+    read.list(key, form, |text| text.parse().ok())
+}
+
 fn gate(read: &mut Reader, data_dir: &Path) -> Gate {
     Gate {
-        outbound_allow: read.list(
-            "gate.outbound_allow",
-            "a list of addresses, with a port if only that is meant, or networks, like [\"127.0.0.1:8443\", \"10.1.0.0/16\"]",
-            |text| text.parse().ok(),
-        ),
+        outbound_allow: exceptions(read, "gate.outbound_allow"),
         outbound_ca_file: read.optional_path("gate.outbound_ca_file"),
         trusted_keys: read.list(
             "gate.trusted_keys",
@@ -317,6 +325,7 @@ mod tests {
         assert!(config.database.url.is_none());
         assert_eq!(config.content.scheduler, Defaults::default());
         assert_eq!((config.content.max_processes_total, config.content.memory_budget), (500, 12 << 30));
+        assert!(config.outbound.allow.is_empty(), "nothing inside is reached unless it is said");
         assert!(config.gate.outbound_allow.is_empty() && config.gate.trusted_keys.is_empty());
         assert!(!config.gate.allow_unsigned, "what anybody could have made is not admitted");
         assert_eq!(config.gate.cache_dir, Path::new("/srv/lectern-data/plugin-cache"));
@@ -384,6 +393,7 @@ mod tests {
             ("sandbox.build_uid", "200001"),
             ("python.interpreters", "bin/python"),
             ("gate.outbound_allow", "127.0.0.1:8443, localhost:8443"),
+            ("outbound.allow", "10.1.0.0/16:80"),
             ("gate.trusted_keys", "ed25519:AAAA"),
             ("gate.allow_unsigned", "maybe"),
             ("sandbox.require", "secomp"),
@@ -397,7 +407,7 @@ mod tests {
         .unwrap_err();
         let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         let text = lines.join("\n");
-        assert_eq!(lines.len(), 19, "{text}");
+        assert_eq!(lines.len(), 20, "{text}");
         for expected in [
             "server.listen = \"nowhere\" (command line --set): must be an address and a port",
             "server.threads = \"0\"",
@@ -405,6 +415,7 @@ mod tests {
             "must lie outside the ids of content, 200000 to 265535",
             "log.format = \"xml\" (command line --set): must be \"text\" or \"json\"",
             "gate.outbound_allow = \"127.0.0.1:8443, localhost:8443\" (command line --set): must be a list of addresses",
+            "outbound.allow = \"10.1.0.0/16:80\" (command line --set): must be a list of addresses",
             "gate.trusted_keys = \"ed25519:AAAA\" (command line --set): must be a list of public keys, each ed25519:",
             "did you mean gate.trusted_keys?",
             "sandbox.require = \"secomp\" (command line --set): must be a list of layers: own-account, ",
@@ -459,11 +470,13 @@ mod tests {
             ("gate.outbound_allow", "127.0.0.1:8443, [::1]:443, 10.1.2.3/16"),
             ("gate.trusted_keys", "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
             ("gate.outbound_ca_file", "ca.pem"),
+            ("outbound.allow", "10.1.2.3:8443"),
             ("gate.cache_dir", "/var/cache/lectern"),
         ])
         .unwrap();
         let shown = |key: &str| config.effective.iter().find(|e| e.key == key).unwrap().value.clone();
         assert_eq!(shown("gate.outbound_allow"), "[127.0.0.1:8443, [::1]:443, 10.1.0.0/16]");
+        assert_eq!(shown("outbound.allow"), "[10.1.2.3:8443]");
         assert_eq!(shown("gate.trusted_keys"), "[ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=]");
         assert_eq!(shown("gate.outbound_ca_file"), "/srv/ca.pem");
         assert_eq!(config.gate.cache_dir, Path::new("/var/cache/lectern"));

@@ -1,12 +1,9 @@
 //! What stands behind the imports of the gate's plugins: network, store, secrets and accounts of this server.
 
 mod accounts;
-mod address;
 pub(crate) mod api;
-mod connect;
 pub(crate) mod manage;
 mod metrics;
-mod outbound;
 mod secrets;
 mod sign_in;
 mod values;
@@ -15,20 +12,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use lectern_domain::outbound::Policy;
 use lectern_gate::{Backend, Buckets, Directory, KeySets, SystemClock};
 use lectern_metadata::Database;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::accounts::LinkedAccounts;
-use self::outbound::HttpOutbound;
 use self::secrets::SealedSecrets;
 use self::values::DatabaseValues;
 use crate::config;
+use crate::outbound::{Authorities, HttpOutbound};
 use crate::seal::Sealer;
 use crate::view::View;
 
-pub(crate) use address::Allowed;
 pub(crate) use sign_in::SignIn;
 
 /// Between tries to read secrets while the database is away.
@@ -54,8 +51,11 @@ impl Behind {
         sealer: &Arc<Sealer>,
     ) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Handle::current();
-        let outbound =
-            HttpOutbound::new(config.outbound_allow.clone(), config.outbound_ca_file.as_deref(), runtime.clone())?;
+        let policy = Policy::new(config.outbound_allow.clone(), "gate.outbound_allow");
+        let authorities = Authorities { file: config.outbound_ca_file.as_deref(), setting: "gate.outbound_ca_file" };
+        let policy = Policy::new(config.outbound_allow.clone(), "gate.outbound_allow");
+        let authorities = Authorities { file: config.outbound_ca_file.as_deref(), setting: "gate.outbound_ca_file" };
+        let outbound = HttpOutbound::new(policy, authorities, runtime.clone())?;
         let secrets = Arc::new(SealedSecrets::new(Arc::clone(sealer)));
         secrets.refresh(database).await.context("read the secrets of plugins")?;
         let values = DatabaseValues::new(database.clone(), runtime.clone());

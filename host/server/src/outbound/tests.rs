@@ -103,7 +103,9 @@ fn outbound(exceptions: &[String], names: &[&[&str]], ca_file: Option<&Path>) ->
     let exceptions = exceptions.iter().map(|text| text.parse().unwrap()).collect();
     let answers = names.iter().map(|list| list.iter().map(|ip| ip.parse().unwrap()).collect()).collect();
     let resolver = Arc::new(Scripted(Mutex::new(answers)));
-    HttpOutbound::with_resolver(exceptions, ca_file, tokio::runtime::Handle::current(), resolver).unwrap()
+    let policy = Policy::new(exceptions, "outbound.allow");
+    let authorities = Authorities { file: ca_file, setting: "outbound.ca_file" };
+    HttpOutbound::with_resolver(policy, authorities, tokio::runtime::Handle::current(), resolver).unwrap()
 }
 
 fn get(url: &str) -> OutboundRequest {
@@ -372,7 +374,12 @@ async fn authorities_must_be_there() {
     let runtime = tokio::runtime::Handle::current();
     let empty = tempfile::NamedTempFile::new().unwrap();
     for path in [Path::new("/nonexistent/ca.pem"), empty.path()] {
-        let error = HttpOutbound::new(Vec::new(), Some(path), runtime.clone()).err().unwrap();
+        let error = {
+            let authorities = Authorities { file: Some(path), setting: "gate.outbound_ca_file" };
+            HttpOutbound::new(Policy::new(Vec::new(), "gate.outbound_allow"), authorities, runtime.clone())
+                .err()
+                .unwrap()
+        };
         assert!(error.to_string().contains("gate.outbound_ca_file"), "{error}");
     }
 }

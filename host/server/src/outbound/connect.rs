@@ -1,5 +1,5 @@
-//! Opens connections for plugins: a name is resolved once, each of its addresses is judged, and only those that passed are
-//! connected to.
+//! Opens connections for somebody else: a name is resolved once, each of its addresses is judged, and only those that passed
+//! are connected to.
 
 use std::future::Future;
 use std::io;
@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
+use lectern_domain::outbound::{Policy, Refused};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,8 +21,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower::Service;
-
-use super::address::{Policy, Refused};
 
 /// A whole opening, which may go on after the request that wanted it has given up.
 const OPENING: Duration = Duration::from_secs(10);
@@ -32,12 +31,12 @@ const ADDRESSES: usize = 8;
 
 /// Finds the addresses of a name.
 #[async_trait]
-pub(super) trait Resolve: Send + Sync {
+pub(crate) trait Resolve: Send + Sync {
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<IpAddr>>;
 }
 
 /// The system's resolver.
-pub(super) struct SystemResolver;
+pub(crate) struct SystemResolver;
 
 #[async_trait]
 impl Resolve for SystemResolver {
@@ -48,7 +47,7 @@ impl Resolve for SystemResolver {
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
+pub(crate) enum ConnectError {
     #[error("{0:?} has no host that can be reached")]
     NoHost(String),
     #[error("look up {host}")]
@@ -96,7 +95,7 @@ impl Connector {
             _ => return Err(no_host()),
         };
         let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
-        let stream = self.reach(host, port).await?;
+        let stream = self.reach(host, port, is_secure).await?;
         // Small messages both ways; waiting to fill packets only makes them later.
         let _ = stream.set_nodelay(true);
         if !is_secure {
@@ -110,23 +109,10 @@ impl Connector {
     }
 
     /// Connects to the first address that passes and answers.
-    async fn reach(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
-        let found = match host.parse::<IpAddr>() {
-            Ok(literal) => vec![literal],
-            Err(_) => {
-                let resolved = self.resolver.resolve(host, port).await;
-                resolved.map_err(|cause| ConnectError::Resolve { host: host.to_owned(), cause })?
-            }
-        };
-        let (mut passed, mut last) = (Vec::new(), ConnectError::NoAddress(host.to_owned()));
-        for ip in found.into_iter().take(ADDRESSES) {
-            let address = SocketAddr::new(ip, port);
-            match self.policy.check(address) {
-                Ok(()) => passed.push(address),
-                Err(refused) => last = refused.into(),
-            }
-        }
+    async fn reach(&self, host: &str, port: u16, is_secure: bool) -> Result<TcpStream, ConnectError> {
+        let passed = addresses(self.resolver.as_ref(), &self.policy, host, port, is_secure).await?;
         let patience = if passed.len() > 1 { ONE_OF_SEVERAL } else { OPENING };
+        let mut last = ConnectError::NoAddress(host.to_owned());
         for address in passed {
             let connecting = tokio::time::timeout(patience, TcpStream::connect(address));
             match connecting.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
@@ -136,6 +122,33 @@ impl Connector {
         }
         Err(last)
     }
+}
+
+/// Resolves a host once and answers those of its addresses that may be connected to, at least one. Who connects must do so to
+/// these and not to the name, which may lead elsewhere the next time.
+pub(crate) async fn addresses(
+    resolver: &dyn Resolve,
+    policy: &Policy,
+    host: &str,
+    port: u16,
+    is_secure: bool,
+) -> Result<Vec<SocketAddr>, ConnectError> {
+    let found = match host.parse::<IpAddr>() {
+        Ok(literal) => vec![literal],
+        Err(_) => {
+            let resolved = resolver.resolve(host, port).await;
+            resolved.map_err(|cause| ConnectError::Resolve { host: host.to_owned(), cause })?
+        }
+    };
+    let (mut passed, mut last) = (Vec::new(), ConnectError::NoAddress(host.to_owned()));
+    for ip in found.into_iter().take(ADDRESSES) {
+        let address = SocketAddr::new(ip, port);
+        match policy.check(address, is_secure) {
+            Ok(()) => passed.push(address),
+            Err(refused) => last = refused.into(),
+        }
+    }
+    if passed.is_empty() { Err(last) } else { Ok(passed) }
 }
 
 impl Service<Uri> for Connector {

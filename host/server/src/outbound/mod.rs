@@ -1,7 +1,10 @@
-//! HTTP requests of plugins: HTTP/1.1, no redirects, no proxies, bounded in size, time and number.
+//! HTTP requests for somebody else, a plugin or whoever named a URL: HTTP/1.1, no redirects, no proxies, bounded in size, time
+//! and number.
 //!
 //! Everything runs on the control runtime: connections that are kept for later requests outlive the thread of the one that
 //! opened them. They are kept by origin, so a kept connection is to an address that was judged for the same origin.
+
+mod connect;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Body as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use lectern_domain::outbound::{Policy, Refused};
 use lectern_gate::{Outbound, OutboundError, OutboundRequest, OutboundResponse};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
@@ -26,8 +30,7 @@ use rustls_pki_types::pem::PemObject as _;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::address::{Allowed, Policy, Refused};
-use super::connect::{Connector, Resolve, SystemResolver};
+use self::connect::{ConnectError, Connector, Resolve, SystemResolver};
 
 /// Exchanges at a time: each holds up to 2 MiB, and a request of a visitor waits for it.
 const EXCHANGES: usize = 64;
@@ -41,7 +44,7 @@ const IDLE_CONNECTIONS: usize = 8;
 const HEAD_BYTES: usize = 64 << 10;
 const HEAD_FIELDS: usize = 100;
 
-/// Fields that are the connection's, not the plugin's. `host` with another name would reach what the origin's server keeps
+/// Fields that are the connection's, not the caller's. `host` with another name would reach what the origin's server keeps
 /// beside it.
 const OWN_FIELDS: [HeaderName; 11] = [
     HOST,
@@ -57,7 +60,14 @@ const OWN_FIELDS: [HeaderName; 11] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// The network, for the plugins of this server.
+/// Authorities that are trusted beside the system's, and the key of the configuration that names the file.
+#[derive(Clone, Copy)]
+pub(crate) struct Authorities<'a> {
+    pub(crate) file: Option<&'a Path>,
+    pub(crate) setting: &'static str,
+}
+
+/// The network, as far as a policy opens it.
 pub(crate) struct HttpOutbound {
     client: Client<Connector, Full<Bytes>>,
     permits: Arc<Semaphore>,
@@ -65,23 +75,22 @@ pub(crate) struct HttpOutbound {
 }
 
 impl HttpOutbound {
-    /// `ca_file`: authorities that are trusted beside the system's.
+    /// To be called where `runtime` is at hand.
     pub(crate) fn new(
-        exceptions: Vec<Allowed>,
-        ca_file: Option<&Path>,
+        policy: Policy,
+        authorities: Authorities<'_>,
         runtime: tokio::runtime::Handle,
     ) -> anyhow::Result<Self> {
-        Self::with_resolver(exceptions, ca_file, runtime, Arc::new(SystemResolver))
+        Self::with_resolver(policy, authorities, runtime, Arc::new(SystemResolver))
     }
 
     fn with_resolver(
-        exceptions: Vec<Allowed>,
-        ca_file: Option<&Path>,
+        policy: Policy,
+        authorities: Authorities<'_>,
         runtime: tokio::runtime::Handle,
         resolver: Arc<dyn Resolve>,
     ) -> anyhow::Result<Self> {
-        let tls = Arc::new(tls(ca_file)?);
-        let connector = Connector { resolver, policy: Arc::new(Policy::new(exceptions)), tls };
+        let connector = Connector { resolver, policy: Arc::new(policy), tls: Arc::new(tls(authorities)?) };
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -168,7 +177,6 @@ fn without_own(mut headers: HeaderMap) -> HeaderMap {
 /// The refusal among the causes of an error.
 fn refusal<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Refused> {
     std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
-        use super::connect::ConnectError;
         match error.downcast_ref::<ConnectError>() {
             Some(ConnectError::Refused(refused)) => Some(refused),
             _ => None,
@@ -176,17 +184,21 @@ fn refusal<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Refus
     })
 }
 
-/// Trusts the system's authorities and those of `ca_file`. A system without any still reaches `http`.
-fn tls(ca_file: Option<&Path>) -> anyhow::Result<ClientConfig> {
+/// Trusts the system's authorities and those of the file. A system without any still reaches `http`.
+fn tls(Authorities { file, setting }: Authorities<'_>) -> anyhow::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     let loaded = rustls_native_certs::load_native_certs();
     let (added, _) = roots.add_parsable_certificates(loaded.certs);
     if added == 0 {
         let reason = loaded.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string);
-        tracing::info!(reason, "the system trusts no authorities; plugins reach https with gate.outbound_ca_file only");
+        tracing::info!(
+            reason,
+            setting,
+            "the system trusts no authorities; https is reached with those of the setting only"
+        );
     }
-    if let Some(path) = ca_file {
-        let shown = || format!("read the authorities in gate.outbound_ca_file, {}", path.display());
+    if let Some(path) = file {
+        let shown = || format!("read the authorities in {setting}, {}", path.display());
         let before = roots.len();
         for certificate in CertificateDer::pem_file_iter(path).with_context(shown)? {
             roots.add(certificate.with_context(shown)?).with_context(shown)?;
