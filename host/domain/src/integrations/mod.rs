@@ -1,8 +1,11 @@
 //! Integrations: services that content reaches in a visitor's name or in its own, and what is decided about them.
 
 pub mod exchange;
+pub mod provider;
 pub mod template;
+pub mod tokens;
 pub mod visitor;
+pub mod way_back;
 
 use std::fmt;
 
