@@ -53,8 +53,6 @@ impl Behind {
         let runtime = tokio::runtime::Handle::current();
         let policy = Policy::new(config.outbound_allow.clone(), "gate.outbound_allow");
         let authorities = Authorities { file: config.outbound_ca_file.as_deref(), setting: "gate.outbound_ca_file" };
-        let policy = Policy::new(config.outbound_allow.clone(), "gate.outbound_allow");
-        let authorities = Authorities { file: config.outbound_ca_file.as_deref(), setting: "gate.outbound_ca_file" };
         let outbound = HttpOutbound::new(policy, authorities, runtime.clone())?;
         let secrets = Arc::new(SealedSecrets::new(Arc::clone(sealer)));
         secrets.refresh(database).await.context("read the secrets of plugins")?;
