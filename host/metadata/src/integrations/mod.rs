@@ -1,6 +1,8 @@
 //! Integrations as administrators describe them, and who may use them. Secrets are sealed before they come here.
 
 pub mod associations;
+pub mod offers;
+pub mod renewals;
 pub mod sessions;
 pub mod visitor_keys;
 
