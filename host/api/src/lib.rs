@@ -34,6 +34,7 @@ mod page;
 mod permission_requests;
 mod permissions;
 mod processes;
+pub mod providers;
 mod publish;
 mod query;
 mod router;

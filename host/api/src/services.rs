@@ -22,6 +22,7 @@ use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use crate::followed::Followed;
+use crate::providers::{FormAnswer, FormFailure, SentForm, ServiceTokens};
 
 /// The version announced to clients; it decides which of their features they switch on.
 pub const ANNOUNCED_VERSION: &str = "2026.01.0";
@@ -45,6 +46,7 @@ pub struct Services {
     pub settings: Arc<Settings>,
     pub(crate) uploads: Arc<Semaphore>,
     pub(crate) followed: Followed,
+    pub(crate) service_tokens: ServiceTokens,
 }
 
 impl Services {
@@ -58,7 +60,8 @@ impl Services {
     ) -> Self {
         let uploads = Arc::new(Semaphore::new(UPLOADS_AT_A_TIME));
         let settings = Arc::new(settings);
-        Self { database, store, cache, backstage, settings, uploads, followed: Followed::default() }
+        let (followed, service_tokens) = (Followed::default(), ServiceTokens::default());
+        Self { database, store, cache, backstage, settings, uploads, followed, service_tokens }
     }
 }
 
@@ -296,6 +299,10 @@ pub trait Backstage: Send + Sync + 'static {
 
     /// The content that a process of this host speaks for by this token; `None`: there is no such process (any more).
     fn content_of_token(&self, token: &str) -> Option<ContentGuid>;
+
+    /// Sends a form to a server that an administrator named, and answers what came back. Reaches what the operator allows and
+    /// nothing else, follows no redirect, and is bounded in time and size.
+    async fn send_form(&self, form: SentForm) -> Result<FormAnswer, FormFailure>;
 
     /// The last `most` lines of a job's log, oldest first; empty when there is none (any more).
     async fn job_log(&self, job: &JobKey, most: usize) -> std::io::Result<Vec<LogLine>>;

@@ -12,6 +12,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
+use lectern_api::providers::{FormAnswer, FormFailure, SentForm};
 use lectern_api::{
     Backstage, BegunSession, ContentProcess, External, IdToken, IdTokenRefusal, LogLine, LogLines, LogSource, Part,
     PasswordError, RuntimeCache, Runtimes, Scheduler, Services, Settings, router,
@@ -142,6 +143,10 @@ impl Backstage for Recorder {
 
     fn content_of_token(&self, _: &str) -> Option<ContentGuid> {
         None
+    }
+
+    async fn send_form(&self, form: SentForm) -> Result<FormAnswer, FormFailure> {
+        Err(FormFailure::Refused(format!("{} is reached by nobody here", form.target)))
     }
 
     async fn job_log(&self, job: &JobKey, most: usize) -> std::io::Result<Vec<LogLine>> {

@@ -93,6 +93,8 @@ pub enum Action<'a> {
     IntegrationsSet { item: Item<'a>, integrations: &'a [&'a str] },
     IntegrationSessionEnded { user: &'a str, integration: &'a str },
     JobStopped { item: Item<'a>, job: &'a JobKey },
+    IntegrationSignedIn { integration: &'a str },
+    IntegrationSessionEnded { user: &'a str, integration: &'a str },
     SealingKeyRotation,
     GateChanged { what: &'a str, binding: &'a str, entry: i64 },
 }
@@ -145,6 +147,8 @@ impl Action<'_> {
             Self::IntegrationsSet { .. } => "edit_application_oauth_integrations",
             Self::IntegrationSessionEnded { .. } => "remove_oauth_session",
             Self::JobStopped { .. } => "stop_job",
+            Self::IntegrationSignedIn { .. } => "add_oauth_session",
+            Self::IntegrationSessionEnded { .. } => "remove_oauth_session",
             Self::SealingKeyRotation => "rotate_sealing_key",
             Self::GateChanged { .. } => "edit_gate",
         }
@@ -206,6 +210,10 @@ impl Action<'_> {
                 format!("ended what {user} got by signing in to the integration {integration}")
             }
             Self::JobStopped { item, job } => format!("asked to stop job {job} of {item}"),
+            Self::IntegrationSignedIn { integration } => format!("signed in to the integration {integration}"),
+            Self::IntegrationSessionEnded { user, integration } => {
+                format!("ended what {user} got by signing in to the integration {integration}")
+            }
             Self::SealingKeyRotation => "asked for another sealing key".to_owned(),
             Self::GateChanged { what, binding: "", entry } => format!("{what}: entry {entry} of the gate's history"),
             Self::GateChanged { what, binding, entry } => {

@@ -1,0 +1,180 @@
+//! Gives content a token: its visitor's, renewed where it ends, or its own.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration as Wait;
+
+use lectern_domain::integrations::tokens::{Freshness, Tokens, freshness};
+use lectern_domain::{IntegrationGuid, UserId};
+use lectern_metadata::Database;
+use lectern_metadata::integrations::sessions::{self, SessionRow};
+use lectern_metadata::integrations::{IntegrationRow, MOST_INTEGRATIONS, renewals};
+use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
+
+use super::ask::{Grant, NotGiven, ask};
+use super::kept::{Kept, end_of};
+use super::{name, provider, sign_in_path};
+use crate::error::{ApiError, Code};
+use crate::{Backstage, Services};
+
+/// How long nobody else asks a provider after one has begun to: longer than any exchange, so that it ends before.
+const LEASE: Duration = Duration::minutes(1);
+/// Between looks at a session that another renews: a provider answers within a second or so.
+const LOOK_AGAIN: Wait = Wait::from_millis(150);
+/// Looks before a client is told to come again: fifteen seconds, less than clients wait for an answer.
+const LOOKS: usize = 100;
+
+/// A token for content.
+pub(crate) struct Given {
+    pub(crate) access_token: Zeroizing<String>,
+    /// `Bearer` as a rule.
+    pub(crate) token_type: String,
+}
+
+impl From<Kept> for Given {
+    fn from(kept: Kept) -> Self {
+        Self { access_token: Zeroizing::new(kept.access_token), token_type: kept.token_type }
+    }
+}
+
+/// The token of a visitor who has signed in to an integration of the kind `Viewer`.
+///
+/// `server` is the server's address outside, for the text that says where to sign in. A token that ends soon is renewed first, by one
+/// asker at a time. Not to be dropped: what a provider gave for a refresh token would be lost.
+pub(crate) async fn viewer_token(
+    database: &Database,
+    backstage: &dyn Backstage,
+    integration: &IntegrationRow,
+    user: UserId,
+    server: &str,
+) -> Result<Given, ApiError> {
+    for _ in 0..LOOKS {
+        let session = sessions::of_user(&database.client().await?, user, integration.id).await?;
+        let Some(session) = session else { return Err(sign_in_first(integration, server, "has not signed in")) };
+        let now = OffsetDateTime::now_utc();
+        match freshness(session.updated_at, session.expires_at, session.has_refresh_token, now) {
+            Freshness::Good => return Ok(Kept::open(backstage, session.guid, &session.sealed)?.into()),
+            Freshness::Ended => return Err(sign_in_first(integration, server, "signed in too long ago")),
+            Freshness::Renew { usable } => {
+                let client = database.client().await?;
+                let ours = renewals::claim(&client, session.guid, session.updated_at, now, now + LEASE).await?;
+                drop(client); // None is held while a provider is asked.
+                if ours {
+                    if let Some(given) = renew(database, backstage, integration, &session, usable, server).await? {
+                        return Ok(given);
+                    }
+                } else if usable {
+                    return Ok(Kept::open(backstage, session.guid, &session.sealed)?.into());
+                } else {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+            }
+        }
+    }
+    Err(ApiError::busy("the visitor's token is being renewed, which takes long; try again"))
+}
+
+/// Renews tokens under the lease; `None`: the session is another one by now.
+async fn renew(
+    database: &Database,
+    backstage: &dyn Backstage,
+    integration: &IntegrationRow,
+    session: &SessionRow,
+    usable: bool,
+    server: &str,
+) -> Result<Option<Given>, ApiError> {
+    let asked = async {
+        let kept = Kept::open(backstage, session.guid, &session.sealed)?;
+        let refresh = kept.refresh_token.clone().unwrap_or_default();
+        let outcome = ask(backstage, &provider(backstage, integration)?, Grant::Refresh(&refresh)).await;
+        Ok::<_, ApiError>((kept, outcome))
+    };
+    let (kept, outcome) = match asked.await {
+        Ok(asked) => asked,
+        Err(error) => {
+            renewals::release(&database.client().await?, session.guid).await?;
+            return Err(error);
+        }
+    };
+    match outcome {
+        Ok(tokens) => {
+            let expires_at = end_of(&tokens, OffsetDateTime::now_utc());
+            let mut renewed = Kept::from(tokens);
+            // A provider that sends none goes on taking the one before (RFC 6749 §6).
+            renewed.refresh_token = renewed.refresh_token.or(kept.refresh_token);
+            let sealed = renewed.seal(backstage, session.guid)?;
+            let client = database.client().await?;
+            let there = renewals::finish(&client, session.guid, &sealed, true, expires_at).await?;
+            Ok(there.then(|| renewed.into()))
+        }
+        Err(error) if error.is_over() => {
+            // The user took back the grant, or the provider did; the session is worth nothing any more.
+            sessions::delete(&database.client().await?, session.guid).await?;
+            tracing::info!(integration.guid = %integration.guid, user.id = session.user.0, "a session with a provider is over");
+            Err(sign_in_first(integration, server, "is no longer signed in there"))
+        }
+        Err(error) => {
+            renewals::release(&database.client().await?, session.guid).await?;
+            if usable && error.may_pass() { Ok(Some(kept.into())) } else { Err(error.told(integration)) }
+        }
+    }
+}
+
+fn sign_in_first(integration: &IntegrationRow, server: &str, what: &str) -> ApiError {
+    let text = format!(
+        "the visitor {what} to the integration {:?}: the page to do so is {server}{}",
+        name(integration),
+        sign_in_path(integration.guid)
+    );
+    ApiError::new(Code::SignInNeeded, text)
+}
+
+/// Tokens of content's own accounts, in memory: each server has its own, and a lost one is only asked for again.
+#[derive(Clone, Default)]
+pub(crate) struct ServiceTokens(Arc<Mutex<HashMap<IntegrationGuid, Place>>>);
+
+/// Who asks first holds it, and others wait for what comes of it.
+type Place = Arc<tokio::sync::Mutex<Option<Cached>>>;
+
+struct Cached {
+    /// When the integration had changed last.
+    of: OffsetDateTime,
+    got_at: OffsetDateTime,
+    ends_at: OffsetDateTime,
+    tokens: Tokens,
+}
+
+impl ServiceTokens {
+    fn place(&self, guid: IntegrationGuid) -> Place {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // No more than there are integrations, unless many were deleted.
+        if places.len() > usize::try_from(MOST_INTEGRATIONS).unwrap_or(usize::MAX) {
+            places.clear();
+        }
+        Arc::clone(places.entry(guid).or_default())
+    }
+}
+
+/// The token of an integration of the kind `Service Account`. One that says when it ends is given again until then.
+pub(crate) async fn service_token(services: &Services, integration: &IntegrationRow) -> Result<Given, ApiError> {
+    let place = services.service_tokens.place(integration.guid);
+    let mut cached = place.lock().await;
+    let now = OffsetDateTime::now_utc();
+    let given = |tokens: &Tokens| Given {
+        access_token: Zeroizing::new(tokens.access_token.clone()),
+        token_type: tokens.token_type.clone(),
+    };
+    if let Some(one) = cached.as_ref().filter(|one| one.of == integration.updated_at)
+        && freshness(one.got_at, Some(one.ends_at), true, now) == Freshness::Good
+    {
+        return Ok(given(&one.tokens));
+    }
+    let backstage = &*services.backstage;
+    let asked = ask(backstage, &provider(backstage, integration)?, Grant::Client).await;
+    let tokens = asked.map_err(|error: NotGiven| error.told(integration))?;
+    let answer = given(&tokens);
+    *cached =
+        tokens.lasts.map(|lasts| Cached { of: integration.updated_at, got_at: now, ends_at: now + lasts, tokens });
+    Ok(answer)
+}
