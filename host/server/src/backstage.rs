@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use lectern_api::providers::{FormAnswer, FormFailure, SentForm};
 use lectern_api::{
     Backstage, BegunSession, ContentProcess, IdToken, IdTokenRefusal, LogLine, LogLines, LogSource, Part as ApiPart,
     PasswordError, RuntimeCache, Runtimes as ApiRuntimes,
@@ -31,6 +32,7 @@ use crate::directory::ServerDirectory;
 use crate::fleet::Fleet;
 use crate::id_tokens::IdTokens;
 use crate::joblog::{self, LogFollowers};
+use crate::outbound::Forms;
 use crate::paths::Paths;
 use crate::runtimes::Runtimes;
 use crate::seal::Sealer;
@@ -59,6 +61,7 @@ pub(crate) struct ServerBackstage {
     pub(crate) paths: Paths,
     pub(crate) followers: LogFollowers,
     pub(crate) stop: CancellationToken,
+    pub(crate) forms: Forms,
 }
 
 #[async_trait]
@@ -132,6 +135,10 @@ impl Backstage for ServerBackstage {
 
     async fn verify_id_token(&self, token: &str) -> Result<IdToken, IdTokenRefusal> {
         self.id_tokens.as_ref().ok_or(IdTokenRefusal::NotTaken)?.verify(token).await
+    }
+
+    async fn send_form(&self, form: SentForm) -> Result<FormAnswer, FormFailure> {
+        self.forms.send(form).await
     }
 
     async fn job_log(&self, job: &JobKey, most: usize) -> std::io::Result<Vec<LogLine>> {

@@ -3,6 +3,7 @@
 //! | path | goes to |
 //! |---|---|
 //! | `/connect/…` | the dashboard |
+//! | `/__oauth__/…` | the dashboard: where providers of OAuth send people back to |
 //! | `/__api__/…` | the publishing protocol |
 //! | `/__lectern__/…` | Lectern's own API |
 //! | `/.well-known/oauth-authorization-server` | the publishing protocol, which says there how programs sign their users in |
@@ -52,6 +53,7 @@ impl Router for ContentRouter {
         Ok(match first.as_str() {
             "/connect" if host.path_has_prefix("/connect/") => Decision::Forward(Forward::to("system:dashboard")),
             "/connect" => directory(host, "/connect/", Forward::to("system:dashboard")),
+            "/__oauth__" => Decision::Forward(Forward::to("system:dashboard")),
             "/__api__" => Decision::Forward(Forward::to("system:api")),
             "/__lectern__" => Decision::Forward(Forward::to("system:lectern")),
             "/.well-known" if host.path_prefix(2) == OAUTH_METADATA => Decision::Forward(Forward::to("system:api")),

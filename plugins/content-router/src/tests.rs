@@ -36,6 +36,8 @@ fn every_kind_of_address() {
         ("/connect/".into(), "system:dashboard keep".into()),
         ("/connect/apps".into(), "system:dashboard keep".into()),
         ("/connected".into(), "next".into()),
+        ("/__oauth__/integrations/callback".into(), "system:dashboard keep".into()),
+        ("/__oauth__x".into(), "next".into()),
         ("/__api__".into(), "system:api keep".into()),
         ("/__api__/v1/user".into(), "system:api keep".into()),
         ("/__api__x".into(), "next".into()),

@@ -31,6 +31,10 @@ pub(super) enum Purpose<'a> {
     DeviceCode,
     /// Answering the program that waits with this code.
     Device(&'a str),
+    /// Going to a provider: the integration's GUID and the way back.
+    SignIn(&'a str),
+    /// Signing out of providers.
+    Integrations,
     /// Keys and sessions of the user's own account.
     Account,
     /// Other people's accounts.
@@ -44,6 +48,8 @@ impl Purpose<'_> {
             Self::Authorize(query) => ("authorize", query),
             Self::DeviceCode => ("device-code", ""),
             Self::Device(code) => ("device", code),
+            Self::SignIn(subject) => ("sign-in", subject),
+            Self::Integrations => ("integrations", ""),
             Self::Account => ("account", ""),
             Self::Users => ("users", ""),
         }

@@ -6,6 +6,7 @@
 mod account;
 mod claim;
 mod forms;
+mod integrations;
 mod jobs;
 mod load;
 mod oauth;
@@ -142,6 +143,10 @@ pub(crate) fn router(dashboard: Dashboard) -> Router {
         .route("/connect/account", get(account::show).post(account::act))
         .route("/connect/tokens/{id}", get(claim::show).post(claim::confirm))
         .route("/connect/oauth/authorize", get(oauth::ask).post(oauth::decide))
+        .route("/connect/oauth/integrations", get(integrations::list).post(integrations::sign_out))
+        .route("/connect/oauth/integrations/{guid}/login", get(integrations::ask).post(integrations::go))
+        .route("/__oauth__/integrations/{guid}/login", get(integrations::ask))
+        .route(lectern_api::providers::CALLBACK, get(integrations::back))
         .route("/connect/oauth/device", get(oauth::enter).post(oauth::answer))
         .route("/connect/password", get(password::show).post(password::choose))
         .fallback(unknown)

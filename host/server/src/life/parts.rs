@@ -29,6 +29,7 @@ use crate::health::ServerHealth;
 use crate::hits::Hits;
 use crate::id_tokens::IdTokens;
 use crate::joblog::{Keeping, LogFollowers};
+use crate::outbound::Forms;
 use crate::owned_socket::OwnedSocket;
 use crate::paths::Paths;
 use crate::plugins::manage::{Plugins, Shelf};
@@ -177,6 +178,7 @@ impl Parts {
             paths: paths.clone(),
             followers: LogFollowers::new(tasks.clone(), closing.clone()),
             stop: stop.clone(),
+            forms: Forms::new(&config.outbound, runtime.clone())?,
         });
         let sign_in = SignIn::of(Arc::clone(&plugins));
         let settings = bootstrap::api_settings(config, Arc::new(sign_in.clone()))?;

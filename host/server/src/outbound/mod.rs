@@ -5,6 +5,7 @@
 //! opened them. They are kept by origin, so a kept connection is to an address that was judged for the same origin.
 
 mod connect;
+mod forms;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
+
+pub(crate) use self::forms::Forms;
 
 use self::connect::{ConnectError, Connector, Resolve, SystemResolver};
 
