@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration as Wait;
 
-use lectern_domain::integrations::tokens::{Freshness, Tokens, freshness};
+use lectern_domain::integrations::tokens::{Freshness, freshness};
 use lectern_domain::{IntegrationGuid, UserId};
 use lectern_metadata::Database;
 use lectern_metadata::integrations::sessions::{self, SessionRow};
@@ -15,8 +15,8 @@ use zeroize::Zeroizing;
 use super::ask::{Grant, NotGiven, ask};
 use super::kept::{Kept, end_of};
 use super::{name, provider, sign_in_path};
+use crate::Backstage;
 use crate::error::{ApiError, Code};
-use crate::{Backstage, Services};
 
 /// How long nobody else asks a provider after one has begun to: longer than any exchange, so that it ends before.
 const LEASE: Duration = Duration::minutes(1);
@@ -26,15 +26,20 @@ const LOOK_AGAIN: Wait = Wait::from_millis(150);
 const LOOKS: usize = 100;
 
 /// A token for content.
-pub(crate) struct Given {
-    pub(crate) access_token: Zeroizing<String>,
-    /// `Bearer` as a rule.
-    pub(crate) token_type: String,
+pub struct Given {
+    /// Its text.
+    pub access_token: Zeroizing<String>,
+    /// When it ends; `None`: the provider did not say.
+    pub expires_at: Option<OffsetDateTime>,
 }
 
-impl From<Kept> for Given {
-    fn from(kept: Kept) -> Self {
-        Self { access_token: Zeroizing::new(kept.access_token), token_type: kept.token_type }
+impl Given {
+    fn of(kept: Kept, expires_at: Option<OffsetDateTime>) -> Self {
+        Self { access_token: Zeroizing::new(kept.access_token), expires_at }
+    }
+
+    fn stored(backstage: &dyn Backstage, session: &SessionRow) -> Result<Self, ApiError> {
+        Ok(Self::of(Kept::open(backstage, session.guid, &session.sealed)?, session.expires_at))
     }
 }
 
@@ -42,7 +47,7 @@ impl From<Kept> for Given {
 ///
 /// `server` is the server's address outside, for the text that says where to sign in. A token that ends soon is renewed first, by one
 /// asker at a time. Not to be dropped: what a provider gave for a refresh token would be lost.
-pub(crate) async fn viewer_token(
+pub async fn viewer_token(
     database: &Database,
     backstage: &dyn Backstage,
     integration: &IntegrationRow,
@@ -54,7 +59,7 @@ pub(crate) async fn viewer_token(
         let Some(session) = session else { return Err(sign_in_first(integration, server, "has not signed in")) };
         let now = OffsetDateTime::now_utc();
         match freshness(session.updated_at, session.expires_at, session.has_refresh_token, now) {
-            Freshness::Good => return Ok(Kept::open(backstage, session.guid, &session.sealed)?.into()),
+            Freshness::Good => return Given::stored(backstage, &session),
             Freshness::Ended => return Err(sign_in_first(integration, server, "signed in too long ago")),
             Freshness::Renew { usable } => {
                 let client = database.client().await?;
@@ -65,7 +70,7 @@ pub(crate) async fn viewer_token(
                         return Ok(given);
                     }
                 } else if usable {
-                    return Ok(Kept::open(backstage, session.guid, &session.sealed)?.into());
+                    return Given::stored(backstage, &session);
                 } else {
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
@@ -106,7 +111,7 @@ async fn renew(
             let sealed = renewed.seal(backstage, session.guid)?;
             let client = database.client().await?;
             let there = renewals::finish(&client, session.guid, &sealed, true, expires_at).await?;
-            Ok(there.then(|| renewed.into()))
+            Ok(there.then(|| Given::of(renewed, expires_at)))
         }
         Err(error) if error.is_over() => {
             // The user took back the grant, or the provider did; the session is worth nothing any more.
@@ -116,7 +121,11 @@ async fn renew(
         }
         Err(error) => {
             renewals::release(&database.client().await?, session.guid).await?;
-            if usable && error.may_pass() { Ok(Some(kept.into())) } else { Err(error.told(integration)) }
+            if usable && error.may_pass() {
+                Ok(Some(Given::of(kept, session.expires_at)))
+            } else {
+                Err(error.told(integration))
+            }
         }
     }
 }
@@ -132,9 +141,9 @@ fn sign_in_first(integration: &IntegrationRow, server: &str, what: &str) -> ApiE
 
 /// Tokens of content's own accounts, in memory: each server has its own, and a lost one is only asked for again.
 #[derive(Clone, Default)]
-pub(crate) struct ServiceTokens(Arc<Mutex<HashMap<IntegrationGuid, Place>>>);
+pub struct ServiceTokens(Arc<Mutex<HashMap<IntegrationGuid, Place>>>);
 
-/// Who asks first holds it, and others wait for what comes of it.
+/// Held by who asks first, and others wait for what comes of it.
 type Place = Arc<tokio::sync::Mutex<Option<Cached>>>;
 
 struct Cached {
@@ -142,7 +151,7 @@ struct Cached {
     of: OffsetDateTime,
     got_at: OffsetDateTime,
     ends_at: OffsetDateTime,
-    tokens: Tokens,
+    access_token: Zeroizing<String>,
 }
 
 impl ServiceTokens {
@@ -157,24 +166,29 @@ impl ServiceTokens {
 }
 
 /// The token of an integration of the kind `Service Account`. One that says when it ends is given again until then.
-pub(crate) async fn service_token(services: &Services, integration: &IntegrationRow) -> Result<Given, ApiError> {
-    let place = services.service_tokens.place(integration.guid);
+pub async fn service_token(
+    tokens: &ServiceTokens,
+    backstage: &dyn Backstage,
+    integration: &IntegrationRow,
+) -> Result<Given, ApiError> {
+    let place = tokens.place(integration.guid);
+    // Held while the provider is asked: others want the same token.
     let mut cached = place.lock().await;
     let now = OffsetDateTime::now_utc();
-    let given = |tokens: &Tokens| Given {
-        access_token: Zeroizing::new(tokens.access_token.clone()),
-        token_type: tokens.token_type.clone(),
-    };
     if let Some(one) = cached.as_ref().filter(|one| one.of == integration.updated_at)
         && freshness(one.got_at, Some(one.ends_at), true, now) == Freshness::Good
     {
-        return Ok(given(&one.tokens));
+        return Ok(Given { access_token: one.access_token.clone(), expires_at: Some(one.ends_at) });
     }
-    let backstage = &*services.backstage;
     let asked = ask(backstage, &provider(backstage, integration)?, Grant::Client).await;
     let tokens = asked.map_err(|error: NotGiven| error.told(integration))?;
-    let answer = given(&tokens);
-    *cached =
-        tokens.lasts.map(|lasts| Cached { of: integration.updated_at, got_at: now, ends_at: now + lasts, tokens });
-    Ok(answer)
+    let access_token = Zeroizing::new(tokens.access_token);
+    let ends_at = tokens.lasts.map(|lasts| now + lasts);
+    *cached = ends_at.map(|ends_at| Cached {
+        of: integration.updated_at,
+        got_at: now,
+        ends_at,
+        access_token: access_token.clone(),
+    });
+    Ok(Given { access_token, expires_at: ends_at })
 }

@@ -21,7 +21,7 @@ use crate::Backstage;
 use crate::error::{ApiError, Code};
 
 pub use form::{FormAnswer, FormFailure, SentForm};
-pub(crate) use give::{Given, ServiceTokens, service_token, viewer_token};
+pub use give::{Given, ServiceTokens, service_token, viewer_token};
 pub use sign_in::{Asked, Begun, Came, NotSignedIn, begin, finish, look, sign_out};
 
 /// Where providers send browsers back to, below the server's address: the one address to register there.

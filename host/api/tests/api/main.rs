@@ -24,6 +24,7 @@ mod oauth;
 mod packages;
 mod permission_requests;
 mod permissions;
+mod providers;
 mod roles;
 mod scale;
 mod search;

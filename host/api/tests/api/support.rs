@@ -1,7 +1,8 @@
 //! A server for one test: database and store of its own, a handful of accounts, and a recording backstage.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,6 +53,14 @@ pub(crate) enum Told {
     JobEnded(JobKey, String),
 }
 
+/// A form as it was sent.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sent {
+    pub(crate) target: String,
+    pub(crate) authorization: Option<String>,
+    pub(crate) body: String,
+}
+
 #[derive(Default)]
 pub(crate) struct Recorder {
     told: Mutex<Vec<Told>>,
@@ -65,6 +74,15 @@ pub(crate) struct Recorder {
     pub(crate) news: Notify,
     /// The processes that run.
     pub(crate) running: Mutex<HashSet<JobKey>>,
+    /// What providers were sent.
+    pub(crate) forms: Mutex<Vec<Sent>>,
+    /// What they answer, one after another; then nobody is reached.
+    pub(crate) provider: Mutex<VecDeque<(u16, Value)>>,
+    /// Rings when one is asked.
+    pub(crate) asked: Notify,
+    /// Whether one answers only when `answer` rings.
+    pub(crate) holds: AtomicBool,
+    pub(crate) answer: Notify,
     /// Where passwords are.
     database: std::sync::OnceLock<Database>,
 }
@@ -146,7 +164,20 @@ impl Backstage for Recorder {
     }
 
     async fn send_form(&self, form: SentForm) -> Result<FormAnswer, FormFailure> {
-        Err(FormFailure::Refused(format!("{} is reached by nobody here", form.target)))
+        let target = form.target.to_string();
+        let sent = Sent {
+            target,
+            authorization: form.authorization.map(|text| text.to_string()),
+            body: form.body.to_string(),
+        };
+        self.forms.lock().unwrap().push(sent);
+        self.asked.notify_one();
+        if self.holds.load(Ordering::SeqCst) {
+            self.answer.notified().await;
+        }
+        let next = self.provider.lock().unwrap().pop_front();
+        let (status, body) = next.ok_or_else(|| FormFailure::Refused("nobody is reached here".into()))?;
+        Ok(FormAnswer { status, body: Zeroizing::new(body.to_string().into_bytes()) })
     }
 
     async fn job_log(&self, job: &JobKey, most: usize) -> std::io::Result<Vec<LogLine>> {
