@@ -57,7 +57,7 @@ const settings = (keys) => ({
     names: { session: 'idp-session', interaction: 'idp-interaction', resume: 'idp-resume' },
   },
   pkce: { required: () => true },
-  scopes: ['openid'],
+  scopes: ['openid', 'offline_access'],
   claims: {
     openid: ['sub'],
     profile: ['name', 'preferred_username'],
@@ -70,6 +70,7 @@ const settings = (keys) => ({
   features: {
     devInteractions: { enabled: false },
     clientCredentials: { enabled: true },
+    introspection: { enabled: true },
     resourceIndicators: {
       enabled: true,
       getResourceServerInfo(_ctx, uri) {

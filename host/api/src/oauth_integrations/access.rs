@@ -1,13 +1,13 @@
-//! Access tokens of providers: a visitor's, by the session that the visitor has with one.
+//! Access tokens of providers: a visitor's, by the session that the visitor has with one, or the content's own.
 
 use lectern_domain::access::Principal;
 use lectern_metadata::integrations::IntegrationRow;
-use lectern_metadata::integrations::sessions;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use crate::Services;
-use crate::error::{ApiError, Code};
+use crate::error::ApiError;
+use crate::providers::{self, Given};
 
 /// An access token as a provider gave it.
 pub(super) struct AccessToken {
@@ -17,21 +17,27 @@ pub(super) struct AccessToken {
     pub(super) expires_at: Option<OffsetDateTime>,
 }
 
+impl From<Given> for AccessToken {
+    fn from(given: Given) -> Self {
+        Self { text: given.access_token, expires_at: given.expires_at }
+    }
+}
+
 /// The access token of a visitor who has signed in to an integration.
 pub(super) async fn viewer_token(
     services: &Services,
     integration: &IntegrationRow,
     visitor: &Principal,
 ) -> Result<AccessToken, ApiError> {
-    let client = services.database.client().await?;
-    sessions::of_user(&client, visitor.user, integration.id).await?;
-    Err(not_signed_in(integration))
+    // Content may ask over an address of its own, which is not its visitors': without a public one they are told a path.
+    let server = services.settings.public_url.as_ref().map_or("", |url| url.as_str().trim_end_matches('/'));
+    let user = visitor.user;
+    let given = providers::viewer_token(&services.database, &*services.backstage, integration, user, server).await?;
+    Ok(given.into())
 }
 
-/// The visitor has to sign in first, which a page of the content can lead to.
-fn not_signed_in(integration: &IntegrationRow) -> ApiError {
-    let guid = integration.guid;
-    let text =
-        format!("the visitor has not signed in to this integration: send them to /__oauth__/integrations/{guid}/login");
-    ApiError::new(Code::SignInNeeded, text)
+/// The access token of a service account.
+pub(super) async fn service_token(services: &Services, integration: &IntegrationRow) -> Result<AccessToken, ApiError> {
+    let tokens = &services.service_tokens;
+    Ok(providers::service_token(tokens, &*services.backstage, integration).await?.into())
 }

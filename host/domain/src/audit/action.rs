@@ -94,7 +94,6 @@ pub enum Action<'a> {
     IntegrationSessionEnded { user: &'a str, integration: &'a str },
     JobStopped { item: Item<'a>, job: &'a JobKey },
     IntegrationSignedIn { integration: &'a str },
-    IntegrationSessionEnded { user: &'a str, integration: &'a str },
     SealingKeyRotation,
     GateChanged { what: &'a str, binding: &'a str, entry: i64 },
 }
@@ -148,7 +147,6 @@ impl Action<'_> {
             Self::IntegrationSessionEnded { .. } => "remove_oauth_session",
             Self::JobStopped { .. } => "stop_job",
             Self::IntegrationSignedIn { .. } => "add_oauth_session",
-            Self::IntegrationSessionEnded { .. } => "remove_oauth_session",
             Self::SealingKeyRotation => "rotate_sealing_key",
             Self::GateChanged { .. } => "edit_gate",
         }
@@ -211,9 +209,6 @@ impl Action<'_> {
             }
             Self::JobStopped { item, job } => format!("asked to stop job {job} of {item}"),
             Self::IntegrationSignedIn { integration } => format!("signed in to the integration {integration}"),
-            Self::IntegrationSessionEnded { user, integration } => {
-                format!("ended what {user} got by signing in to the integration {integration}")
-            }
             Self::SealingKeyRotation => "asked for another sealing key".to_owned(),
             Self::GateChanged { what, binding: "", entry } => format!("{what}: entry {entry} of the gate's history"),
             Self::GateChanged { what, binding, entry } => {
