@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration as Wait;
 
-use lectern_domain::integrations::tokens::{Freshness, freshness};
+use lectern_domain::integrations::provider::Provider;
+use lectern_domain::integrations::tokens::{Freshness, Tokens, freshness};
 use lectern_domain::{IntegrationGuid, UserId};
 use lectern_metadata::Database;
 use lectern_metadata::integrations::sessions::{self, SessionRow};
@@ -37,10 +38,6 @@ impl Given {
     fn of(kept: Kept, expires_at: Option<OffsetDateTime>) -> Self {
         Self { access_token: Zeroizing::new(kept.access_token), expires_at }
     }
-
-    fn stored(backstage: &dyn Backstage, session: &SessionRow) -> Result<Self, ApiError> {
-        Ok(Self::of(Kept::open(backstage, session.guid, &session.sealed)?, session.expires_at))
-    }
 }
 
 /// The token of a visitor who has signed in to an integration of the kind `Viewer`.
@@ -54,80 +51,80 @@ pub async fn viewer_token(
     user: UserId,
     server: &str,
 ) -> Result<Given, ApiError> {
+    let provider = provider(backstage, integration)?;
     for _ in 0..LOOKS {
         let session = sessions::of_user(&database.client().await?, user, integration.id).await?;
         let Some(session) = session else { return Err(sign_in_first(integration, server, "has not signed in")) };
+        let kept = Kept::open(backstage, session.guid, &session.sealed)?;
+        if !kept.is_of(&provider) {
+            return Err(over(database, integration, &session, server).await?);
+        }
         let now = OffsetDateTime::now_utc();
-        match freshness(session.updated_at, session.expires_at, session.has_refresh_token, now) {
-            Freshness::Good => return Given::stored(backstage, &session),
+        let usable = match freshness(session.updated_at, session.expires_at, session.has_refresh_token, now) {
+            Freshness::Good => return Ok(Given::of(kept, session.expires_at)),
             Freshness::Ended => return Err(sign_in_first(integration, server, "signed in too long ago")),
-            Freshness::Renew { usable } => {
-                let client = database.client().await?;
-                let ours = renewals::claim(&client, session.guid, session.updated_at, now, now + LEASE).await?;
-                drop(client); // None is held while a provider is asked.
-                if ours {
-                    if let Some(given) = renew(database, backstage, integration, &session, usable, server).await? {
+            Freshness::Renew { usable } => usable,
+        };
+        let client = database.client().await?;
+        let ours = renewals::claim(&client, session.guid, session.updated_at, now, now + LEASE).await?;
+        drop(client); // None is held while a provider is asked.
+        if ours {
+            let refresh = kept.refresh_token.clone().unwrap_or_default();
+            match ask(backstage, &provider, Grant::Refresh(&refresh)).await {
+                Ok(tokens) => {
+                    if let Some(given) = store(database, backstage, &session, kept, &provider, tokens).await? {
                         return Ok(given);
                     }
-                } else if usable {
-                    return Given::stored(backstage, &session);
-                } else {
-                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Err(error) if error.is_over() => return Err(over(database, integration, &session, server).await?),
+                Err(error) => {
+                    renewals::release(&database.client().await?, session.guid).await?;
+                    let goes_on = usable && error.may_pass();
+                    return if goes_on {
+                        Ok(Given::of(kept, session.expires_at))
+                    } else {
+                        Err(error.told(integration))
+                    };
                 }
             }
+        } else if usable {
+            return Ok(Given::of(kept, session.expires_at));
+        } else {
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
     Err(ApiError::busy("the visitor's token is being renewed, which takes long; try again"))
 }
 
-/// Renews tokens under the lease; `None`: the session is another one by now.
-async fn renew(
+/// Stores renewed tokens and gives the lease back; `None`: the session is another one by now, or none.
+async fn store(
     database: &Database,
     backstage: &dyn Backstage,
+    session: &SessionRow,
+    before: Kept,
+    provider: &Provider,
+    tokens: Tokens,
+) -> Result<Option<Given>, ApiError> {
+    let expires_at = end_of(&tokens, OffsetDateTime::now_utc());
+    let mut renewed = Kept::new(tokens, provider);
+    // A provider that sends none goes on taking the one before (RFC 6749 §6).
+    renewed.refresh_token = renewed.refresh_token.or(before.refresh_token);
+    let sealed = renewed.seal(backstage, session.guid)?;
+    let there = renewals::finish(&database.client().await?, session.guid, &sealed, true, expires_at).await?;
+    Ok(there.then(|| Given::of(renewed, expires_at)))
+}
+
+/// Ends a session that is worth nothing any more: the user or the provider took the grant back, or the integration leads to
+/// another provider by now.
+async fn over(
+    database: &Database,
     integration: &IntegrationRow,
     session: &SessionRow,
-    usable: bool,
     server: &str,
-) -> Result<Option<Given>, ApiError> {
-    let asked = async {
-        let kept = Kept::open(backstage, session.guid, &session.sealed)?;
-        let refresh = kept.refresh_token.clone().unwrap_or_default();
-        let outcome = ask(backstage, &provider(backstage, integration)?, Grant::Refresh(&refresh)).await;
-        Ok::<_, ApiError>((kept, outcome))
-    };
-    let (kept, outcome) = match asked.await {
-        Ok(asked) => asked,
-        Err(error) => {
-            renewals::release(&database.client().await?, session.guid).await?;
-            return Err(error);
-        }
-    };
-    match outcome {
-        Ok(tokens) => {
-            let expires_at = end_of(&tokens, OffsetDateTime::now_utc());
-            let mut renewed = Kept::from(tokens);
-            // A provider that sends none goes on taking the one before (RFC 6749 §6).
-            renewed.refresh_token = renewed.refresh_token.or(kept.refresh_token);
-            let sealed = renewed.seal(backstage, session.guid)?;
-            let client = database.client().await?;
-            let there = renewals::finish(&client, session.guid, &sealed, true, expires_at).await?;
-            Ok(there.then(|| Given::of(renewed, expires_at)))
-        }
-        Err(error) if error.is_over() => {
-            // The user took back the grant, or the provider did; the session is worth nothing any more.
-            sessions::delete(&database.client().await?, session.guid).await?;
-            tracing::info!(integration.guid = %integration.guid, user.id = session.user.0, "a session with a provider is over");
-            Err(sign_in_first(integration, server, "is no longer signed in there"))
-        }
-        Err(error) => {
-            renewals::release(&database.client().await?, session.guid).await?;
-            if usable && error.may_pass() {
-                Ok(Some(Given::of(kept, session.expires_at)))
-            } else {
-                Err(error.told(integration))
-            }
-        }
-    }
+) -> Result<ApiError, ApiError> {
+    sessions::delete(&database.client().await?, session.guid).await?;
+    tracing::info!(integration.guid = %integration.guid, user.id = session.user.0, "a session with a provider is over");
+    Ok(sign_in_first(integration, server, "is no longer signed in"))
 }
 
 fn sign_in_first(integration: &IntegrationRow, server: &str, what: &str) -> ApiError {

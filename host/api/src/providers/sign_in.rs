@@ -185,7 +185,8 @@ pub async fn finish(
     let provider = provider(backstage, &integration).map_err(failed)?;
     let grant = Grant::Code { code: &code, verifier: &verifier, redirect_uri };
     let tokens = ask(backstage, &provider, grant).await.map_err(|error| failed(error.told(&integration)))?;
-    keep(database, backstage, user, &integration, tokens).await.map_err(failed)?;
+    let expires_at = end_of(&tokens, OffsetDateTime::now_utc());
+    keep(database, backstage, user, &integration, Kept::new(tokens, &provider), expires_at).await.map_err(failed)?;
     Ok(Came { integration: integration_name, return_to: login.return_to, cookie })
 }
 
@@ -194,10 +195,9 @@ async fn keep(
     backstage: &dyn Backstage,
     user: &Principal,
     integration: &IntegrationRow,
-    tokens: lectern_domain::integrations::tokens::Tokens,
+    kept: Kept,
+    expires_at: Option<OffsetDateTime>,
 ) -> Result<(), ApiError> {
-    let expires_at = end_of(&tokens, OffsetDateTime::now_utc());
-    let kept = Kept::from(tokens);
     let session = OAuthSessionGuid(Uuid::new_v4());
     let sealed = kept.seal(backstage, session)?;
     let mut client = database.client().await?;

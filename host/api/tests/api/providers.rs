@@ -272,6 +272,15 @@ async fn renewals_that_fail() {
     answers(&server, &[(400, json!({"error": "invalid_grant"}))]);
     assert_eq!(code(&token(&server, &integration, &server.viewer).await.unwrap_err()), (401, 24));
     assert!(session(&server, &server.viewer, &integration).await.is_none());
+    // The integration leads to another provider: it gets nothing of what the first one gave.
+    signed_in(&server, &server.viewer, &integration, ended()).await;
+    let mut fields = integration.fields.clone();
+    fields.config["token_uri"] = json!("https://other.example/token");
+    let client = server.database.client().await.unwrap();
+    let moved = integrations::change(&client, integration.guid, &fields).await.unwrap();
+    assert_eq!(code(&token(&server, &moved, &server.viewer).await.unwrap_err()), (401, 24));
+    assert!(sent(&server).is_empty() && session(&server, &server.viewer, &integration).await.is_none());
+    integrations::change(&client, integration.guid, &integration.fields).await.unwrap();
     // Without a refresh token it ends by itself.
     signed_in(&server, &server.viewer, &integration, json!({"access_token": "old", "expires_in": 0})).await;
     let error = token(&server, &integration, &server.viewer).await.unwrap_err();
