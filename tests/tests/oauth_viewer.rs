@@ -74,7 +74,7 @@ fn register(idp: &Idp, server: &Server) {
 }
 
 fn sign_in_path(guid: &str) -> String {
-    format!("/connect/oauth/integrations/{guid}/login")
+    format!("/__oauth__/integrations/{guid}/login")
 }
 
 #[test]
@@ -259,11 +259,19 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
     rest.split_once(after).unwrap_or_else(|| panic!("no {after} in {text}")).0
 }
 
-fn begin(server: &Server, account: &Account, guid: &str) -> Result<Begun, Reply> {
+/// Signs in as a browser does; answers its cookies.
+fn session(server: &Server, account: &Account) -> String {
+    let credentials = json!({"username": account.name, "password": account.password});
+    let reply = server.post("/__api__/__login__").json(&credentials).send().expect(200);
+    let cookies = reply.header_values("set-cookie");
+    cookies.iter().map(|one| one.split(';').next().unwrap()).collect::<Vec<_>>().join("; ")
+}
+
+fn begin(server: &Server, cookies: &str, guid: &str) -> Result<Begun, Reply> {
     let path = sign_in_path(guid);
     let opened = server
         .get(&path)
-        .key(&account.key)
+        .header("cookie", cookies)
         .header("sec-fetch-mode", "navigate")
         .header("sec-fetch-dest", "document")
         .send();
@@ -280,9 +288,9 @@ fn begin(server: &Server, account: &Account, guid: &str) -> Result<Begun, Reply>
     Ok(Begun { cookie: cookie.split(';').next().unwrap().to_owned(), state })
 }
 
-fn back(server: &Server, account: &Account, begun: &Begun, cookie: &str) -> Reply {
+fn back(server: &Server, cookies: &str, begun: &Begun, cookie: &str) -> Reply {
     let query = form(&[("code", "a-code"), ("state", &begun.state)]);
-    server.get(&format!("{CALLBACK}?{query}")).key(&account.key).header("cookie", cookie).send()
+    server.get(&format!("{CALLBACK}?{query}")).header("cookie", &format!("{cookies}; {cookie}")).send()
 }
 
 /// Counts who connects, and answers each with these bytes.
@@ -312,6 +320,7 @@ fn integrations_reach_nothing_inside() {
     let (redirecting, redirected) = listener(String::leak(location));
     let server = Server::setup().env("LECTERN_OUTBOUND__ALLOW", format!("127.0.0.1:{redirecting}")).start();
     let root = server.account("root", "administrator");
+    let cookies = session(&server, &root);
     let local = |host: &str| format!("http://{host}:{victim}/token");
     let inside = "may not be reached from here (outbound.allow makes exceptions)";
     let cases = [
@@ -338,8 +347,8 @@ fn integrations_reach_nothing_inside() {
     println!("{:50} status  text", "token_uri");
     for (token_uri, expected) in cases {
         let guid = integrate(&server, &root, "Elsewhere", &token_uri, "https://idp.example/auth");
-        let reply = match begin(&server, &root, &guid) {
-            Ok(begun) => back(&server, &root, &begun, &begun.cookie),
+        let reply = match begin(&server, &cookies, &guid) {
+            Ok(begun) => back(&server, &cookies, &begun, &begun.cookie),
             Err(reply) => reply,
         };
         let page = reply.text();
@@ -351,24 +360,23 @@ fn integrations_reach_nothing_inside() {
     assert_eq!((reached.load(Ordering::SeqCst), redirected.load(Ordering::SeqCst)), (0, 1), "connections");
 
     // A sign-in belongs to the browser and the account that began it, and counts once.
-    let vic = server.account("vic", "viewer");
+    let others = session(&server, &server.account("vic", "viewer"));
     let guid = integrate(&server, &root, "Once", &local("127.0.0.1"), "https://idp.example/auth");
-    let begun = begin(&server, &root, &guid).ok().unwrap();
+    let begun = begin(&server, &cookies, &guid).ok().unwrap();
     let unknown = [("no cookie", ""), ("another browser's", "lectern-sign-in-0123456789abcdef=x")];
     for (what, cookie) in unknown {
-        assert_eq!(back(&server, &root, &begun, cookie).status, 410, "{what}");
+        assert_eq!(back(&server, &cookies, &begun, cookie).status, 410, "{what}");
     }
-    assert_eq!(back(&server, &vic, &begun, &begun.cookie).status, 403, "another account");
-    assert_eq!(back(&server, &root, &begun, &begun.cookie).status, 410, "it is over with that");
+    assert_eq!(back(&server, &others, &begun, &begun.cookie).status, 403, "another account");
+    assert_eq!(back(&server, &cookies, &begun, &begun.cookie).status, 410, "it is over with that");
     let anonymous = server.get(&format!("{CALLBACK}?code=x&state=y")).send();
     assert_eq!(anonymous.status, 401);
     // A viewer may sign in where content that they may open asks for it, and else nowhere.
-    assert_eq!(begin(&server, &vic, &guid).err().unwrap().status, 404);
+    assert_eq!(begin(&server, &others, &guid).err().unwrap().status, 404);
     // A page's script cannot have the form: only a browser that opens the page gets it.
-    let script = server
-        .get(&sign_in_path(&guid))
-        .key(&root.key)
-        .header("sec-fetch-mode", "cors")
-        .header("sec-fetch-dest", "empty");
-    assert_eq!(script.send().expect(403).text().matches("name=\"pass\"").count(), 0);
+    let script = server.get(&sign_in_path(&guid)).header("cookie", &cookies);
+    let script = script.header("sec-fetch-mode", "cors").header("sec-fetch-dest", "empty").send().expect(403);
+    let key = server.get(&sign_in_path(&guid)).key(&root.key);
+    let key = key.header("sec-fetch-mode", "navigate").header("sec-fetch-dest", "document").send();
+    assert!(!script.text().contains("name=\"pass\"") && !key.text().contains("name=\"pass\""), "{}", key.text());
 }

@@ -29,7 +29,7 @@ pub const CALLBACK: &str = "/__oauth__/integrations/callback";
 
 /// Where a visitor signs in to an integration, below the server's address.
 pub fn sign_in_path(integration: lectern_domain::IntegrationGuid) -> String {
-    format!("/connect/oauth/integrations/{integration}/login")
+    format!("/__oauth__/integrations/{integration}/login")
 }
 
 /// What people call an integration.

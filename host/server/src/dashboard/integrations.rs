@@ -1,4 +1,5 @@
-//! `/connect/oauth/integrations…`: a visitor signs in to the providers that content reaches in the visitor's name, and out of them.
+//! `/connect/oauth/integrations` and `/__oauth__/integrations/…`: a visitor signs in to the providers that content reaches in the
+//! visitor's name, and out of them. The second addresses are the ones that content written for the product knows.
 //!
 //! A provider sends the browser back to one address for all integrations ([`lectern_api::providers::CALLBACK`]).
 
@@ -106,7 +107,7 @@ pub(super) async fn list(visit: Visit, State(dashboard): State<Dashboard>, heade
 
 /// Who opens a page as a page, or the answer to who does not.
 fn opener(visit: &Visit, headers: &HeaderMap, uri: &Uri) -> Result<Principal, Box<Response>> {
-    let Some(principal) = visit.principal.clone() else {
+    let Some(principal) = visit.person().cloned() else {
         let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str());
         return Err(Box::new(sign_in_first(visit, &format!("{}{path}", visit.base))));
     };
@@ -326,7 +327,7 @@ pub(super) async fn back(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let Some(principal) = &visit.principal else {
+    let Some(principal) = visit.person() else {
         let text = "You are not signed in to this server any more. Sign in, and then begin again where you came from.";
         return message(&visit, StatusCode::UNAUTHORIZED, "Not signed in", text);
     };
