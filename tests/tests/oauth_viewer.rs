@@ -35,17 +35,21 @@ def ask(url, data=None, headers={}):
 async def app(scope, receive, send):
     if scope["type"] != "http":
         return
-    token = dict(scope["headers"]).get(b"posit-connect-user-session-token", b"").decode()
+    kind, token = "user", dict(scope["headers"]).get(b"posit-connect-user-session-token", b"").decode()
     query = dict(urllib.parse.parse_qsl(scope["query_string"].decode()))
+    if "who" not in query:
+        kind, token = "content", os.environ["CONNECT_CONTENT_SESSION_TOKEN"]
     exchange = ask(
         os.environ["CONNECT_SERVER"].rstrip("/") + "/__api__/v1/oauth/integrations/credentials",
         {
             "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
-            "subject_token_type": "urn:posit:connect:user-session-token",
+            "subject_token_type": f"urn:posit:connect:{kind}-session-token",
             "subject_token": token,
         },
     )
-    who = ask(query["who"], headers={"Authorization": "Bearer " + exchange[1]["access_token"]}) if exchange[0] == 200 else None
+    who = None
+    if "who" in query and exchange[0] == 200:
+        who = ask(query["who"], headers={"Authorization": "Bearer " + exchange[1]["access_token"]})
     body = json.dumps({"exchange": exchange, "who": who}).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": body})
@@ -234,6 +238,54 @@ fn content_acts_for_a_visitor_who_signed_in() {
     assert!(text(&seen["denied"]).contains("access for Warehouse was not allowed"), "{seen}");
     assert!(text(&seen["out"]).contains("content gets nothing more in your name"), "{seen}");
     assert_eq!(seen_by(&vic)["exchange"][0], 401);
+}
+
+#[test]
+fn content_has_an_account_of_its_own() {
+    let idp = Idp::start(&json!({}));
+    let server = Server::setup()
+        .env("LECTERN_OUTBOUND__ALLOW", idp.address().to_string())
+        .env("LECTERN_SANDBOX__NETWORK", "host")
+        .start();
+    let (root, ada) = (server.account("root", "administrator"), server.account("ada", "publisher"));
+    idp.set_client(&json!({
+        "client_id": "reports", "client_secret": SECRET, "grant_types": ["client_credentials"], "redirect_uris": [],
+        "response_types": [], "token_endpoint_auth_method": "client_secret_post",
+    }));
+    let config = json!({
+        "auth_type": "Service Account", "client_id": "reports", "client_secret": SECRET,
+        "token_uri": format!("{}/token", idp.issuer), "token_endpoint_auth_method": "client_secret_post",
+    });
+    let body = json!({"name": "Reports", "template": "custom", "config": config});
+    let made = Publisher::new(&server, &root).api(Method::POST, "/v1/oauth/integrations").json(&body).send();
+    let integration = text(&made.json()["guid"]);
+    let publisher = Publisher::new(&server, &ada);
+    let guid = publisher.publish("nightly", &apps::asgi(APP));
+    let associations = format!("/v1/content/{guid}/oauth/integrations/associations");
+    let chosen = json!([{"oauth_integration_guid": integration}]);
+    publisher.api(Method::PUT, &associations).json(&chosen).send().expect(200);
+    let given = || -> Value { publisher.open(&guid, "").expect(200).json_text()["exchange"].clone() };
+    let first = given();
+    assert_eq!(first[0], 200, "{first}");
+    let token = text(&first[1]["access_token"]);
+    // The provider says whose it is.
+    let known = idp
+        .post_form("/token/introspection", &[("token", &token), ("client_id", "reports"), ("client_secret", SECRET)]);
+    let known = known.expect(200).json();
+    println!("introspection: {known}");
+    assert_eq!((&known["active"], &known["client_id"]), (&json!(true), &json!("reports")), "{known}");
+    assert_eq!(text(&given()[1]["access_token"]), token, "one that lasts is given again");
+    assert_eq!(idp.asked("/token"), 1);
+    // What the process was given is worth nothing anywhere else, nor is one of another kind.
+    let exchange = |kind: &str, token: &str| {
+        let kind = format!("urn:posit:connect:{kind}-session-token");
+        let grant = "urn:ietf:params:oauth:grant-type:token-exchange";
+        let fields = [("grant_type", grant), ("subject_token_type", kind.as_str()), ("subject_token", token)];
+        server.post("/__api__/v1/oauth/integrations/credentials").form(&fields).send()
+    };
+    exchange("content", "guessed").expect_error(401, 30);
+    exchange("content", &token).expect_error(401, 30);
+    exchange("user", &token).expect_error(401, 30);
 }
 
 /// The JSON of a reply that is no JSON by its type: what a browser shows as text.

@@ -132,6 +132,10 @@ pub(super) async fn exchange(State(services): State<Services>, asked: Asked) -> 
             // What was chosen was of another kind a moment ago.
             AuthType::ServiceAccount => return Err(NoChoice::OtherKind.into()),
         },
+        Subject::Content { .. } => match integration.fields.auth_type {
+            AuthType::ServiceAccount => bearer(access::service_token(&services, &integration).await?),
+            AuthType::Viewer | AuthType::VisitorApiKey => return Err(NoChoice::OtherKind.into()),
+        },
     };
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((no_store, Json(view)).into_response())

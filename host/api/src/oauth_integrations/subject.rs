@@ -16,8 +16,16 @@ use crate::users::Standing;
 /// The protocol's word for a visitor's token.
 pub(super) const USER_SESSION_TOKEN: &str = "urn:posit:connect:user-session-token";
 
+/// The protocol's word for the token of a process of content.
+pub(super) const CONTENT_SESSION_TOKEN: &str = "urn:posit:connect:content-session-token";
+
 /// Who credentials are for.
 pub(super) enum Subject {
+    /// A content item, by a process of it that lives.
+    Content {
+        /// Which.
+        content: ContentRow,
+    },
     /// A visitor of a content item, who may open it now; at most with the role that the visitor came with.
     Visitor {
         /// What is visited.
@@ -32,8 +40,9 @@ impl Subject {
     pub(super) async fn read(services: &Services, kind: &str, token: &str) -> Result<Self, ApiError> {
         match kind {
             USER_SESSION_TOKEN => visitor_of(services, token).await,
+            CONTENT_SESSION_TOKEN => content_of(services, token).await,
             _ => {
-                let message = format!("subject_token_type must be {USER_SESSION_TOKEN}");
+                let message = format!("subject_token_type must be {USER_SESSION_TOKEN} or {CONTENT_SESSION_TOKEN}");
                 Err(ApiError::new(Code::BadParameter, message))
             }
         }
@@ -42,7 +51,7 @@ impl Subject {
     /// The content that asks: only its integrations count.
     pub(super) fn content(&self) -> &ContentRow {
         match self {
-            Self::Visitor { content, .. } => content,
+            Self::Visitor { content, .. } | Self::Content { content } => content,
         }
     }
 
@@ -50,8 +59,18 @@ impl Subject {
     pub(super) fn whom(&self) -> For {
         match self {
             Self::Visitor { .. } => For::Visitor,
+            Self::Content { .. } => For::Content,
         }
     }
+}
+
+/// Content by the token that one of its processes was given: it ends with the process.
+async fn content_of(services: &Services, token: &str) -> Result<Subject, ApiError> {
+    let ended = || ApiError::new(Code::BadCredential, "the token is of no process of content that runs on this server");
+    let guid = services.backstage.content_of_token(token).ok_or_else(ended)?;
+    let client = services.database.client().await?;
+    let content = content::get_by_guid(&client, guid).await?.ok_or_else(ended)?;
+    Ok(Subject::Content { content })
 }
 
 /// A visitor by the token that content was sent. The account may be locked meanwhile, the content gone or shared with others: a token

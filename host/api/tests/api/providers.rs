@@ -16,7 +16,7 @@ use lectern_metadata::integrations::{self, IntegrationFields, IntegrationRow};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::Server;
+use crate::support::{Server, request};
 
 const BACK: &str = "https://lectern.example/pub/__oauth__/integrations/callback";
 const SERVER: &str = "https://lectern.example/pub";
@@ -339,4 +339,38 @@ async fn service_accounts_ask_when_they_must() {
     assert_eq!(ask(&again).await.unwrap(), "d");
     let error = ask(&again).await.unwrap_err();
     assert!(error.message().contains("nobody is reached here"), "a token of unknown end is not kept: {error}");
+}
+
+#[tokio::test]
+async fn content_gets_the_token_of_its_own_account() {
+    let server = Server::new().await;
+    let (service, viewer) =
+        (integration(&server, AuthType::ServiceAccount).await, integration(&server, AuthType::Viewer).await);
+    let content = server.content("report").await;
+    let exchange = async |token: &str, audience: Option<IntegrationGuid>| {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange");
+        form.append_pair("subject_token_type", "urn:posit:connect:content-session-token");
+        form.append_pair("subject_token", token);
+        if let Some(audience) = audience {
+            form.append_pair("audience", &audience.to_string());
+        }
+        let path = "/__api__/v1/oauth/integrations/credentials";
+        server.send(None, request("POST", path).body(form.finish().into()).unwrap()).await
+    };
+    let token = format!("process of {content}");
+    assert_eq!(exchange(&token, None).await.refusal(), (400, 212), "it uses none");
+    let chosen: Vec<Value> =
+        [&service, &viewer].iter().map(|one| json!({"oauth_integration_guid": one.guid.to_string()})).collect();
+    let associations = format!("/__api__/v1/content/{content}/oauth/integrations/associations");
+    server.ask(Some(&server.owner), "PUT", &associations, json!(chosen)).await.ok();
+    answers(&server, &[(200, json!({"access_token": "own", "expires_in": 3600}))]);
+    let given = exchange(&token, None).await.ok();
+    assert_eq!((&given["access_token"], &given["token_type"]), (&json!("own"), &json!("Bearer")), "{given}");
+    assert_eq!(exchange(&token, Some(service.guid)).await.ok()["access_token"], "own");
+    assert_eq!(exchange(&token, Some(viewer.guid)).await.refusal(), (400, 25), "a visitor's is not the content's");
+    assert_eq!(sent(&server).len(), 1);
+    for other in [format!("process of {}", Uuid::new_v4()), "forged".to_owned()] {
+        assert_eq!(exchange(&other, None).await.refusal(), (401, 30), "{other}");
+    }
 }
