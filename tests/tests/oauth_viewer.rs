@@ -319,7 +319,7 @@ fn session(server: &Server, account: &Account) -> String {
     cookies.iter().map(|one| one.split(';').next().unwrap()).collect::<Vec<_>>().join("; ")
 }
 
-fn begin(server: &Server, cookies: &str, guid: &str) -> Result<Begun, Reply> {
+fn begin(server: &Server, cookies: &str, guid: &str) -> Result<Begun, Box<Reply>> {
     let path = sign_in_path(guid);
     let opened = server
         .get(&path)
@@ -328,7 +328,7 @@ fn begin(server: &Server, cookies: &str, guid: &str) -> Result<Begun, Reply> {
         .header("sec-fetch-dest", "document")
         .send();
     if opened.status != 200 {
-        return Err(opened);
+        return Err(Box::new(opened));
     }
     let page = opened.text();
     let (pass, next) = (between(&page, "name=\"pass\" value=\"", "\""), between(&page, "name=\"next\" value=\"", "\""));
@@ -400,7 +400,7 @@ fn integrations_reach_nothing_inside() {
     for (token_uri, expected) in cases {
         let guid = integrate(&server, &root, "Elsewhere", &token_uri, "https://idp.example/auth");
         let reply = match begin(&server, &cookies, &guid) {
-            Ok(begun) => back(&server, &cookies, &begun, &begun.cookie),
+            Ok(begun) => Box::new(back(&server, &cookies, &begun, &begun.cookie)),
             Err(reply) => reply,
         };
         let page = reply.text();

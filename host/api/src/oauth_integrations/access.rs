@@ -29,11 +29,10 @@ pub(super) async fn viewer_token(
     integration: &IntegrationRow,
     visitor: &Principal,
 ) -> Result<AccessToken, ApiError> {
-    // Content may ask over an address of its own, which is not its visitors': without a public one they are told a path.
+    // Content asks over an address that need not be its visitors'. Where the operator named none, it is told a path.
     let server = services.settings.public_url.as_ref().map_or("", |url| url.as_str().trim_end_matches('/'));
-    let user = visitor.user;
-    let given = providers::viewer_token(&services.database, &*services.backstage, integration, user, server).await?;
-    Ok(given.into())
+    let (database, backstage) = (&services.database, &*services.backstage);
+    Ok(providers::viewer_token(database, backstage, integration, visitor.user, server).await?.into())
 }
 
 /// The access token of a service account.
