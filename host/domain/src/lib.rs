@@ -23,6 +23,7 @@ pub mod plugin;
 pub mod r_packages;
 pub mod retention;
 pub mod scaling;
+pub mod schedule;
 pub mod sealing;
 pub mod search;
 pub mod snapshot;
