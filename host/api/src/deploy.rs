@@ -44,6 +44,13 @@ pub(crate) struct TaskStarted {
     task_id: String,
 }
 
+impl TaskStarted {
+    /// The answer that names this task.
+    pub(crate) fn of(task: &TaskId) -> Self {
+        Self { task_id: task.to_string() }
+    }
+}
+
 /// Deploys a bundle: prepares it and, unless told otherwise, makes it the active one when it is healthy.
 #[utoipa::path(post, path = "/v1/content/{guid}/deploy", tag = "bundles", params(("guid" = String, Path,)),
     request_body = DeployRequest,
@@ -56,7 +63,7 @@ async fn deploy(
 ) -> Result<(StatusCode, Json<TaskStarted>), ApiError> {
     let activate = wanted.activate.unwrap_or(true);
     let task = start(&services, &at, &wanted.bundle_id, TaskKind::Deploy, activate).await?;
-    Ok((StatusCode::ACCEPTED, Json(TaskStarted { task_id: task.to_string() })))
+    Ok((StatusCode::ACCEPTED, Json(TaskStarted::of(&task))))
 }
 
 /// Prepares a bundle without deploying it.
@@ -70,7 +77,7 @@ async fn build(
     Object(wanted): Object<DeployRequest>,
 ) -> Result<(StatusCode, Json<TaskStarted>), ApiError> {
     let task = start(&services, &at, &wanted.bundle_id, TaskKind::Build, false).await?;
-    Ok((StatusCode::ACCEPTED, Json(TaskStarted { task_id: task.to_string() })))
+    Ok((StatusCode::ACCEPTED, Json(TaskStarted::of(&task))))
 }
 
 /// Queues a task about the bundle that `wanted` names.

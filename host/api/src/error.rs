@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use lectern_domain::content::BadSetting;
 use lectern_domain::ids::BadId;
+use lectern_domain::schedule::BadSchedule;
 use lectern_domain::tags::BadTag;
 use lectern_metadata::DbError;
 use serde::Serialize;
@@ -244,6 +245,12 @@ impl From<BadSetting> for ApiError {
     }
 }
 
+impl From<BadSchedule> for ApiError {
+    fn from(bad: BadSchedule) -> Self {
+        Self::new(Code::BadField, bad.to_string())
+    }
+}
+
 impl From<BadTag> for ApiError {
     fn from(bad: BadTag) -> Self {
         // All of them are "bad request"; the domain knows the number.
@@ -266,7 +273,10 @@ impl From<DbError> for ApiError {
                 return Self::internal(error);
             }
             DbError::NotFound(_) => Code::Missing,
-            DbError::NameTaken | DbError::KeyNameTaken | DbError::EnvironmentTaken => Code::NameTaken,
+            DbError::NameTaken
+            | DbError::KeyNameTaken
+            | DbError::EnvironmentTaken
+            | DbError::AlreadyScheduled => Code::NameTaken,
             DbError::GroupNameTaken => Code::GroupNameTaken,
             DbError::AlreadyMember => Code::AlreadyMember,
             DbError::GroupAlreadyListed => Code::GroupListed,

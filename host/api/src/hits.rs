@@ -97,7 +97,7 @@ fn bad(text: String) -> ApiError {
 const DATE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
 
 /// Reads a time; a date is its time `of_day` in UTC.
-fn moment(text: &str, name: &str, of_day: Time) -> Result<OffsetDateTime, ApiError> {
+pub(crate) fn moment(text: &str, name: &str, of_day: Time) -> Result<OffsetDateTime, ApiError> {
     let whole = OffsetDateTime::parse(text, &Rfc3339);
     let read = whole.or_else(|_| Date::parse(text, DATE).map(|date| date.with_time(of_day).assume_utc()));
     // The database's own calendar has no year before this.

@@ -51,6 +51,7 @@ mod tokens;
 mod upload;
 mod users;
 mod vanity;
+mod variants;
 
 pub use error::{ApiError, Code, ErrorBody};
 pub use guard::{ClientAddress, CredentialRejected, External};

@@ -15,8 +15,8 @@ use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, guard, leftover};
 use crate::{
     audit, bootstrap, bundles, caches, content, deploy, environment, environments, groups, hits, jobs, keys, legacy,
-    login, oauth, oauth_integrations, packages, permission_requests, permissions, processes, search, settings, tags,
-    tasks, thumbnails, timezones, tokens, users, vanity,
+    login, oauth, oauth_integrations, packages, permission_requests, permissions, processes, search, settings,
+    tags, tasks, thumbnails, timezones, tokens, users, vanity, variants,
 };
 
 #[derive(OpenApi)]
@@ -35,6 +35,7 @@ use crate::{
         (name = "integrations", description = "what content reaches in a visitor's name, or in its own"),
         (name = "groups", description = "groups of accounts"),
         (name = "environments", description = "execution environments of other executors"),
+        (name = "variants", description = "ways in which documents are rendered, and when"),
         (name = "legacy", description = "what R clients before 1.0 use")
     )
 )]
@@ -72,6 +73,7 @@ fn described() -> OpenApiRouter<Services> {
         oauth::routes(),
         oauth_integrations::routes(),
         legacy::routes(),
+        variants::routes(),
     ];
     let all = routes.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge);
     OpenApiRouter::with_openapi(Document::openapi()).nest("/__api__", all).merge(oauth::well_known())
@@ -95,6 +97,7 @@ pub fn router(services: Services) -> Router {
         .route("/__api__/openapi.json", axum::routing::get(async move || Json(document.clone())))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
+        .layer(middleware::from_fn(legacy::tell))
         .layer(middleware::from_fn_with_state(services.clone(), guard::check))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(leftover::drain_if_refused))

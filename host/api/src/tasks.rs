@@ -61,6 +61,13 @@ pub(crate) struct TaskView {
     last: i64,
 }
 
+impl TaskView {
+    /// Whether it is over.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished
+    }
+}
+
 /// A task. With `wait`, the reply is held until the task has a line that the client has not seen, or has finished.
 #[utoipa::path(get, path = "/v1/tasks/{id}", tag = "tasks", params(("id" = String, Path,), TaskQuery),
     responses((status = 200, body = TaskView), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
@@ -161,6 +168,13 @@ pub(crate) struct LegacyTask {
     finished: bool,
     code: i32,
     error: String,
+}
+
+impl LegacyTask {
+    /// Names it.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 impl From<TaskView> for LegacyTask {

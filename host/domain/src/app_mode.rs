@@ -95,6 +95,11 @@ impl AppMode {
         )
     }
 
+    /// Whether it is a document: source that is rendered to pages, once or by a schedule, and not for each visitor.
+    pub fn is_rendered(self) -> bool {
+        matches!(self, Self::RmdStatic | Self::JupyterStatic | Self::QuartoStatic)
+    }
+
     /// Whether a native process serves it; otherwise Lectern serves its files itself.
     pub fn has_worker(self) -> bool {
         !matches!(self, Self::Unknown | Self::Static | Self::RmdStatic | Self::JupyterStatic | Self::QuartoStatic)
@@ -114,5 +119,6 @@ mod tests {
         assert_eq!(AppMode::parse("nodejs-api"), Some(AppMode::Nodejs));
         assert_eq!(AppMode::parse("python-flask"), None);
         assert!(AppMode::ALL.iter().all(|mode| mode.has_worker() || !mode.is_sticky()));
+        assert!(AppMode::ALL.iter().all(|mode| !(mode.has_worker() && mode.is_rendered())));
     }
 }

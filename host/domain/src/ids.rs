@@ -130,6 +130,15 @@ number!(
     KeyId, "key id"
 );
 
+number!(
+    /// The number of a variant: one way in which a content item is rendered.
+    VariantId, "variant id"
+);
+number!(
+    /// The number of a variant's schedule.
+    ScheduleId, "schedule id"
+);
+
 /// An opaque token of 16 to 64 letters and digits.
 macro_rules! token {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {

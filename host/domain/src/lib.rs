@@ -38,7 +38,7 @@ pub use app_mode::AppMode;
 pub use framework::PythonFramework;
 pub use ids::{
     BundleHash, BundleId, ContentGuid, ContentId, EnvironmentGuid, EnvironmentPermissionGuid, GroupGuid, GroupId,
-    IntegrationGuid, IntegrationId, IntegrationPermissionGuid, JobKey, KeyId, OAuthSessionGuid, TagId, TaskId,
-    UserGuid, UserId,
+    IntegrationGuid, IntegrationId, IntegrationPermissionGuid, JobKey, KeyId, OAuthSessionGuid, ScheduleId,
+    TagId, TaskId, UserGuid, UserId, VariantId,
 };
 pub use user::UserRole;

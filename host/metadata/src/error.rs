@@ -47,6 +47,9 @@ pub enum DbError {
     /// The cluster has another environment of this name.
     #[error("the cluster has another environment of this name")]
     EnvironmentTaken,
+    /// The variant has a schedule already.
+    #[error("the variant has a schedule already")]
+    AlreadyScheduled,
     /// The content item already lists this user.
     #[error("the user is already listed")]
     AlreadyListed,
@@ -152,7 +155,9 @@ fn broken_rule(code: &SqlState, fault: Fault) -> DbError {
         "api_keys_association_fkey" => DbError::NotFound("association"),
         "tags_sibling_name_key" => DbError::TagTaken,
         "tags_parent_fkey" | "content_tags_tag_fkey" => DbError::NotFound("tag"),
-        "permission_requests_user_fkey" => DbError::NotFound("user"),
+        "permission_requests_user_fkey" | "variant_subscribers_user_fkey" => DbError::NotFound("user"),
+        "schedules_variant_fkey" | "variant_subscribers_variant_fkey" => DbError::NotFound("variant"),
+        "schedules_variant_key" => DbError::AlreadyScheduled,
         "thumbnails_content_fkey" | "content_tags_content_fkey" | "permission_requests_content_fkey" => {
             DbError::NotFound("content")
         }

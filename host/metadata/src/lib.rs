@@ -29,6 +29,7 @@ pub mod permissions;
 pub mod plugins;
 pub mod reach;
 mod row;
+pub mod schedules;
 pub mod sealing;
 pub mod sessions;
 pub mod settings;
@@ -45,6 +46,7 @@ mod tls;
 pub mod users;
 pub mod vanities;
 pub mod variables;
+pub mod variants;
 
 pub use cluster::{ClusterConfig, ClusterError, PrivateCluster};
 pub use config::{ConfigError, DatabaseConfig};

@@ -4,6 +4,7 @@ mod log;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use lectern_domain::access::Principal;
 use lectern_domain::audit::Action;
 use lectern_domain::ids::JobKey;
 use lectern_metadata::content::ContentRow;
@@ -161,35 +162,9 @@ async fn stop(
     Path((_guid, key)): Path<(String, String)>,
 ) -> Result<Json<Stopped>, ApiError> {
     let job = job_of(&at, &key).await?;
-    let username = &at.caller.username;
-    let asked = Action::JobStopped { item: item(&at.row), job: &job.key };
-    let taken = match (&job.task, job.status) {
-        (_, JobStatus::Finished | JobStatus::Finalized) => false,
-        (Some(task), JobStatus::Active) => {
-            let mut client = at.client().await?;
-            let tx = client.transaction().await.map_err(DbError::from)?;
-            let stopped = tasks::stop(&tx, task, &format!("stopped by {username}")).await?;
-            if stopped {
-                jobs::set_stopped_by(&tx, &job.key, username).await?;
-                record(&tx, &at.caller, &asked).await?;
-            }
-            tx.commit().await.map_err(DbError::from)?;
-            stopped
-        }
-        (None, JobStatus::Active) => {
-            // Before it is done: what was done without an entry could not be undone.
-            let mut client = at.client().await?;
-            let tx = client.transaction().await.map_err(DbError::from)?;
-            record(&tx, &at.caller, &asked).await?;
-            tx.commit().await.map_err(DbError::from)?;
-            drop(client);
-            services.backstage.end_job(&job.key, username).await.map_err(ApiError::internal)?
-        }
-    };
-    if !taken {
+    if !end(&services, &at.caller, &at.row, &job).await? {
         return Err(ApiError::new(Code::JobNotActive, "this job is not active: it has ended, or is about to"));
     }
-    tracing::info!(content.guid = %at.row.guid, job.key = %job.key, user.name = username, "job stopped");
     Ok(Json(Stopped {
         guid: uuid::Uuid::new_v4().to_string(),
         app_id: at.row.id.0,
@@ -198,4 +173,42 @@ async fn stop(
         job_key: job.key.to_string(),
         result: "Order to kill job registered",
     }))
+}
+
+/// Ends a job because `caller`, who may change its item, wants it to; `false` when it has ended, or is about to.
+pub(crate) async fn end(
+    services: &Services,
+    caller: &Principal,
+    row: &ContentRow,
+    job: &JobRow,
+) -> Result<bool, ApiError> {
+    let username = &caller.username;
+    let asked = Action::JobStopped { item: item(row), job: &job.key };
+    if job.status != JobStatus::Active {
+        return Ok(false);
+    }
+    let mut client = services.database.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let taken = match &job.task {
+        Some(task) => {
+            let stopped = tasks::stop(&tx, task, &format!("stopped by {username}")).await?;
+            if stopped {
+                jobs::set_stopped_by(&tx, &job.key, username).await?;
+                record(&tx, caller, &asked).await?;
+            }
+            tx.commit().await.map_err(DbError::from)?;
+            stopped
+        }
+        None => {
+            // Before it is done: what was done without an entry could not be undone.
+            record(&tx, caller, &asked).await?;
+            tx.commit().await.map_err(DbError::from)?;
+            drop(client);
+            services.backstage.end_job(&job.key, username).await.map_err(ApiError::internal)?
+        }
+    };
+    if taken {
+        tracing::info!(content.guid = %row.guid, job.key = %job.key, user.name = username, "job stopped");
+    }
+    Ok(taken)
 }

@@ -5,6 +5,7 @@ use axum::extract::{RawQuery, State};
 use lectern_domain::access::AppRole;
 use lectern_domain::ids::UserId;
 use lectern_metadata::content::{ContentFilter, ContentRow};
+use lectern_metadata::schedules;
 use serde::Serialize;
 use url::form_urlencoded;
 use utoipa::ToSchema;
@@ -96,11 +97,15 @@ pub(super) async fn list(
 ) -> Result<Json<ApplicationPage>, ApiError> {
     let wanted = Wanted::read(query.as_deref().unwrap_or_default())?;
     let filter = ContentFilter { name: wanted.name.clone(), ..ContentFilter::default() };
-    let mut items = visible_items(&services.database.client().await?, &caller, filter).await?;
+    let client = services.database.client().await?;
+    let mut items = visible_items(&client, &caller, filter).await?;
     items.retain(|(row, _)| wanted.takes(row));
     let total = items.len();
-    let page = items.iter().skip(wanted.start).take(wanted.count);
-    let applications: Vec<_> = page.map(|(row, role)| Application::of(row, *role, &base)).collect();
+    let page: Vec<_> = items.into_iter().skip(wanted.start).take(wanted.count).collect();
+    let ids: Vec<_> = page.iter().map(|(row, _)| row.id).collect();
+    let scheduled = schedules::scheduled(&client, &ids).await?;
+    let view = |(row, role): &(ContentRow, AppRole)| Application::of(row, *role, &base, scheduled.contains(&row.id));
+    let applications: Vec<_> = page.iter().map(view).collect();
     let next = wanted.start.saturating_add(applications.len());
     let continuation = if next < total { next.to_string() } else { String::new() };
     Ok(Json(ApplicationPage { count: applications.len(), applications, total, continuation }))
@@ -117,15 +122,16 @@ pub(super) async fn create(
     Object(fields): Object<Fields>,
 ) -> Result<Json<Application>, ApiError> {
     let row = make(&services, &caller, fields).await?;
-    Ok(Json(Application::of(&row, AppRole::Owner, &base)))
+    Ok(Json(Application::of(&row, AppRole::Owner, &base, false)))
 }
 
 /// One application, by number or GUID.
 #[utoipa::path(get, path = "/applications/{app}", tag = "legacy", params(("app" = String, Path,)),
     responses((status = 200, body = Application), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody)))]
-pub(super) async fn get(at: Readable, base: Base) -> Json<Application> {
-    Json(Application::of(&at.row, at.role, &base))
+pub(super) async fn get(at: Readable, base: Base) -> Result<Json<Application>, ApiError> {
+    let scheduled = schedules::scheduled(&at.client().await?, &[at.row.id]).await?;
+    Ok(Json(Application::of(&at.row, at.role, &base, !scheduled.is_empty())))
 }
 
 /// Where an application is looked after.

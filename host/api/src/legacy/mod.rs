@@ -1,12 +1,15 @@
 //! `/applications…` and `/tasks/{id}`: the unversioned routes that R clients use, with numbers for ids.
 
 mod applications;
+mod deprecated;
 mod publish;
-mod variants;
+mod stop;
 mod view;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+pub(crate) use deprecated::tell;
 
 use crate::Services;
 
@@ -15,8 +18,9 @@ pub(crate) fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(applications::list, applications::create))
         .routes(routes!(applications::get))
         .routes(routes!(applications::config))
-        .routes(routes!(variants::list))
         .routes(routes!(publish::upload))
         .routes(routes!(publish::deploy))
         .routes(routes!(publish::task))
+        .routes(routes!(stop::terminate))
+        .routes(routes!(stop::kill))
 }

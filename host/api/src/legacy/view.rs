@@ -61,14 +61,38 @@ pub(crate) struct Application {
     owner_last_name: String,
     owner_email: String,
     owner_locked: bool,
+    /// Whether one of its variants is rendered by a schedule.
     is_scheduled: bool,
     #[schema(value_type = Option<Object>)]
     git: Option<()>,
+    /// Null: who is listed is told by `/v1/content/{guid}/permissions`. So the next.
+    #[schema(value_type = Option<Object>)]
+    users: Option<()>,
+    #[schema(value_type = Option<Object>)]
+    groups: Option<()>,
+    /// Null without a vanity path.
+    vanities: Option<Vec<Vanity>>,
+    /// Null: the names of variables are told by `/v1/content/{guid}/environment`.
+    #[serde(rename = "EnvironmentJson")]
+    #[schema(value_type = Option<Object>)]
+    environment: Option<()>,
+}
+
+/// A vanity path in the words of the unversioned protocol.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Vanity {
+    app_id: i64,
+    app_guid: String,
+    path_prefix: String,
 }
 
 impl Application {
-    pub(crate) fn of(row: &ContentRow, role: AppRole, base: &Base) -> Self {
+    pub(crate) fn of(row: &ContentRow, role: AppRole, base: &Base, is_scheduled: bool) -> Self {
         let processes = &row.processes;
+        let vanity = |path: &String| {
+            let (app_id, app_guid, path_prefix) = (row.id.0, row.guid.to_string(), path.clone());
+            vec![Vanity { app_id, app_guid, path_prefix }]
+        };
         Self {
             id: row.id.0,
             guid: row.guid.to_string(),
@@ -112,8 +136,12 @@ impl Application {
             owner_last_name: row.owner.last_name.clone(),
             owner_email: row.owner.email.clone(),
             owner_locked: row.owner.locked,
-            is_scheduled: false,
+            is_scheduled,
             git: None,
+            users: None,
+            groups: None,
+            vanities: row.vanity.as_ref().map(vanity),
+            environment: None,
         }
     }
 }

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{UserPageView, UserView};
+use super::{NumberedUser, UserPageView, UserView};
 use crate::audit::record;
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
@@ -48,6 +48,22 @@ pub(super) async fn create(
     Administrator(caller): Administrator,
     Object(fields): Object<UserFields>,
 ) -> Result<Json<UserView>, ApiError> {
+    Ok(Json(make(&services, &caller, fields).await?.into()))
+}
+
+/// Makes an account, as R clients before 1.0 ask for it; for administrators.
+#[utoipa::path(post, path = "/users", tag = "legacy", request_body = UserFields,
+    responses((status = 200, body = NumberedUser), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub(super) async fn create_legacy(
+    State(services): State<Services>,
+    Administrator(caller): Administrator,
+    Object(fields): Object<UserFields>,
+) -> Result<Json<NumberedUser>, ApiError> {
+    Ok(Json(make(&services, &caller, fields).await?.into()))
+}
+
+async fn make(services: &Services, caller: &Principal, fields: UserFields) -> Result<UserRow, ApiError> {
     let username = fields
         .username
         .filter(|name| !name.is_empty())
@@ -73,7 +89,7 @@ pub(super) async fn create(
         password_hash: password_hash.map(PasswordHash),
         confirmed: !fields.user_must_set_password.unwrap_or(false),
     };
-    Ok(Json(create_account(&services.database, &*services.backstage, &caller, &user).await?.into()))
+    create_account(&services.database, &*services.backstage, caller, &user).await
 }
 
 /// Makes an account whose name was checked. Code 8: the name is another's.

@@ -33,6 +33,8 @@ pub(crate) fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(current))
         .routes(routes!(current_legacy))
         .routes(routes!(me))
+        .routes(routes!(create::create_legacy))
+        .routes(routes!(get_by_number))
         .routes(routes!(list, create::create, create::take_over))
         .routes(routes!(create::remote))
         .routes(routes!(get, change::change))
@@ -86,6 +88,12 @@ pub(crate) struct NumberedUser {
     id: i64,
     #[serde(flatten)]
     user: UserView,
+}
+
+impl From<UserRow> for NumberedUser {
+    fn from(row: UserRow) -> Self {
+        Self { id: row.id.0, user: row.into() }
+    }
 }
 
 /// Whether an account proves somebody: whoever lets it act asks.
@@ -142,8 +150,7 @@ async fn current_legacy(
     State(services): State<Services>,
     Account(caller): Account,
 ) -> Result<Json<NumberedUser>, ApiError> {
-    let row = account_of(&services, caller.guid).await?;
-    Ok(Json(NumberedUser { id: row.id.0, user: row.into() }))
+    Ok(Json(account_of(&services, caller.guid).await?.into()))
 }
 
 /// The caller's account, by its oldest address.
@@ -229,4 +236,17 @@ async fn get(
     Path(guid): Path<String>,
 ) -> Result<Json<UserView>, ApiError> {
     Ok(Json(account_of(&services, guid.parse()?).await?.into()))
+}
+
+/// One account, by the number that R clients before 1.0 remember.
+#[utoipa::path(get, path = "/users/{id}", tag = "legacy", params(("id" = i64, Path,)),
+    responses((status = 200, body = NumberedUser), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+async fn get_by_number(
+    State(services): State<Services>,
+    _: Account,
+    Path(id): Path<String>,
+) -> Result<Json<NumberedUser>, ApiError> {
+    let row = users::get(&services.database.client().await?, id.parse()?).await?;
+    Ok(Json(row.ok_or_else(|| ApiError::new(Code::UserMissing, "there is no such user"))?.into()))
 }

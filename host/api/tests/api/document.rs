@@ -35,6 +35,160 @@ async fn every_operation_described_is_there() {
     assert!(operations >= 50, "{operations}");
 }
 
+/// The catalogue of the protocol: every route that a published client calls, with `{}` for what names an object.
+const CATALOGUE: &str = "
+GET /server_settings
+GET /server_settings/applications
+GET /server_settings/scheduler
+GET /server_settings/scheduler/{}
+GET /v1/server_settings/python
+GET /v1/server_settings/r
+GET /v1/server_settings/quarto
+GET /v1/server_settings/tensorflow
+GET /v1/server_settings/nodejs
+GET /v1/timezones
+GET /timezones
+POST /v1/experimental/bootstrap
+POST /tokens
+POST /__login__
+
+GET /v1/content
+POST /v1/content
+GET /v1/content/{}
+PATCH /v1/content/{}
+DELETE /v1/content/{}
+GET /v1/content/{}/environment
+PATCH /v1/content/{}/environment
+PUT /v1/content/{}/environment
+GET /v1/content/{}/bundles
+POST /v1/content/{}/bundles
+GET /v1/content/{}/bundles/{}
+DELETE /v1/content/{}/bundles/{}
+GET /v1/content/{}/bundles/{}/download
+POST /v1/content/{}/deploy
+POST /v1/content/{}/build
+POST /v1/content/{}/render
+GET /v1/content/{}/lockfile
+GET /v1/content/{}/packages
+GET /v1/search/content
+PUT /v1/content/{}/thumbnail
+DELETE /v1/content/{}/thumbnail
+GET /applications/{}/image
+POST /applications/{}/image
+DELETE /applications/{}/image
+
+GET /v1/content/{}/permissions
+POST /v1/content/{}/permissions
+GET /v1/content/{}/permissions/{}
+PUT /v1/content/{}/permissions/{}
+DELETE /v1/content/{}/permissions/{}
+GET /v1/tags
+POST /v1/tags
+GET /v1/tags/{}
+PATCH /v1/tags/{}
+DELETE /v1/tags/{}
+GET /v1/tags/{}/content
+GET /v1/content/{}/tags
+POST /v1/content/{}/tags
+DELETE /v1/content/{}/tags/{}
+GET /v1/vanities
+GET /v1/content/{}/vanity
+PUT /v1/content/{}/vanity
+DELETE /v1/content/{}/vanity
+
+GET /v1/user
+GET /users/current
+GET /me
+GET /v1/users
+POST /v1/users
+PUT /v1/users
+GET /v1/users/remote
+GET /v1/users/{}
+PUT /v1/users/{}
+POST /v1/users/{}/lock
+GET /v1/users/{}/keys
+POST /v1/users/{}/keys
+GET /v1/groups
+POST /v1/groups
+PUT /v1/groups
+GET /v1/groups/{}
+DELETE /v1/groups/{}
+GET /v1/groups/remote
+GET /v1/groups/{}/members
+POST /v1/groups/{}/members
+DELETE /v1/groups/{}/members/{}
+GET /v1/experimental/groups/{}/content
+GET /v1/content/{}/jobs
+GET /v1/content/{}/jobs/{}
+DELETE /v1/content/{}/jobs/{}
+GET /v1/content/{}/jobs/{}/log
+GET /v1/content/{}/jobs/{}/tail
+GET /v1/content/{}/jobs/{}/error
+GET /v1/content/{}/jobs/{}/download
+GET /applications/{}/variants
+GET /variants/{}
+POST /variants/{}
+POST /variants/{}/render
+POST /variants/{}/sender
+GET /variants/{}/renderings
+GET /variants/{}/schedules
+GET /variants/{}/subscribers
+POST /variants/{}/subscribers
+DELETE /variants/{}/subscribers/{}
+POST /schedules
+GET /schedules/{}
+POST /schedules/{}
+DELETE /schedules/{}
+GET /v1/experimental/schedules
+GET /v1/system/caches/runtime
+DELETE /v1/system/caches/runtime
+GET /v1/packages
+GET /v1/environments
+POST /v1/environments
+GET /v1/environments/{}
+PUT /v1/environments/{}
+DELETE /v1/environments/{}
+GET /v1/environments/{}/permissions
+POST /v1/environments/{}/permissions
+GET /v1/environments/{}/permissions/{}
+DELETE /v1/environments/{}/permissions/{}
+GET /v1/instrumentation/content/visits
+GET /v1/instrumentation/shiny/usage
+GET /v1/instrumentation/content/hits
+GET /v1/audit_logs
+GET /metrics/procs
+GET /applications
+GET /applications/{}
+GET /v1/tasks/{}
+
+POST /applications
+POST /applications/{}/upload
+POST /applications/{}/deploy
+GET /applications/{}/config
+POST /applications/{}/terminate
+GET /tasks/{}
+POST /tasks/{}/kill
+POST /users
+GET /users/{}
+";
+
+#[test]
+fn the_catalogue_of_the_protocol_is_whole() {
+    let document = serde_json::to_value(lectern_api::openapi()).unwrap();
+    let unnamed = |path: &str| {
+        path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect::<Vec<_>>().join("/")
+    };
+    let operations = document["paths"].as_object().unwrap().iter().flat_map(|(path, item)| {
+        let path = unnamed(path);
+        let methods = item.as_object().unwrap().keys().map(|method| method.to_uppercase());
+        methods.map(move |method| format!("{method} {path}")).collect::<Vec<_>>()
+    });
+    let described: std::collections::HashSet<String> = operations.collect();
+    let wanted = CATALOGUE.lines().filter(|line| !line.is_empty()).map(|line| line.replacen(" /", " /__api__/", 1));
+    let missing: Vec<String> = wanted.filter(|line| !described.contains(line)).collect();
+    assert!(missing.is_empty(), "not in the document: {missing:#?}");
+}
+
 #[tokio::test]
 async fn every_reference_in_the_document_leads_somewhere() {
     let document = serde_json::to_value(lectern_api::openapi()).unwrap();
