@@ -89,6 +89,7 @@ codes! {
     EmptyUpload 125 BAD_REQUEST, "The bundle received is empty.";
     ShortUpload 126 BAD_REQUEST, "The bundle received is incomplete.";
     CategoryFixed 110 FORBIDDEN, "The category is fixed after the first deployment.";
+    ParametersFixed 111 FORBIDDEN, "Whether a document has parameters is fixed after the first deployment.";
     CannotStore 134 INSUFFICIENT_STORAGE, "The server has no room for the bundle.";
     BadArchive 135 BAD_REQUEST, "The bundle received cannot be extracted.";
     TaskMissing 141 NOT_FOUND, "The task does not exist.";
@@ -288,6 +289,7 @@ impl From<DbError> for ApiError {
             DbError::UsersExist => Code::Bootstrapped,
             DbError::ModeFixed { .. } => Code::ModeFixed,
             DbError::CategoryFixed { .. } => Code::CategoryFixed,
+            DbError::ParametersFixed { .. } => Code::ParametersFixed,
             DbError::ActiveBundle => Code::BundleActive,
             DbError::BadText | DbError::Refused { .. } => Code::BadField,
         };

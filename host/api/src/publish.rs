@@ -121,6 +121,11 @@ fn fits(row: &ContentRow, manifest: &Manifest) -> Result<(), ApiError> {
         let message = format!("this content's category is {old:?} since its first deployment, not {category:?}");
         return Err(ApiError::new(Code::CategoryFixed, message));
     }
+    if row.app_mode != AppMode::Unknown && row.parameterized != manifest.has_parameters {
+        let (old, new) = if row.parameterized { ("has", "has none") } else { ("has no", "has some") };
+        let message = format!("this content {old} parameters since its first deployment, and the bundle {new}");
+        return Err(ApiError::new(Code::ParametersFixed, message));
+    }
     Ok(())
 }
 

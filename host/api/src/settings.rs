@@ -61,7 +61,9 @@ pub(crate) struct ServerSettings {
     public_warning: &'static str,
     logged_in_warning: &'static str,
     logout_url: String,
+    /// Whether the load of the host is drawn.
     metrics_rrd_enabled: bool,
+    /// Whether visits are written down.
     metrics_instrumentation: bool,
     self_registration: bool,
     viewers_can_only_see_themselves: bool,
@@ -78,8 +80,11 @@ pub(crate) struct ServerSettings {
 /// How people sign in.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Authentication {
+    /// `Password`: with one that this server keeps; `OAuth2`: elsewhere.
     name: &'static str,
+    /// Whether this server keeps passwords.
     handles_credentials: bool,
+    /// Whether it has a page to sign in at.
     handles_login: bool,
     groups_enabled: bool,
     external_user_search: bool,
@@ -102,6 +107,7 @@ pub(crate) struct License {
     responses((status = 200, body = ServerSettings), (status = 401, body = ErrorBody)))]
 async fn server(State(services): State<Services>, Caller(caller): Caller, base: Base) -> Json<ServerSettings> {
     let found = services.backstage.runtimes();
+    let passwords = services.settings.logout.takes_passwords();
     let runtimes = [("Python", &found.python), ("R", &found.r), ("Quarto", &found.quarto), ("Node.js", &found.nodejs)];
     Json(ServerSettings {
         version: ANNOUNCED_VERSION,
@@ -109,8 +115,8 @@ async fn server(State(services): State<Services>, Caller(caller): Caller, base: 
         build: env!("CARGO_PKG_VERSION"),
         hostname: caller.map(|_| services.settings.hostname.clone()).unwrap_or_default(),
         authentication: Authentication {
-            name: "Password",
-            handles_credentials: true,
+            name: if passwords { "Password" } else { "OAuth2" },
+            handles_credentials: passwords,
             handles_login: true,
             groups_enabled: true,
             external_user_search: false,
@@ -138,7 +144,7 @@ async fn server(State(services): State<Services>, Caller(caller): Caller, base: 
         logged_in_warning: "",
         logout_url: base.url(&services.settings.logout.path()),
         metrics_rrd_enabled: false,
-        metrics_instrumentation: false,
+        metrics_instrumentation: true,
         self_registration: false,
         viewers_can_only_see_themselves: false,
         http_warning: false,

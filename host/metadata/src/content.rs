@@ -164,8 +164,8 @@ pub async fn delete(client: &impl GenericClient, id: ContentId) -> Result<bool, 
 
 /// Makes one of the item's prepared bundles the one that is served, with the mode, category and versions it brings.
 ///
-/// [`DbError::ModeFixed`] and [`DbError::CategoryFixed`] when they differ from those of the first activation,
-/// [`DbError::NotPrepared`] when the bundle was not prepared, [`DbError::NotFound`] when the item has no such bundle.
+/// [`DbError::ModeFixed`], [`DbError::CategoryFixed`] and [`DbError::ParametersFixed`] when they differ from those of the first
+/// activation, [`DbError::NotPrepared`] when the bundle was not prepared, [`DbError::NotFound`] when the item has no such bundle.
 pub async fn set_active_bundle(tx: &Transaction<'_>, id: ContentId, bundle: BundleId) -> Result<ContentRow, DbError> {
     let content = lock(tx, id).await?;
     let bundle = bundles::get(tx, bundle).await?.filter(|found| found.content == id);
@@ -179,6 +179,9 @@ pub async fn set_active_bundle(tx: &Transaction<'_>, id: ContentId, bundle: Bund
         }
         if content.category != bundle.category {
             return Err(DbError::CategoryFixed { current: content.category, wanted: bundle.category });
+        }
+        if content.parameterized != bundle.parameterized {
+            return Err(DbError::ParametersFixed { current: content.parameterized });
         }
     }
     let sql = "UPDATE content SET active_bundle_id = $2, app_mode = $3, content_category = $4, parameterized = $5, \

@@ -72,6 +72,12 @@ pub enum DbError {
         /// The bundle's category.
         wanted: String,
     },
+    /// The bundle has parameters and the item has none since its first deployment, or the other way round.
+    #[error("the content {} parameters since its first deployment, which the bundle changes", if *current { "has" } else { "has no" })]
+    ParametersFixed {
+        /// Whether the item has parameters.
+        current: bool,
+    },
     /// The active bundle cannot be deleted.
     #[error("the bundle is active")]
     ActiveBundle,

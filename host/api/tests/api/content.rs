@@ -132,10 +132,22 @@ async fn bad_settings_change_nothing() {
         (json!({"idle_timeout": -1}), (400, 151)),
         (json!({"load_factor": 2}), (400, 150)),
         (json!({"name": "a b"}), (400, 5)),
+        (json!({"name": "ab"}), (400, 5)),
+        (json!({"name": "x".repeat(65)}), (400, 5)),
+        (json!({"name": "../x"}), (400, 5)),
+        (json!({"title": "ab"}), (400, 87)),
+        (json!({"title": "x".repeat(1025)}), (400, 87)),
+        (json!({"description": "x".repeat(4097)}), (400, 87)),
         (json!({"init_timeout": 2_592_001}), (400, 151)),
+        (json!({"connection_timeout": -1}), (400, 151)),
+        (json!({"read_timeout": 2_592_001}), (400, 151)),
         (json!({"load_factor": -0.1}), (400, 150)),
         (json!({"max_processes": 0}), (400, 45)),
+        (json!({"min_processes": -1}), (400, 45)),
         (json!({"max_conns_per_process": 0}), (400, 45)),
+        (json!({"max_processes": 2, "min_processes": 3}), (400, 114)),
+        (json!({"memory_limit": -1}), (400, 87)),
+        (json!({"cpu_request": "much"}), (400, 87)),
         (json!({"max_processes": 21}), (400, 113)),
         (json!({"min_processes": 21}), (400, 191)),
         (json!({"max_conns_per_process": 10_001}), (400, 192)),
@@ -212,6 +224,10 @@ async fn what_the_first_deployment_fixed_stays() {
     let manifest = json!({"version": 1, "metadata": metadata, "files": {}}).to_string();
     let other_category = archive(&[("manifest.json", &manifest), ("index.html", "")]);
     assert_eq!(server.upload(&guid, other_category).await.refusal(), (403, 110));
+    let metadata = json!({"appmode": "static", "primary_html": "index.html", "has_parameters": true});
+    let manifest = json!({"version": 1, "metadata": metadata, "files": {}}).to_string();
+    let parameters = archive(&[("manifest.json", &manifest), ("index.html", "")]);
+    assert_eq!(server.upload(&guid, parameters).await.refusal(), (403, 111));
     // What is computed at deployment cannot be set by hand; it is passed over like any field that is not a setting.
     let forced = json!({"app_mode": "python-api", "content_category": "pin", "bundle_id": "1", "py_version": "2.7",
         "guid": uuid::Uuid::new_v4(), "id": "7", "created_time": "2020-01-01T00:00:00Z", "app_role": "owner",

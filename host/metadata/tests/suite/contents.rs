@@ -261,7 +261,8 @@ pub async fn the_active_bundle_fixes_the_mode(config: DatabaseConfig) {
     let client = database.client().await.unwrap();
     let mode = NewBundle { app_mode: AppMode::Static, ..new_bundle(app.id, &ada, 3) };
     let category = NewBundle { category: "site".into(), ..new_bundle(app.id, &ada, 4) };
-    for (new, expected) in [(mode, "ModeFixed"), (category, "CategoryFixed")] {
+    let parameters = NewBundle { parameterized: true, ..new_bundle(app.id, &ada, 5) };
+    for (new, expected) in [(mode, "ModeFixed"), (category, "CategoryFixed"), (parameters, "ParametersFixed")] {
         let made = bundles::create(&client, &new).await.unwrap();
         bundles::set_prepared(&client, made.id, &prepared(), &new.traits).await.unwrap();
         let error = activate(&database, app.id, &made).await.unwrap_err();

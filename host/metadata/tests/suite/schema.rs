@@ -7,7 +7,7 @@ use lectern_metadata::migrate::known;
 use lectern_metadata::plugins::gate::load_gate;
 use lectern_metadata::testing::migrate_to;
 use lectern_metadata::{
-    Database, DatabaseConfig, DbError, MigrateError, content, is_transient, migrate, pending, snapshots,
+    Database, DatabaseConfig, DbError, MigrateError, content, is_transient, migrate, pending, snapshots, variants,
 };
 
 use super::bindings::bound;
@@ -89,6 +89,13 @@ pub async fn an_older_schema_is_brought_up_to_date(config: DatabaseConfig) {
     let applied = migrate(&database).await.unwrap();
     assert_eq!(applied, known()[4..]);
     client.execute(sql, &[&[2u8; 32].as_slice(), &ada.id.0]).await.unwrap();
+    // Items from before, and those that an older server makes now, have a default variant.
+    let later = item(&database, &ada, "later").await;
+    for content in [app.id, later.id] {
+        let variants = variants::of_content(&client, content).await.unwrap();
+        assert_eq!(variants.iter().map(|one| (one.is_default, &*one.name)).collect::<Vec<_>>(), [(true, "default")]);
+    }
+    content::delete(&client, later.id).await.unwrap();
     let view = snapshots::load_snapshot(&database).await.unwrap();
     let kept = &view.content[&app.guid];
     assert_eq!((kept.id, &kept.name, kept.mode, kept.active), (app.id, &app.name, version.app_mode, Some(version.id)));

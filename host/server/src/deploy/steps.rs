@@ -265,9 +265,10 @@ async fn activate(
     })
     .await
     .map_err(|error| match error {
-        DbError::ModeFixed { .. } | DbError::CategoryFixed { .. } | DbError::NotFound(_) => {
-            TaskFailure::new(chain(&error))
-        }
+        DbError::ModeFixed { .. }
+        | DbError::CategoryFixed { .. }
+        | DbError::ParametersFixed { .. }
+        | DbError::NotFound(_) => TaskFailure::new(chain(&error)),
         error => database(&error),
     })
 }
