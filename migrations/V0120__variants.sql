@@ -4,9 +4,11 @@
 CREATE TABLE variants (
     id                  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     content_id          bigint      NOT NULL CONSTRAINT variants_content_fkey REFERENCES content (id) ON DELETE CASCADE,
-    -- Names it in addresses, as `v<key>`: eight hexadecimal digits.
-    key                 text        NOT NULL DEFAULT left(gen_random_uuid()::text, 8)
-        CONSTRAINT variants_key_check CHECK (key ~ '^[0-9a-f]{8}$'),
+    -- Names it in addresses, as `v<key>`: hexadecimal digits, of which the first is a letter and the second is none, so that
+    -- words and dates that begin with a `v` are left to the content.
+    key                 text        NOT NULL DEFAULT
+        chr(97 + floor(random() * 6)::integer) || floor(random() * 10)::integer || left(gen_random_uuid()::text, 6)
+        CONSTRAINT variants_key_check CHECK (key ~ '^[a-f][0-9][0-9a-f]{6}$'),
     is_default          boolean     NOT NULL,
     name                text        NOT NULL CONSTRAINT variants_name_check CHECK (length(name) BETWEEN 1 AND 255),
     -- Who is to get what was rendered by mail.

@@ -61,6 +61,8 @@ pub struct ContentEntry {
     pub thumbnail: Option<Picture>,
     /// It uses integrations: it is told who visits, by tokens that it can exchange.
     pub has_integrations: bool,
+    /// Names its default variant in addresses, as `v<key>`.
+    pub variant_key: String,
 }
 
 /// A content item's picture; its bytes are elsewhere.

@@ -69,6 +69,10 @@ pub(crate) async fn answer(
     if let Some(message) = &content.locked_message {
         return Err(locked(message));
     }
+    // The default variant is what the plain address shows, and nothing stores others yet.
+    if forward.hints.iter().any(|(name, key)| name == "variant" && *key != content.variant_key) {
+        return Err(no_such_variant());
+    }
     let forward = match select(visit, &head, &target, principal.as_ref().zip(vouched.as_deref()), forward).await? {
         Selected::Forward(forward) => forward,
         Selected::Respond { reply, .. } => return Ok(reply.into_response(&head.method).map(EdgeBody::full)),
@@ -314,6 +318,10 @@ fn no_such_version(asked_for: bool) -> Notice {
         // The snapshot names an active version that it does not hold: it is being prepared.
         Notice::unavailable()
     }
+}
+
+fn no_such_variant() -> Notice {
+    Notice::new(StatusCode::NOT_FOUND, "No such variant", "This content is not rendered in such a way.")
 }
 
 fn bad_gateway() -> Notice {

@@ -98,9 +98,10 @@ async fn content(tx: &Transaction<'_>) -> Result<ContentMap, DbError> {
     let sql = "SELECT c.id, c.guid, c.name, c.title, c.app_mode, c.owner_id, c.access_type, c.active_bundle_id, \
                c.locked, c.locked_message, c.connection_timeout, c.read_timeout, c.init_timeout, c.idle_timeout, \
                c.max_processes, c.min_processes, c.max_conns_per_process, c.load_factor, c.kept_settings, v.path AS vanity, \
-               t.kind AS picture_kind, t.hash AS picture_hash, \
-               c.id IN (SELECT content_id FROM oauth_associations) AS has_integrations FROM content c LEFT JOIN vanities v ON v.content_id = c.id \
-               LEFT JOIN thumbnails t ON t.content_id = c.id";
+               t.kind AS picture_kind, t.hash AS picture_hash, coalesce(d.key, '') AS variant_key, \
+               c.id IN (SELECT content_id FROM oauth_associations) AS has_integrations \
+               FROM content c LEFT JOIN vanities v ON v.content_id = c.id LEFT JOIN thumbnails t ON t.content_id = c.id \
+               LEFT JOIN variants d ON d.content_id = c.id AND d.is_default";
     let mut entries: HashMap<ContentId, ContentEntry> =
         understood(&row::query(tx, sql, &[]).await?, "content", content_entry).into_iter().collect();
 
@@ -197,6 +198,7 @@ fn content_entry(row: &Row) -> Result<(ContentId, ContentEntry), DbError> {
         vanity: row::get(row, "vanity")?,
         thumbnail: picture(row)?,
         has_integrations: row::get(row, "has_integrations")?,
+        variant_key: row::get(row, "variant_key")?,
     };
     Ok((id, entry))
 }

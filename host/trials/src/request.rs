@@ -101,6 +101,7 @@ pub(crate) fn target(case: &Case) -> TargetView {
         vanity: None,
         thumbnail: None,
         has_integrations: false,
+        variant_key: String::new(),
     };
     TargetView { target: Target::Content(target.content), content: Some(Arc::new(entry)) }
 }

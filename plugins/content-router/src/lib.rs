@@ -6,11 +6,13 @@
 //! | `/__oauth__/…` | the dashboard: where providers of OAuth send people back to |
 //! | `/__api__/…` | the publishing protocol |
 //! | `/__lectern__/…` | Lectern's own API |
+//! | `/__docs__/…` | the documentation, which the dashboard shows |
 //! | `/.well-known/oauth-authorization-server` | the publishing protocol, which says there how programs sign their users in |
 //! | anything else on a host of the setting `hosts` | its content item |
 //! | `/` | redirect to `/connect/` |
 //! | `/content/<guid>/…` | the content item |
 //! | `/content/<guid>/_bundle<n>/…`, `…/_rev<n>/…` | version `n` of it, for those who may preview it |
+//! | `/content/<guid>/v<key>/…`, and versions below it | the variant of it that has the key |
 //! | a vanity path | the content item that has it |
 //!
 //! Addresses of directories without their slash are redirected to the ones with it, because pages refer to their parts
@@ -55,6 +57,7 @@ impl Router for ContentRouter {
             "/connect" => directory(host, "/connect/", Forward::to("system:dashboard")),
             "/__oauth__" => Decision::Forward(Forward::to("system:dashboard")),
             "/__api__" => Decision::Forward(Forward::to("system:api")),
+            "/__docs__" => Decision::Forward(Forward::to("system:dashboard")),
             "/__lectern__" => Decision::Forward(Forward::to("system:lectern")),
             "/.well-known" if host.path_prefix(2) == OAUTH_METADATA => Decision::Forward(Forward::to("system:api")),
             // Pages of plugins: the server's own, on every host.
@@ -86,20 +89,31 @@ fn content(host: &impl Host) -> Decision {
     if !host.path_has_prefix(&format!("{base}/")) {
         return directory(host, &format!("{base}/"), forward);
     }
-    // Asked as a yes or no: the third segment itself is the content's own business.
-    if host.path_has_prefix(&format!("{base}/_")) {
+    // Asked as yes or no: the third segment itself is the content's own business.
+    if host.path_has_prefix(&format!("{base}/v")) {
         let third = host.path_prefix(3);
-        if let Some(bundle) = version(&third[base.len() + 1..]) {
-            let forward = Forward::to(&format!("content:{guid}")).strip_segments(3).hint("bundle", bundle);
-            let slashed = format!("{third}/");
-            return if host.path_has_prefix(&slashed) {
-                Decision::Forward(forward)
-            } else {
-                directory(host, &slashed, forward)
-            };
+        if let Some(key) = variant(&third[base.len() + 1..]) {
+            let forward = Forward::to(&format!("content:{guid}")).strip_segments(3).hint("variant", key);
+            if !host.path_has_prefix(&format!("{third}/")) {
+                return directory(host, &format!("{third}/"), forward);
+            }
+            let versioned = |bundle: &str| forward.clone().strip_segments(4).hint("bundle", bundle);
+            return of_version(host, &third, 4, versioned).unwrap_or_else(|| Decision::Forward(forward.clone()));
         }
     }
-    Decision::Forward(forward)
+    let versioned = |bundle: &str| Forward::to(&format!("content:{guid}")).strip_segments(3).hint("bundle", bundle);
+    of_version(host, &base, 3, versioned).unwrap_or(Decision::Forward(forward))
+}
+
+/// What `forward` makes of the version that the segment after `base` names, which is the one of this number; `None`: it names none.
+fn of_version(host: &impl Host, base: &str, segment: u32, forward: impl Fn(&str) -> Forward) -> Option<Decision> {
+    if !host.path_has_prefix(&format!("{base}/_")) {
+        return None;
+    }
+    let named = host.path_prefix(segment);
+    let forward = forward(version(&named[base.len() + 1..])?);
+    let slashed = format!("{named}/");
+    Some(if host.path_has_prefix(&slashed) { Decision::Forward(forward) } else { directory(host, &slashed, forward) })
 }
 
 fn vanity(host: &impl Host, mount: &Mount) -> Decision {
@@ -130,6 +144,15 @@ fn is_guid(text: &str) -> bool {
             8 | 13 | 18 | 23 => byte == b'-',
             _ => byte.is_ascii_hexdigit(),
         })
+}
+
+/// The key in `va7c3f09e`: eight hexadecimal digits, of which the first is a letter and the second is none, as the server makes them.
+/// Words, dates and versions that begin with a `v` are the content's.
+fn variant(segment: &str) -> Option<&str> {
+    let key = segment.strip_prefix('v')?;
+    let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let fits = key.len() == 8 && key.bytes().all(hexadecimal);
+    (fits && !key.as_bytes()[0].is_ascii_digit() && key.as_bytes()[1].is_ascii_digit()).then_some(key)
 }
 
 /// The number in `_bundle33` or `_rev33`. Other segments that begin with an underscore are the content's.

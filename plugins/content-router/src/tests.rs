@@ -63,6 +63,21 @@ fn every_kind_of_address() {
         (format!("/content/{GUID}/_bundle0/"), format!("{content} strip 2")),
         (format!("/content/{GUID}/_bundle3x/"), format!("{content} strip 2")),
         (format!("/content/{GUID}/_dash-layout"), format!("{content} strip 2")),
+        (format!("/content/{GUID}/va7c3f09e/"), format!("{content} strip 3 variant=a7c3f09e")),
+        (format!("/content/{GUID}/va7c3f09e/a/_rev7/"), format!("{content} strip 3 variant=a7c3f09e")),
+        (format!("/content/{GUID}/va7c3f09e?x"), format!("307 /content/{GUID}/va7c3f09e/?x")),
+        (format!("/content/{GUID}/va7c3f09e/_rev7/a"), format!("{content} strip 4 variant=a7c3f09e bundle=7")),
+        (format!("/content/{GUID}/va7c3f09e/_rev7"), format!("307 /content/{GUID}/va7c3f09e/_rev7/")),
+        (format!("/content/{GUID}/va7c3f09e/_revx/"), format!("{content} strip 3 variant=a7c3f09e")),
+        (format!("/content/{GUID}/vignettes/a"), format!("{content} strip 2")),
+        (format!("/content/{GUID}/v20260101/a"), format!("{content} strip 2")),
+        (format!("/content/{GUID}/vdeadbeef/a"), format!("{content} strip 2")),
+        (format!("/content/{GUID}/va7c3f09/"), format!("{content} strip 2")),
+        (format!("/content/{GUID}/va7c3f09ee/"), format!("{content} strip 2")),
+        (format!("/content/{GUID}/vA7C3F09E/"), format!("{content} strip 2")),
+        (format!("/content/{GUID}/v"), format!("{content} strip 2")),
+        ("/__docs__".into(), "system:dashboard keep".into()),
+        ("/__docs__/api".into(), "system:dashboard keep".into()),
         ("/elsewhere".into(), "next".into()),
     ];
     for (path, expected) in cases {
@@ -95,7 +110,13 @@ fn content_is_routed_by_its_first_two_segments() {
     let base = format!("/content/{GUID}");
     assert_eq!(
         mock.asked(),
-        ["path-prefix 1", "path-prefix 2", &format!("path-has-prefix {base}/"), &format!("path-has-prefix {base}/_"),]
+        [
+            "path-prefix 1",
+            "path-prefix 2",
+            &format!("path-has-prefix {base}/"),
+            &format!("path-has-prefix {base}/v"),
+            &format!("path-has-prefix {base}/_"),
+        ]
     );
     let api = Mock::get("/__api__/v1/content?x");
     line(&api);

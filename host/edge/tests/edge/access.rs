@@ -26,6 +26,13 @@ async fn every_visitor_against_every_access_type() {
         (format!("{}/_bundle2/", mount(PUBLIC)), [401, 401, 403, 403, 200, 200]),
         (format!("{}/_bundle2/", mount(LISTED)), [401, 401, 403, 403, 200, 200]),
         (format!("{}/_bundle3/", mount(PUBLIC)), [401, 401, 403, 403, 404, 404]),
+        // The default variant is what the plain address shows; there is no other.
+        (format!("{}/va7c3f09e/x", mount(PUBLIC)), [200, 401, 200, 200, 200, 200]),
+        (format!("{}/va7c3f09e/", mount(LISTED)), [401, 401, 403, 200, 200, 403]),
+        (format!("{}/va7c3f09e/_rev1/", mount(LISTED)), [401, 401, 403, 200, 200, 403]),
+        (format!("{}/va7c3f09e/_rev2/", mount(LISTED)), [401, 401, 403, 403, 200, 200]),
+        (format!("{}/vb7c3f09e/", mount(PUBLIC)), [404, 401, 404, 404, 404, 404]),
+        (format!("{}/vb7c3f09e/_rev1/", mount(LISTED)), [401, 401, 403, 404, 404, 403]),
         (format!("{}/", mount(UNKNOWN)), [404, 404, 404, 404, 404, 404]),
         ("/content/not-a-guid/".into(), [404, 404, 404, 404, 404, 404]),
         ("/nothing/here".into(), [404, 404, 404, 404, 404, 404]),
@@ -102,6 +109,12 @@ async fn files_are_served_by_the_edge_itself() {
     let tag = answer.field("etag").unwrap();
     let again = world.ask(Method::GET, &format!("{}/", mount(FILES)), &[key[0], ("if-none-match", tag)]).await;
     assert_eq!(again.status, StatusCode::NOT_MODIFIED);
+    // The default variant's own address shows the same; what only begins like one is the content's.
+    let variant = world.ask(Method::GET, &format!("{}/va7c3f09e/", mount(FILES)), &key).await;
+    assert_eq!((variant.text().as_str(), variant.field("etag")), ("<h1>page</h1>", Some(tag)));
+    let bare = world.ask(Method::GET, &format!("{}/va7c3f09e", mount(FILES)), &key).await;
+    assert_eq!(bare.status, StatusCode::TEMPORARY_REDIRECT);
+    assert!(bare.field("location").unwrap().ends_with("/va7c3f09e/"), "{:?}", bare.field("location"));
     // Another bundle, another tag, though the file's bytes and times are the same.
     let owner = [("authorization", "Key key-owner"), ("if-none-match", tag)];
     assert_eq!(world.ask(Method::GET, &format!("{}/_bundle2/", mount(FILES)), &owner).await.status, StatusCode::OK);

@@ -116,6 +116,7 @@ fn content(guid: u128, mode: AppMode, access_type: AccessType, program: Program)
         vanity: None,
         thumbnail: None,
         has_integrations: false,
+        variant_key: "a7c3f09e".into(),
     }
 }
 
