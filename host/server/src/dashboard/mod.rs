@@ -5,6 +5,7 @@
 
 mod account;
 mod claim;
+mod docs;
 mod forms;
 mod integrations;
 mod jobs;
@@ -120,7 +121,7 @@ impl Visit {
     }
 }
 
-/// The routes below `/connect`.
+/// The routes below `/connect` and `/__docs__`.
 pub(crate) fn router(dashboard: Dashboard) -> Router {
     Router::new()
         .route("/connect/", get(list))
@@ -148,6 +149,7 @@ pub(crate) fn router(dashboard: Dashboard) -> Router {
         .route(lectern_api::providers::CALLBACK, get(integrations::back))
         .route("/connect/oauth/device", get(oauth::enter).post(oauth::answer))
         .route("/connect/password", get(password::show).post(password::choose))
+        .merge(docs::routes())
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(FORM_BYTES))
         .with_state(dashboard)
