@@ -58,6 +58,14 @@ pub(crate) struct BundleView {
     /// GUID of who uploaded it, while that account exists.
     created_by: Option<String>,
     created_by_name: Option<String>,
+    created_by_user: Option<Creator>,
+}
+
+/// Who uploaded a bundle.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Creator {
+    guid: String,
+    username: String,
 }
 
 impl BundleView {
@@ -65,8 +73,7 @@ impl BundleView {
         let known = ["source", "source_repo", "source_branch", "source_commit", "archive_md5", "archive_sha1"];
         let mut metadata: Map<String, Value> = known.iter().map(|key| ((*key).to_owned(), Value::Null)).collect();
         metadata.extend(row.metadata);
-        let (created_by, created_by_name) =
-            row.created_by.map(|creator| (creator.guid.to_string(), creator.username)).unzip();
+        let creator = row.created_by.map(|by| Creator { guid: by.guid.to_string(), username: by.username });
         Self {
             id: row.id.to_string(),
             content_guid: content.to_string(),
@@ -83,8 +90,9 @@ impl BundleView {
             active: row.active,
             size: row.size_bytes,
             metadata,
-            created_by,
-            created_by_name,
+            created_by: creator.as_ref().map(|by| by.guid.clone()),
+            created_by_name: creator.as_ref().map(|by| by.username.clone()),
+            created_by_user: creator,
         }
     }
 }

@@ -189,6 +189,75 @@ fn the_catalogue_of_the_protocol_is_whole() {
     assert!(missing.is_empty(), "not in the document: {missing:#?}");
 }
 
+/// The objects of the protocol, by the names that the document has for them, and the fields that clients know.
+const OBJECTS: &str = "
+ContentView guid id name title description access_type locked locked_message connection_timeout read_timeout init_timeout
+ContentView idle_timeout max_processes min_processes max_conns_per_process load_factor memory_request memory_limit cpu_request
+ContentView cpu_limit amd_gpu_limit nvidia_gpu_limit service_account_name default_image_name default_environment_guid
+ContentView default_r_environment_management default_py_environment_management r_environment_management created_time
+ContentView py_environment_management last_deployed_time bundle_id app_mode content_category parameterized cluster_name
+ContentView image_name environment_guid r_version py_version quarto_version node_version run_as run_as_current_user owner_guid
+ContentView content_url dashboard_url app_role extension draft_marker_enabled metrics_collection_enabled notify_on_share
+ContentView otel_enabled public_content_status owner tags vanity_url
+BundleView id content_guid created_time cluster_name image_name r_version r_environment_management py_version
+BundleView py_environment_management quarto_version active size metadata created_by created_by_name created_by_user
+BundleView environment_guid node_version
+TaskView id output result finished code error last
+LegacyTask id status last_status finished code error
+RenderTask id user_id status last_status result finished code error
+UserView guid email username first_name last_name user_role created_time updated_time active_time confirmed locked
+NumberedUser id guid username
+GroupView guid name owner_guid
+PermissionView id content_guid principal_guid principal_type role
+JobView id ppid pid key remote_id app_id content_id content_guid variant_id bundle_id start_time end_time last_heartbeat_time
+JobView queued_time queue_name tag exit_code status hostname cluster image run_as
+LogEntry source timestamp data
+TagView id name parent_id created_time updated_time
+VanityView content_guid path created_time
+Variant id app_id bundle_id key is_default name email_collaborators email_viewers email_all created_time rendering_id
+Variant render_time render_duration visibility owner_id
+Rendering id app_id variant_id bundle_id job_key render_time render_duration active
+ScheduleView id app_id variant_id type schedule start_time next_run timezone email activate
+EnvironmentView id guid created_time updated_time title description cluster_name name environment_type matching supervisor
+EnvironmentView managed_by python quarto r tensorflow volume_mounts
+PackageView language name version hash
+UsedPackageView language name version hash language_version bundle_id app_id app_guid
+CacheView language version image_name
+VisitView content_guid user_guid variant_key rendering_id bundle_id time data_version path
+UsageView content_guid user_guid started ended data_version
+HitView id content_guid user_guid timestamp data
+HitData path user_agent
+EntryView id time user_id user_guid user_description action event_description
+ProcessView appId appGuid appName appUrl appRunAs type cpuCurrent cpuTotal ram
+Stopped guid app_id app_guid job_id job_key result
+ErrorBody code error payload
+";
+
+#[test]
+fn the_objects_of_the_protocol_have_all_their_fields() {
+    let document = serde_json::to_value(lectern_api::openapi()).unwrap();
+    let schemas = &document["components"]["schemas"];
+    let mut missing = Vec::new();
+    for line in OBJECTS.lines().filter(|line| !line.is_empty()) {
+        let (object, fields) = line.split_once(' ').unwrap();
+        let known = properties(schemas, &schemas[object]);
+        missing
+            .extend(fields.split(' ').filter(|field| !known.contains(*field)).map(|field| format!("{object}.{field}")));
+    }
+    assert!(missing.is_empty(), "not in the document: {missing:#?}");
+}
+
+/// The fields of a schema, with those of what is flattened into it.
+fn properties(schemas: &Value, schema: &Value) -> std::collections::HashSet<String> {
+    let own = schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.clone());
+    let mut all: std::collections::HashSet<String> = own.collect();
+    for part in schema["allOf"].as_array().into_iter().flatten() {
+        let named = part["$ref"].as_str().and_then(|reference| reference.rsplit('/').next());
+        all.extend(properties(schemas, named.map_or(part, |name| &schemas[name])));
+    }
+    all
+}
+
 #[tokio::test]
 async fn every_reference_in_the_document_leads_somewhere() {
     let document = serde_json::to_value(lectern_api::openapi()).unwrap();
