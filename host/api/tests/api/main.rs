@@ -25,7 +25,6 @@ mod packages;
 mod permission_requests;
 mod permissions;
 mod providers;
-mod roles;
 mod scale;
 mod schedules;
 mod search;
