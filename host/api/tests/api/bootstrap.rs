@@ -12,7 +12,7 @@ use crate::support::{Reply, SECRET, Told, empty_server, request, send};
 
 const PATH: &str = "/__api__/v1/experimental/bootstrap";
 
-fn token() -> String {
+pub(crate) fn token() -> String {
     let now = time::OffsetDateTime::now_utc().unix_timestamp();
     let claims =
         json!({"iss": "rsconnect-python", "aud": "rsconnect", "scope": "bootstrap", "iat": now, "exp": now + 900});

@@ -8,6 +8,7 @@ mod audit;
 mod bootstrap;
 mod bundles;
 mod caches;
+mod codes;
 mod content;
 mod conventions;
 mod deploy;

@@ -25,20 +25,20 @@ fn openssl(directory: &Path, words: &[&str]) -> Vec<u8> {
 }
 
 /// A program with a key of its own.
-struct Program {
+pub(crate) struct Program {
     directory: PathBuf,
     token: String,
 }
 
 impl Program {
-    fn new(server: &Server, bits: &str) -> Self {
+    pub(crate) fn new(server: &Server, bits: &str) -> Self {
         let directory = server.directory.path().to_owned();
         openssl(&directory, &["genrsa", "-out", "key.pem", bits]);
         Self { directory, token: ID.into() }
     }
 
     /// What it sends to ask for a token.
-    fn wanted(&self) -> Value {
+    pub(crate) fn wanted(&self) -> Value {
         let der = openssl(&self.directory, &["rsa", "-in", "key.pem", "-pubout", "-outform", "DER"]);
         json!({"token": self.token, "public_key": STANDARD.encode(der), "user_id": 0})
     }
