@@ -5,12 +5,12 @@ use std::convert::Infallible;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use lectern_domain::access::Principal;
+use lectern_domain::access::{Principal, PrincipalVia};
 use lectern_domain::audit::Action;
 use lectern_domain::ids::{KeyId, UserGuid};
 use lectern_domain::user::UserRole;
 use lectern_metadata::keys::{self, KeyRow};
-use lectern_metadata::{Database, DbError, users};
+use lectern_metadata::{Client, Database, DbError, users};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -145,6 +145,19 @@ async fn list(
     Ok(Json(rows.into_iter().map(|row| view(row, &owner)).collect()))
 }
 
+/// Refuses a program that somebody let act (code 22): what it made to prove who it is would outlive what it was allowed.
+pub(crate) async fn keeps_credentials(client: &Client, caller: &Principal) -> Result<(), ApiError> {
+    if let PrincipalVia::Key(key) = caller.via
+        && keys::is_of_program(client, key).await?
+    {
+        return Err(ApiError::new(
+            Code::NotPermitted,
+            "a program that acts for a user makes no keys and confirms no tokens",
+        ));
+    }
+    Ok(())
+}
+
 /// What a new key shall be.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct NewKey {
@@ -168,6 +181,7 @@ async fn create(
     Object(wanted): Object<NewKey>,
 ) -> Result<Json<NewKeyView>, ApiError> {
     let owner = own(&services, caller, &guid).await?;
+    keeps_credentials(&services.database.client().await?, &owner).await?;
     let role = match wanted.role.as_deref() {
         None | Some("") => None,
         Some(word) => Some(

@@ -25,6 +25,7 @@ use crate::audit::record;
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::guard::{Account, Base, ClientAddress};
+use crate::keys::keeps_credentials;
 use crate::stamp::Stamp;
 use crate::users::{Standing, somebody};
 
@@ -150,6 +151,7 @@ async fn claim_with_key(
 ) -> Result<StatusCode, ApiError> {
     // A signature acts with its user's whole role: a lesser key would gain by confirming one.
     let mut client = services.database.client().await?;
+    keeps_credentials(&client, &caller).await?;
     let account = users::get(&client, caller.user).await?;
     if account.is_some_and(|account| account.role > caller.role) {
         return Err(ApiError::new(Code::NotPermitted, "a key of a lesser role than its user's confirms no token"));

@@ -80,6 +80,12 @@ pub async fn get(client: &impl GenericClient, user: UserId, key: KeyId) -> Resul
     row::query_opt(client, &sql, &[&key.0, &user.0]).await?.as_ref().map(KeyRow::from_row).transpose()
 }
 
+/// Whether a key is the access token of a program, which ends with what its user allowed.
+pub async fn is_of_program(client: &impl GenericClient, key: KeyId) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM api_keys WHERE id = $1 AND grant_id IS NOT NULL";
+    Ok(row::query_opt(client, sql, &[&key.0]).await?.is_some())
+}
+
 /// Notes that these keys, and with them their users' accounts, were used just now.
 pub async fn note_uses(tx: &Transaction<'_>, keys: &[KeyId]) -> Result<(), DbError> {
     let ids: Vec<i64> = keys.iter().map(|key| key.0).collect();

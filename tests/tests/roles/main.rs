@@ -37,6 +37,9 @@ const PUBLIC: &[&str] = &[
     "POST /__api__/tokens",
 ];
 
+/// Routes that make what proves who somebody is.
+const MAKES_CREDENTIALS: &[&str] = &["POST /__api__/tokens/{id}/claim", "POST /__api__/v1/users/{guid}/keys"];
+
 /// Reads a credential of its own, and is closed on a server that was not told to open it: 404 for all.
 const BOOTSTRAP: &str = "POST /__api__/v1/experimental/bootstrap";
 
@@ -127,6 +130,10 @@ fn judge(route: &Route, row: &[(&Caller, String)], wrong: &mut Vec<String>) {
             "session" if !route.reads() => check(cell == "403/92", "a browser's session changes nothing"),
             "with secret" if !route.reads() && !route.path.ends_with("/users/{guid}/keys") => {
                 check(cell == "403/92", "a client's session makes keys and changes nothing else");
+            }
+            // What a program is allowed ends; what it made would not.
+            "own program" if MAKES_CREDENTIALS.contains(&route.to_string().as_str()) => {
+                check(cell == "403/22", "makes none")
             }
             _ => {}
         }
