@@ -8,7 +8,7 @@ use lectern_tests::http::Ask;
 use serde_json::{Value, json};
 
 use crate::Route;
-use crate::things::tag_of;
+use crate::things::{new_schedule, tag_of};
 use crate::world::{World, png};
 
 /// A body of a request.
@@ -47,6 +47,19 @@ pub(crate) fn of(world: &World, route: &Route, filled: &str) -> Sent {
         ("PATCH", "/v1/content/{guid}") => Sent::Json(json!({"title": "Another title"})),
         ("PUT", "/v1/users/{guid}") => Sent::Json(json!({"email": "new@example.org"})),
         ("PUT", "/v1/content/{guid}/permissions/{id}") => Sent::Json(json!({"role": "viewer"})),
+        (_, "/v1/content/{guid}/oauth/integrations/associations") => Sent::Json(json!([])),
+        ("PATCH", "/v1/oauth/integrations/{guid}") => Sent::Json(json!({"description": "Another"})),
+        (_, "/v1/oauth/integrations/credentials") => Sent::Form(&[
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("subject_token_type", "urn:posit:connect:user-session-token"),
+            ("subject_token", "x"),
+        ]),
+        (_, "/v1/content/{guid}/repository") => {
+            Sent::Json(json!({"repository": "https://git.example.org/team/app.git"}))
+        }
+        ("POST", "/variants/{id}/subscribers") => Sent::Json(json!([world.third.guid])),
+        (_, "/schedules") => Sent::Json(new_schedule(world, &world.owner)),
+        (_, "/schedules/{id}") => Sent::Json(json!({"type": "day", "schedule": "{\"N\":2}"})),
         (_, path) if path.starts_with("/oauth/") && path != "/oauth/register" => {
             Sent::Form(&[("client_id", "x"), ("token", "x"), ("grant_type", "refresh_token")])
         }
@@ -62,6 +75,7 @@ fn all(world: &World, route: &Route, filled: &str) -> Value {
         "user_guid": world.fourth.guid, "principal_guid": world.fourth.guid, "principal_type": "user",
         "temp_ticket": "x", "current_password": world.owner.password, "password": world.owner.password,
         "cluster_name": "Kubernetes", "token": format!("T{:0>32}", world.unique()), "public_key": world.public_key,
+        "template": "connect", "config": {"max_role": "Viewer"},
         "client_name": "Program", "redirect_uris": ["http://127.0.0.1/callback"],
     });
     if route.method == Method::POST && route.path.ends_with("/content/{guid}/tags") {

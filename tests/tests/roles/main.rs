@@ -35,6 +35,7 @@ const PUBLIC: &[&str] = &[
     "POST /__api__/oauth/revoke",
     "POST /__api__/oauth/token",
     "POST /__api__/tokens",
+    "POST /__api__/v1/oauth/integrations/credentials",
 ];
 
 /// Routes that make what proves who somebody is.

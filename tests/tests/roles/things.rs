@@ -7,10 +7,10 @@ use http::Method;
 use lectern_tests::apps;
 use lectern_tests::publisher::{Publisher, text};
 use lectern_tests::server::Account;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Route;
-use crate::world::World;
+use crate::world::{Item, World};
 
 /// What is known when a thing is made.
 pub(crate) struct Asked<'a> {
@@ -45,6 +45,13 @@ const THINGS: &[(&str, Make)] = &[
     ("/v1/groups/{guid}", group),
     ("/v1/experimental/groups/{guid}", group),
     ("/v1/groups/{guid}/members/{user}", |asked| asked.world.third.guid.clone()),
+    ("/users/{id}", number),
+    ("/variants/{id}", variant),
+    ("/variants/{id}/subscribers/{guid}", subscriber),
+    ("/schedules/{id}", schedule),
+    ("/v1/oauth/integrations/{guid}", integration),
+    ("/v1/oauth/sessions/{guid}", integration_session),
+    ("/v1/oauth/templates/{key}", |_| "connect".into()),
     ("/v1/environments/{guid}", environment),
     ("/v1/environments/{guid}/permissions/{id}", environment_permission),
     ("/server_settings/scheduler/{app_mode}", |_| "python-fastapi".into()),
@@ -52,7 +59,9 @@ const THINGS: &[(&str, Make)] = &[
 
 /// The route's path with things of `owner` in it.
 pub(crate) fn filled(world: &World, owner: &Account, route: &Route) -> String {
-    put(route, &made(world, owner, route))
+    let path = put(route, &made(world, owner, route));
+    // Where the server does not go: who may ask is told so, and nothing is fetched.
+    if path.contains("/repo/") { format!("{path}?url=http%3A%2F%2F127.0.0.1%2Fx.git") } else { path }
 }
 
 /// The route's path with these in place of its parameters.
@@ -80,15 +89,17 @@ pub(crate) fn made(world: &World, owner: &Account, route: &Route) -> Vec<String>
 
 impl Asked<'_> {
     /// Makes something as its owner.
-    fn make(&self, path: &str, body: &serde_json::Value) -> serde_json::Value {
+    fn make(&self, path: &str, body: &Value) -> Value {
         self.world.make(self.owner, Method::POST, path, body)
     }
 }
 
 /// Looking leaves the private item as it is, and its processes are there to be ended; anything else gets an item of its own.
-fn item(asked: &Asked<'_>) -> crate::world::Item {
+fn item(asked: &Asked<'_>) -> Item {
     let world = asked.world;
-    let looks = asked.route.reads() || asked.route.path.contains("/jobs/");
+    // Content that follows a repository takes no uploads any more, and the private item does.
+    let follows = asked.route.path.contains("/repository");
+    let looks = (asked.route.reads() && !follows) || asked.route.path.contains("/jobs/");
     let item =
         if looks && asked.owner.guid == world.owner.guid { world.private.clone() } else { world.item(asked.owner) };
     let at = format!("/v1/content/{}", item.guid);
@@ -99,6 +110,10 @@ fn item(asked: &Asked<'_>) -> crate::world::Item {
         && (asked.route.path.ends_with("/thumbnail") || asked.route.path.ends_with("/image"))
     {
         world.api(asked.owner, Method::PUT, &format!("{at}/thumbnail")).body(crate::world::png()).send().expect(204);
+    }
+    if follows && asked.route.method != Method::PUT {
+        let wanted = json!({"repository": "https://git.example.org/team/app.git", "polling": false});
+        world.make(asked.owner, Method::PUT, &format!("{at}/repository"), &wanted);
     }
     item
 }
@@ -216,6 +231,61 @@ fn group(asked: &Asked<'_>) -> String {
     let entry = json!({"principal_guid": group, "principal_type": "group", "role": "viewer"});
     asked.world.make(&asked.world.owner, Method::POST, &format!("/v1/content/{private}/permissions"), &entry);
     group
+}
+
+/// The number by which R's old client knows an account.
+fn number(asked: &Asked<'_>) -> String {
+    asked.world.look(asked.owner, "/users/current")["id"].to_string()
+}
+
+fn default_variant(world: &World, owner: &Account, item: &Item) -> String {
+    world.look(owner, &format!("/applications/{}/variants", item.guid))[0]["id"].to_string()
+}
+
+fn variant(asked: &Asked<'_>) -> String {
+    default_variant(asked.world, asked.owner, &item(asked))
+}
+
+fn subscriber(asked: &Asked<'_>) -> String {
+    let third = asked.world.third.guid.clone();
+    asked.make(&format!("/variants/{}/subscribers", asked.before[0]), &json!([third]));
+    third
+}
+
+/// What a schedule is made of, for a new document of the owner's.
+pub(crate) fn new_schedule(world: &World, owner: &Account) -> Value {
+    let item = world.item(owner);
+    let publisher = Publisher::new(world.server(), owner);
+    publisher.wait(&text(
+        &world.make(owner, Method::POST, &format!("/v1/content/{}/deploy", item.guid), &json!({}))["task_id"],
+    ));
+    // Documents are only stored yet.
+    world.sql(&format!("UPDATE content SET app_mode = 'rmd-static' WHERE id = {}", item.number));
+    let (app, variant): (i64, i64) =
+        (item.number.parse().unwrap(), default_variant(world, owner, &item).parse().unwrap());
+    json!({"app_id": app, "variant_id": variant, "type": "day", "schedule": "{\"N\":1}"})
+}
+
+fn schedule(asked: &Asked<'_>) -> String {
+    asked.make("/schedules", &new_schedule(asked.world, asked.owner))["id"].to_string()
+}
+
+fn integration(asked: &Asked<'_>) -> String {
+    let wanted = json!({"name": asked.world.unique(), "template": "connect", "config": {"max_role": "Viewer"}});
+    text(&asked.world.make(&asked.world.admin, Method::POST, "/v1/oauth/integrations", &wanted)["guid"])
+}
+
+/// The owner's, as a provider would have answered.
+fn integration_session(asked: &Asked<'_>) -> String {
+    let integration = integration(asked);
+    let session = format!("00000000-0000-4000-8000-{:0>12}", asked.world.unique().trim_start_matches("unique"));
+    asked.world.sql(&format!(
+        "INSERT INTO oauth_sessions (guid, user_id, integration_id, sealed, has_refresh_token) \
+         SELECT '{session}', u.id, i.id, '', false FROM users u, oauth_integrations i \
+         WHERE u.guid = '{}' AND i.guid = '{integration}'",
+        asked.owner.guid
+    ));
+    session
 }
 
 fn environment(asked: &Asked<'_>) -> String {

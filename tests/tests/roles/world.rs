@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use lectern_tests::apps;
 use lectern_tests::http::{Ask, Reply, form};
+use lectern_tests::postgres::Postgres;
 use lectern_tests::publisher::{Publisher, text};
 use lectern_tests::server::{Account, Server};
 use lectern_tests::wait::until;
@@ -41,6 +42,7 @@ pub(crate) struct Item {
 
 pub(crate) struct World {
     server: Server,
+    database: Postgres,
     pub(crate) admin: Account,
     /// Whose everything is that the routes are asked about.
     pub(crate) owner: Account,
@@ -63,7 +65,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let server = Server::new();
+        let database = Postgres::start();
+        let server = Server::setup()
+            .env("LECTERN_DATABASE__URL", database.url())
+            .env("LECTERN_DATABASE__TLS_CA_FILE", database.authority.to_str().unwrap())
+            .start();
         let account = |name, role| server.account(name, role);
         let pem = server.scratch().join("program.pem");
         let mut world = Self {
@@ -80,6 +86,7 @@ impl World {
             public_key: public_key(&pem),
             unique: Cell::new(0),
             server,
+            database,
         };
         world.sign_in();
         world.private = world.item(&world.owner);
@@ -89,6 +96,11 @@ impl World {
 
     pub(crate) fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// Makes what no client can: by SQL, past the server.
+    pub(crate) fn sql(&self, text: &str) {
+        self.database.sql(text);
     }
 
     /// A request to the API with an account's key.
