@@ -5,8 +5,9 @@ use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use http::StatusCode;
 use http::request::Parts;
-use lectern_domain::ids::{EnvironmentGuid, EnvironmentPermissionGuid, UserGuid};
+use lectern_domain::ids::{EnvironmentGuid, EnvironmentPermissionGuid};
 use lectern_metadata::environments::{self, EnvironmentFields, EnvironmentPermission, EnvironmentRow};
+use lectern_metadata::permissions::Grantee;
 use lectern_metadata::users;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 use crate::Services;
 use crate::body::{Object, present};
 use crate::error::{ApiError, Code, ErrorBody};
+use crate::groups::group_of;
 use crate::guard::{Administrator, Publisher};
 use crate::stamp::Stamp;
 
@@ -297,7 +299,7 @@ async fn delete(State(services): State<Services>, _: Administrator, Named(row): 
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// An account that may use an environment.
+/// An account or a group that may use an environment.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EnvironmentPermissionView {
     id: String,
@@ -308,12 +310,16 @@ pub(crate) struct EnvironmentPermissionView {
 }
 
 fn view(row: EnvironmentPermission, environment: EnvironmentGuid) -> EnvironmentPermissionView {
+    let (user_guid, group_guid) = match row.grantee {
+        Grantee::User(_, guid) => (Some(guid.to_string()), None),
+        Grantee::Group(_, guid) => (None, Some(guid.to_string())),
+    };
     EnvironmentPermissionView {
         id: row.id.to_string(),
         guid: row.guid.to_string(),
         environment_guid: environment.to_string(),
-        user_guid: Some(row.user_guid.to_string()),
-        group_guid: None,
+        user_guid,
+        group_guid,
     }
 }
 
@@ -338,7 +344,7 @@ async fn permissions(
     Ok(Json(listed.into_iter().map(|entry| view(entry, row.guid)).collect()))
 }
 
-/// Lists an account for an environment. For administrators.
+/// Lists an account or a group for an environment. For administrators.
 #[utoipa::path(post, path = "/v1/environments/{guid}/permissions", tag = "environments", params(("guid" = String, Path,)),
     request_body = EnvironmentPrincipal,
     responses((status = 200, body = EnvironmentPermissionView), (status = 400, body = ErrorBody),
@@ -349,16 +355,21 @@ async fn permit(
     Named(row): Named,
     Object(who): Object<EnvironmentPrincipal>,
 ) -> Result<Json<EnvironmentPermissionView>, ApiError> {
-    let user: UserGuid = match (who.user_guid.as_deref(), who.group_guid.as_deref()) {
-        (Some(user), None) => user.parse()?,
-        (None, Some(_)) => return Err(ApiError::new(Code::GroupMissing, "there is no such group")),
+    let client = services.database.client().await?;
+    let grantee = match (who.user_guid.as_deref(), who.group_guid.as_deref()) {
+        (Some(user), None) => {
+            let user = users::get_by_guid(&client, user.parse()?).await?;
+            let user = user.ok_or_else(|| ApiError::new(Code::UserMissing, "there is no such user"))?;
+            Grantee::User(user.id, user.guid)
+        }
+        (None, Some(group)) => {
+            let group = group_of(&client, group).await?;
+            Grantee::Group(group.id, group.guid)
+        }
         _ => return Err(ApiError::new(Code::MissingParameter, "give either a user_guid or a group_guid")),
     };
-    let client = services.database.client().await?;
-    let user = users::get_by_guid(&client, user).await?;
-    let user = user.ok_or_else(|| ApiError::new(Code::UserMissing, "there is no such user"))?;
     let guid = EnvironmentPermissionGuid(Uuid::new_v4());
-    Ok(Json(view(environments::permit(&client, row.id, guid, user.id).await?, row.guid)))
+    Ok(Json(view(environments::permit(&client, row.id, guid, &grantee).await?, row.guid)))
 }
 
 async fn listed(services: &Services, row: &EnvironmentRow, id: &str) -> Result<EnvironmentPermission, ApiError> {
@@ -383,7 +394,7 @@ async fn permission(
     Ok(Json(view(entry, row.guid)))
 }
 
-/// Takes an account off an environment's list. For administrators.
+/// Takes an account or a group off an environment's list. For administrators.
 #[utoipa::path(delete, path = "/v1/environments/{guid}/permissions/{id}", tag = "environments",
     params(("guid" = String, Path,), ("id" = String, Path,)),
     responses((status = 204), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]

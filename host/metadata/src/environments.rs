@@ -1,12 +1,13 @@
 //! Execution environments as administrators describe them, and who may use them.
 
-use lectern_domain::{EnvironmentGuid, EnvironmentPermissionGuid, UserGuid, UserId};
+use lectern_domain::{EnvironmentGuid, EnvironmentPermissionGuid};
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use crate::database::GenericClient;
 use crate::error::DbError;
+use crate::permissions::Grantee;
 use crate::row;
 
 /// What may be changed of an environment.
@@ -45,15 +46,17 @@ pub struct EnvironmentRow {
     pub updated_at: OffsetDateTime,
 }
 
-/// An account that may use an environment.
+/// An account or a group that may use an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvironmentPermission {
     /// Row number.
     pub id: i64,
     /// GUID.
     pub guid: EnvironmentPermissionGuid,
-    /// The account.
-    pub user_guid: UserGuid,
+    /// Who is listed.
+    pub grantee: Grantee,
+    /// The user's or the group's name.
+    pub name: String,
 }
 
 const COLUMNS: &str = "e.id, e.guid, e.title, e.description, e.cluster_name, e.name, e.matching, e.supervisor, e.python, \
@@ -158,35 +161,45 @@ pub async fn delete(client: &impl GenericClient, guid: EnvironmentGuid) -> Resul
     Ok(row::execute(client, "DELETE FROM environments WHERE guid = $1", &[&guid.0]).await? > 0)
 }
 
+const PERMISSION: &str = "p.id, p.guid, p.user_id, p.group_id, u.guid AS user_guid, g.guid AS group_guid, \
+                          coalesce(u.username, g.name) AS name";
+const PRINCIPALS: &str = "LEFT JOIN users u ON u.id = p.user_id LEFT JOIN groups g ON g.id = p.group_id";
+
 fn permission(row: &Row) -> Result<EnvironmentPermission, DbError> {
     Ok(EnvironmentPermission {
         id: row::get(row, "id")?,
         guid: EnvironmentPermissionGuid(row::get(row, "guid")?),
-        user_guid: UserGuid(row::get(row, "user_guid")?),
+        grantee: Grantee::from_row(row)?,
+        name: row::get(row, "name")?,
     })
 }
 
 /// Who may use an environment, in the order they were listed.
 pub async fn permissions(client: &impl GenericClient, environment: i64) -> Result<Vec<EnvironmentPermission>, DbError> {
-    let sql = "SELECT p.id, p.guid, u.guid AS user_guid FROM environment_permissions p JOIN users u ON u.id = p.user_id \
-               WHERE p.environment_id = $1 ORDER BY p.id";
-    row::query(client, sql, &[&environment]).await?.iter().map(permission).collect()
+    let sql = format!(
+        "SELECT {PERMISSION} FROM environment_permissions p {PRINCIPALS} WHERE p.environment_id = $1 ORDER BY p.id"
+    );
+    row::query(client, &sql, &[&environment]).await?.iter().map(permission).collect()
 }
 
-/// Lists an account. [`DbError::AlreadyListed`] when it is listed already.
+/// Lists an account or a group. [`DbError::AlreadyListed`] or [`DbError::GroupAlreadyListed`] when it is listed already.
 pub async fn permit(
     client: &impl GenericClient,
     environment: i64,
     guid: EnvironmentPermissionGuid,
-    user: UserId,
+    grantee: &Grantee,
 ) -> Result<EnvironmentPermission, DbError> {
-    let sql = "WITH p AS (INSERT INTO environment_permissions (guid, environment_id, user_id) VALUES ($1, $2, $3) RETURNING *) \
-               SELECT p.id, p.guid, u.guid AS user_guid FROM p JOIN users u ON u.id = p.user_id";
-    let row = row::query_opt(client, sql, &[&guid.0, &environment, &user.0]).await?;
-    permission(&row.ok_or(DbError::NotFound("user"))?)
+    let sql = format!(
+        "WITH p AS (INSERT INTO environment_permissions (guid, environment_id, user_id, group_id) VALUES ($1, $2, $3, $4) \
+           RETURNING *) \
+         SELECT {PERMISSION} FROM p {PRINCIPALS} WHERE coalesce(u.id, g.id) IS NOT NULL"
+    );
+    let (user, group) = grantee.ids();
+    let row = row::query_opt(client, &sql, &[&guid.0, &environment, &user, &group]).await?;
+    permission(&row.ok_or(DbError::NotFound(if user.is_some() { "user" } else { "group" }))?)
 }
 
-/// Takes an account off the list; `false` when there is no such entry.
+/// Takes an account or a group off the list; `false` when there is no such entry.
 pub async fn forbid(
     client: &impl GenericClient,
     environment: i64,

@@ -150,6 +150,8 @@ fn broken_rule(code: &SqlState, fault: Fault) -> DbError {
         "vanities_path_key" => DbError::VanityTaken,
         "environments_name_key" => DbError::EnvironmentTaken,
         "environment_permissions_key" => DbError::AlreadyListed,
+        "environment_permissions_group_key" => DbError::GroupAlreadyListed,
+        "environment_permissions_group_fkey" => DbError::NotFound("group"),
         "environment_permissions_user_fkey" | "short_tasks_requested_by_fkey" => DbError::NotFound("user"),
         "environment_permissions_environment_fkey" => DbError::NotFound("environment"),
         "oauth_associations_content_fkey" => DbError::NotFound("content"),

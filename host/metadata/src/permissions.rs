@@ -30,8 +30,17 @@ impl Grantee {
         }
     }
 
+    /// Reads `user_id`, `user_guid`, `group_id` and `group_guid`.
+    pub(crate) fn from_row(row: &Row) -> Result<Self, DbError> {
+        match (row::get::<Option<i64>>(row, "user_id")?, row::get::<Option<i64>>(row, "group_id")?) {
+            (Some(user), _) => Ok(Self::User(UserId(user), UserGuid(row::get(row, "user_guid")?))),
+            (None, Some(group)) => Ok(Self::Group(GroupId(group), GroupGuid(row::get(row, "group_guid")?))),
+            (None, None) => Err(DbError::Corrupt { what: "permission", value: "for nobody".to_owned() }),
+        }
+    }
+
     /// The row number of the user and of the group: one of the two.
-    fn ids(&self) -> (Option<i64>, Option<i64>) {
+    pub(crate) fn ids(&self) -> (Option<i64>, Option<i64>) {
         match self {
             Self::User(id, _) => (Some(id.0), None),
             Self::Group(id, _) => (None, Some(id.0)),
@@ -62,15 +71,10 @@ const JOINS: &str = "LEFT JOIN users u ON u.id = p.user_id LEFT JOIN groups g ON
 
 impl PermissionRow {
     fn from_row(row: &Row) -> Result<Self, DbError> {
-        let grantee = match (row::get::<Option<i64>>(row, "user_id")?, row::get::<Option<i64>>(row, "group_id")?) {
-            (Some(user), _) => Grantee::User(UserId(user), UserGuid(row::get(row, "user_guid")?)),
-            (None, Some(group)) => Grantee::Group(GroupId(group), GroupGuid(row::get(row, "group_guid")?)),
-            (None, None) => return Err(DbError::Corrupt { what: "permission", value: "for nobody".to_owned() }),
-        };
         Ok(Self {
             id: row::get(row, "id")?,
             content: ContentId(row::get(row, "content_id")?),
-            grantee,
+            grantee: Grantee::from_row(row)?,
             name: row::get(row, "name")?,
             role: row::permission_role(row, "role")?,
             created_at: row::get(row, "created_at")?,

@@ -51,8 +51,14 @@ async fn environments_are_described_changed_and_deleted() {
     assert_eq!(ask("GET", &list, Value::Null).await.ok(), json!([listed]));
     let one = format!("{list}/{}", listed["guid"].as_str().unwrap());
     assert_eq!(ask("GET", &one, Value::Null).await.ok(), listed);
+    let group = server.ask(Some(&server.owner), "POST", "/__api__/v1/groups", json!({"name": "team"})).await.ok();
+    let team = ask("POST", &list, json!({"group_guid": group["guid"]})).await.ok();
+    assert_eq!((&team["group_guid"], &team["user_guid"]), (&group["guid"], &Value::Null));
+    assert_eq!(ask("GET", &list, Value::Null).await.ok(), json!([listed, team]));
     for (body, refusal) in [
         (json!({"user_guid": server.viewer.guid}), (409, 154)),
+        (json!({"group_guid": group["guid"]}), (409, 155)),
+        (json!({"user_guid": server.viewer.guid, "group_guid": group["guid"]}), (400, 12)),
         (json!({"user_guid": uuid::Uuid::new_v4()}), (404, 9)),
         (json!({"group_guid": uuid::Uuid::new_v4()}), (404, 153)),
         (json!({}), (400, 12)),
@@ -63,6 +69,10 @@ async fn environments_are_described_changed_and_deleted() {
     assert_eq!(ask("DELETE", &one, Value::Null).await.status, 204);
     assert_eq!(ask("DELETE", &one, Value::Null).await.refusal(), (404, 17));
     assert_eq!(ask("GET", &one, Value::Null).await.refusal(), (404, 4));
+    // A group that is gone is listed no more.
+    let gone = format!("/__api__/v1/groups/{}", group["guid"].as_str().unwrap());
+    assert_eq!(server.ask(Some(&server.owner), "DELETE", &gone, Value::Null).await.status, 204);
+    assert_eq!(ask("GET", &list, Value::Null).await.ok(), json!([]));
 
     for who in [&server.owner, &server.viewer] {
         for (method, path) in [("POST", PATH), ("PUT", &at), ("DELETE", &at), ("GET", &list), ("POST", &list)] {
