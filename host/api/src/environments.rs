@@ -5,10 +5,11 @@ use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use http::StatusCode;
 use http::request::Parts;
+use lectern_domain::audit::Action;
 use lectern_domain::ids::{EnvironmentGuid, EnvironmentPermissionGuid};
 use lectern_metadata::environments::{self, EnvironmentFields, EnvironmentPermission, EnvironmentRow};
 use lectern_metadata::permissions::Grantee;
-use lectern_metadata::users;
+use lectern_metadata::{DbError, users};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -17,6 +18,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::Services;
+use crate::audit::record;
 use crate::body::{Object, present};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::groups::group_of;
@@ -241,7 +243,7 @@ async fn list(State(services): State<Services>, _: Publisher) -> Result<Json<Vec
         (status = 409, description = "the cluster has one of this name", body = ErrorBody)))]
 async fn create(
     State(services): State<Services>,
-    _: Administrator,
+    Administrator(caller): Administrator,
     Object(mut given): Object<EnvironmentRequest>,
 ) -> Result<Json<EnvironmentView>, ApiError> {
     let take = |value: Option<String>, key: &str| {
@@ -261,7 +263,11 @@ async fn create(
     };
     given.apply(&mut fields)?;
     let guid = EnvironmentGuid(Uuid::new_v4());
-    let row = environments::create(&services.database.client().await?, guid, &cluster, &name, &fields).await?;
+    let mut client = services.database.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let row = environments::create(&tx, guid, &cluster, &name, &fields).await?;
+    record(&tx, &caller, &Action::EnvironmentMade { environment: &row.name }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     Ok(Json(row.into()))
 }
 
@@ -280,22 +286,34 @@ async fn get(Named(row): Named) -> Json<EnvironmentView> {
         (status = 404, body = ErrorBody)))]
 async fn change(
     State(services): State<Services>,
-    _: Administrator,
+    Administrator(caller): Administrator,
     Named(mut row): Named,
     Object(given): Object<EnvironmentRequest>,
 ) -> Result<Json<EnvironmentView>, ApiError> {
     given.apply(&mut row.fields)?;
-    let row = environments::change(&services.database.client().await?, row.guid, &row.fields).await?;
+    let mut client = services.database.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let row = environments::change(&tx, row.guid, &row.fields).await?;
+    record(&tx, &caller, &Action::EnvironmentChanged { environment: &row.name }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     Ok(Json(row.into()))
 }
 
 /// Deletes an environment. For administrators.
 #[utoipa::path(delete, path = "/v1/environments/{guid}", tag = "environments", params(("guid" = String, Path,)),
     responses((status = 204), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
-async fn delete(State(services): State<Services>, _: Administrator, Named(row): Named) -> Result<StatusCode, ApiError> {
-    if !environments::delete(&services.database.client().await?, row.guid).await? {
+async fn delete(
+    State(services): State<Services>,
+    Administrator(caller): Administrator,
+    Named(row): Named,
+) -> Result<StatusCode, ApiError> {
+    let mut client = services.database.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    if !environments::delete(&tx, row.guid).await? {
         return Err(missing());
     }
+    record(&tx, &caller, &Action::EnvironmentDeleted { environment: &row.name }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -351,11 +369,11 @@ async fn permissions(
         (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 async fn permit(
     State(services): State<Services>,
-    _: Administrator,
+    Administrator(caller): Administrator,
     Named(row): Named,
     Object(who): Object<EnvironmentPrincipal>,
 ) -> Result<Json<EnvironmentPermissionView>, ApiError> {
-    let client = services.database.client().await?;
+    let mut client = services.database.client().await?;
     let grantee = match (who.user_guid.as_deref(), who.group_guid.as_deref()) {
         (Some(user), None) => {
             let user = users::get_by_guid(&client, user.parse()?).await?;
@@ -369,7 +387,11 @@ async fn permit(
         _ => return Err(ApiError::new(Code::MissingParameter, "give either a user_guid or a group_guid")),
     };
     let guid = EnvironmentPermissionGuid(Uuid::new_v4());
-    Ok(Json(view(environments::permit(&client, row.id, guid, &grantee).await?, row.guid)))
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let listed = environments::permit(&tx, row.id, guid, &grantee).await?;
+    record(&tx, &caller, &Action::EnvironmentPermitted { environment: &row.name, to: &listed.name }).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(Json(view(listed, row.guid)))
 }
 
 async fn listed(services: &Services, row: &EnvironmentRow, id: &str) -> Result<EnvironmentPermission, ApiError> {
@@ -400,12 +422,20 @@ async fn permission(
     responses((status = 204), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
 async fn forbid(
     State(services): State<Services>,
-    _: Administrator,
+    Administrator(caller): Administrator,
     Named(row): Named,
     Path((_guid, id)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    if !environments::forbid(&services.database.client().await?, row.id, id.parse()?).await? {
-        return Err(ApiError::new(Code::CannotRemove, "this environment has no such permission"));
+    let absent = || ApiError::new(Code::CannotRemove, "this environment has no such permission");
+    let guid: EnvironmentPermissionGuid = id.parse()?;
+    let mut client = services.database.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let listed = environments::permissions(&tx, row.id).await?.into_iter().find(|entry| entry.guid == guid);
+    let listed = listed.ok_or_else(absent)?;
+    if !environments::forbid(&tx, row.id, guid).await? {
+        return Err(absent());
     }
+    record(&tx, &caller, &Action::EnvironmentForbidden { environment: &row.name, to: &listed.name }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     Ok(StatusCode::NO_CONTENT)
 }

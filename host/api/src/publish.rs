@@ -6,14 +6,17 @@ use std::sync::Arc;
 use axum::extract::Request;
 use lectern_bundles::{ManifestError, Stored, inspect};
 use lectern_domain::app_mode::AppMode;
+use lectern_domain::audit::Action;
 use lectern_domain::ids::BundleHash;
 use lectern_domain::manifest::Manifest;
+use lectern_metadata::DbError;
 use lectern_metadata::bundles::{self, BundleRow, NewBundle};
 use lectern_metadata::content::{ContentRow, Traits};
 use serde_json::Value;
 
 use crate::Services;
 use crate::access::Changeable;
+use crate::audit::{item, record};
 use crate::bundles::fetch_refusal;
 use crate::error::{ApiError, Code};
 use crate::upload::{self, Received};
@@ -33,7 +36,7 @@ pub(crate) async fn take_in(services: &Services, at: Changeable, request: Reques
     };
     let (manifest, as_sent) = read;
     // The item may have been deployed while the body arrived.
-    let client = services.database.client().await?;
+    let mut client = services.database.client().await?;
     let row = lectern_metadata::content::get(&client, row.id)
         .await?
         .ok_or_else(|| ApiError::new(Code::Missing, "there is no such content any more"))?;
@@ -57,7 +60,10 @@ pub(crate) async fn take_in(services: &Services, at: Changeable, request: Reques
         manifest: Some(as_sent),
         created_by: caller.user,
     };
-    let made = bundles::create(&client, &bundle).await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let made = bundles::create(&tx, &bundle).await?;
+    record(&tx, &caller, &Action::BundleUploaded { item: item(&row), bundle: made.id }).await?;
+    tx.commit().await.map_err(DbError::from)?;
     tracing::info!(
         content.guid = %row.guid,
         bundle.id = %made.id,

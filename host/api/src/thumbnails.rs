@@ -8,13 +8,16 @@ use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use lectern_domain::audit::Action;
 use lectern_domain::picture::{BadPicture, MAX_BYTES, recognise};
+use lectern_metadata::DbError;
 use lectern_metadata::thumbnails::{self, Thumbnail};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Services;
 use crate::access::{Changeable, Readable};
+use crate::audit::{item, record};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::services::Part;
 
@@ -59,15 +62,25 @@ async fn read(at: &Readable) -> Result<Response, ApiError> {
 async fn store(services: &Services, at: &Changeable, bytes: Bytes) -> Result<StatusCode, ApiError> {
     let kind = recognise(&bytes).map_err(refusal)?;
     let picture = Thumbnail { kind, hash: *blake3::hash(&bytes).as_bytes(), bytes: bytes.into() };
-    thumbnails::set(&at.client().await?, at.row.id, &picture).await?;
+    let mut client = at.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    thumbnails::set(&tx, at.row.id, &picture).await?;
+    record(&tx, &at.caller, &Action::ThumbnailSet { item: item(&at.row) }).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    drop(client); // Refreshing needs a connection too.
     services.backstage.refresh(Part::Content(at.row.guid)).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn take_away(services: &Services, at: &Changeable) -> Result<StatusCode, ApiError> {
-    if !thumbnails::delete(&at.client().await?, at.row.id).await? {
+    let mut client = at.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    if !thumbnails::delete(&tx, at.row.id).await? {
         return Err(ApiError::new(Code::CannotRemove, "this content has no thumbnail"));
     }
+    record(&tx, &at.caller, &Action::ThumbnailRemoved { item: item(&at.row) }).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    drop(client);
     services.backstage.refresh(Part::Content(at.row.guid)).await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,10 +1,11 @@
 //! The audit log: what is written down, who may read it, and how it is paged.
 
+use axum::body::Body;
 use lectern_domain::access::Principal;
 use lectern_metadata::audit::{self, Chain, Way};
 use serde_json::{Value, json};
 
-use crate::support::Server;
+use crate::support::{Server, request};
 
 const PATH: &str = "/__api__/v1/audit_logs";
 
@@ -73,6 +74,18 @@ async fn changes_are_written_down_with_who_made_them() {
     ask(owner, "POST", &format!("{at}/tags"), json!({"tag_id": below})).await;
     ask(owner, "DELETE", &format!("{at}/tags/{below}"), Value::Null).await;
     ask(admin, "DELETE", &format!("tags/{tag}"), Value::Null).await;
+    let bundle = server.bundle(&item).await;
+    let thumbnail = format!("/__api__/v1/{at}/thumbnail");
+    let picture = request("PUT", &thumbnail).body(Body::from(crate::thumbnails::png(0))).unwrap();
+    assert_eq!(server.send(Some(owner), picture).await.status, 204);
+    ask(owner, "DELETE", &format!("{at}/thumbnail"), Value::Null).await;
+    let image = json!({"title": "Images", "name": "image", "cluster_name": "Kubernetes"});
+    let image = format!("environments/{}", text(&ask(admin, "POST", "environments", image).await["guid"]));
+    ask(admin, "PUT", &image, json!({"title": "Other"})).await;
+    let to = json!({"user_guid": server.viewer.guid.to_string()});
+    let to = text(&ask(admin, "POST", &format!("{image}/permissions"), to).await["guid"]);
+    ask(admin, "DELETE", &format!("{image}/permissions/{to}"), Value::Null).await;
+    ask(admin, "DELETE", &image, Value::Null).await;
     ask(admin, "PATCH", &at, json!({"owner_guid": server.stranger.guid.to_string()})).await;
     ask(admin, "DELETE", &at, Value::Null).await;
 
@@ -105,6 +118,18 @@ async fn changes_are_written_down_with_who_made_them() {
         (o, "add_application_tag", format!("gave {item} the tag \"Data\"")),
         (o, "remove_application_tag", format!("took the tag \"Data\" from {item}")),
         (a, "remove_tag", "deleted the tag \"Team\" and all below it".into()),
+        (o, "upload_bundle", format!("uploaded bundle {bundle} of {item}")),
+        (o, "edit_thumbnail", format!("gave {item} a picture")),
+        (o, "remove_thumbnail", format!("took the picture of {item} away")),
+        (a, "add_execution_environment", "described the execution environment \"image\"".into()),
+        (a, "edit_execution_environment", "changed the execution environment \"image\"".into()),
+        (a, "add_execution_environment_permission", format!("listed {v} for the execution environment \"image\"")),
+        (
+            a,
+            "remove_execution_environment_permission",
+            format!("no longer lists {v} for the execution environment \"image\""),
+        ),
+        (a, "remove_execution_environment", "deleted the execution environment \"image\"".into()),
         (a, "edit_application_owner", format!("gave {item} to {s}")),
         (a, "remove_application", format!("deleted {item}")),
     ];
@@ -117,7 +142,7 @@ async fn changes_are_written_down_with_who_made_them() {
         assert!(!all.contains(secret), "a secret is in the log");
     }
     let chain = audit::verify(&server.database.client().await.unwrap()).await.unwrap();
-    assert!(matches!(chain, Chain::Whole(head) if head.seq == 28), "{chain:?}");
+    assert!(matches!(chain, Chain::Whole(head) if head.seq == 36), "{chain:?}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{Reply, Server, Told, request};
 
-fn png(size: usize) -> Vec<u8> {
+pub(crate) fn png(size: usize) -> Vec<u8> {
     let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x10\0\0\0\x10\x08\x06\0\0\0".to_vec();
     bytes.resize(size.max(bytes.len()), 7);
     bytes

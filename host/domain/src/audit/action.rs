@@ -71,17 +71,25 @@ pub enum Action<'a> {
     PermissionAdded { item: Item<'a>, to: &'a str, role: PermissionRole },
     PermissionChanged { item: Item<'a>, to: &'a str, role: PermissionRole },
     PermissionRemoved { item: Item<'a>, to: &'a str },
+    BundleUploaded { item: Item<'a>, bundle: BundleId },
     DeploymentAsked { item: Item<'a>, bundle: BundleId },
     BundleActivated { item: Item<'a>, bundle: BundleId },
     BundleDeleted { item: Item<'a>, bundle: BundleId },
     VariablesChanged { item: Item<'a>, names: VariableNames<'a> },
     VanitySet { item: Item<'a>, path: &'a str },
     VanityRemoved { item: Item<'a> },
+    ThumbnailSet { item: Item<'a> },
+    ThumbnailRemoved { item: Item<'a> },
     TagMade { tag: &'a str },
     TagChanged { from: &'a str, to: &'a str },
     TagDeleted { tag: &'a str },
     ContentTagged { item: Item<'a>, tag: &'a str },
     ContentUntagged { item: Item<'a>, tag: &'a str },
+    EnvironmentMade { environment: &'a str },
+    EnvironmentChanged { environment: &'a str },
+    EnvironmentDeleted { environment: &'a str },
+    EnvironmentPermitted { environment: &'a str, to: &'a str },
+    EnvironmentForbidden { environment: &'a str, to: &'a str },
     GroupMade { group: &'a str },
     GroupDeleted { group: &'a str },
     MemberAdded { group: &'a str, user: &'a str },
@@ -100,6 +108,7 @@ pub enum Action<'a> {
     SubscriberRemoved { item: Item<'a>, user: &'a str },
     JobStopped { item: Item<'a>, job: &'a JobKey },
     IntegrationSignedIn { integration: &'a str },
+    RPackageEviction { package: &'a str, version: Option<&'a str> },
     SealingKeyRotation,
     GateChanged { what: &'a str, binding: &'a str, entry: i64 },
 }
@@ -130,17 +139,26 @@ impl Action<'_> {
             Self::PermissionAdded { .. } => "add_permission",
             Self::PermissionChanged { .. } => "edit_permission",
             Self::PermissionRemoved { .. } => "remove_permission",
+            Self::BundleUploaded { .. } => "upload_bundle",
             Self::DeploymentAsked { .. } => "deploy_application",
             Self::BundleActivated { .. } => "activate_bundle",
             Self::BundleDeleted { .. } => "remove_bundle",
             Self::VariablesChanged { .. } => "edit_environment",
             Self::VanitySet { .. } => "edit_vanity",
             Self::VanityRemoved { .. } => "remove_vanity",
+            Self::ThumbnailSet { .. } => "edit_thumbnail",
+            Self::ThumbnailRemoved { .. } => "remove_thumbnail",
             Self::TagMade { .. } => "add_tag",
             Self::TagChanged { .. } => "edit_tag",
             Self::TagDeleted { .. } => "remove_tag",
             Self::ContentTagged { .. } => "add_application_tag",
             Self::ContentUntagged { .. } => "remove_application_tag",
+            // `edit_environment` is what is said of variables.
+            Self::EnvironmentMade { .. } => "add_execution_environment",
+            Self::EnvironmentChanged { .. } => "edit_execution_environment",
+            Self::EnvironmentDeleted { .. } => "remove_execution_environment",
+            Self::EnvironmentPermitted { .. } => "add_execution_environment_permission",
+            Self::EnvironmentForbidden { .. } => "remove_execution_environment_permission",
             Self::GroupMade { .. } => "add_group",
             Self::GroupDeleted { .. } => "remove_group",
             Self::MemberAdded { .. } => "add_group_member",
@@ -159,6 +177,7 @@ impl Action<'_> {
             Self::SubscriberRemoved { .. } => "remove_subscriber",
             Self::JobStopped { .. } => "stop_job",
             Self::IntegrationSignedIn { .. } => "add_oauth_session",
+            Self::RPackageEviction { .. } => "evict_r_package",
             Self::SealingKeyRotation => "rotate_sealing_key",
             Self::GateChanged { .. } => "edit_gate",
         }
@@ -191,17 +210,29 @@ impl Action<'_> {
             Self::PermissionAdded { item, to, role } => format!("listed {to} as {} of {item}", given(*role)),
             Self::PermissionChanged { item, to, role } => format!("made {to} {} of {item}", given(*role)),
             Self::PermissionRemoved { item, to } => format!("no longer lists {to} for {item}"),
+            Self::BundleUploaded { item, bundle } => format!("uploaded bundle {bundle} of {item}"),
             Self::DeploymentAsked { item, bundle } => format!("asked to deploy bundle {bundle} of {item}"),
             Self::BundleActivated { item, bundle } => format!("activated bundle {bundle} of {item}"),
             Self::BundleDeleted { item, bundle } => format!("deleted bundle {bundle} of {item}"),
             Self::VariablesChanged { item, names } => format!("changed environment variables of {item}: {names}"),
             Self::VanitySet { item, path } => format!("gave {item} the path {path}"),
             Self::VanityRemoved { item } => format!("took the path of {item} away"),
+            Self::ThumbnailSet { item } => format!("gave {item} a picture"),
+            Self::ThumbnailRemoved { item } => format!("took the picture of {item} away"),
             Self::TagMade { tag } => format!("made the tag {tag:?}"),
             Self::TagChanged { from, to } => format!("changed the tag {from:?}, now {to:?}"),
             Self::TagDeleted { tag } => format!("deleted the tag {tag:?} and all below it"),
             Self::ContentTagged { item, tag } => format!("gave {item} the tag {tag:?}"),
             Self::ContentUntagged { item, tag } => format!("took the tag {tag:?} from {item}"),
+            Self::EnvironmentMade { environment } => format!("described the execution environment {environment:?}"),
+            Self::EnvironmentChanged { environment } => format!("changed the execution environment {environment:?}"),
+            Self::EnvironmentDeleted { environment } => format!("deleted the execution environment {environment:?}"),
+            Self::EnvironmentPermitted { environment, to } => {
+                format!("listed {to} for the execution environment {environment:?}")
+            }
+            Self::EnvironmentForbidden { environment, to } => {
+                format!("no longer lists {to} for the execution environment {environment:?}")
+            }
             Self::GroupMade { group } => format!("made the group {group:?}"),
             Self::GroupDeleted { group } => format!("deleted the group {group:?}"),
             Self::MemberAdded { group, user } => format!("added {user} to the group {group:?}"),
@@ -227,6 +258,12 @@ impl Action<'_> {
             Self::SubscriberRemoved { item, user } => format!("no longer sends {user} what {item} is rendered to"),
             Self::JobStopped { item, job } => format!("asked to stop job {job} of {item}"),
             Self::IntegrationSignedIn { integration } => format!("signed in to the integration {integration}"),
+            Self::RPackageEviction { package, version: None } => {
+                format!("asked to remove the R package {package} from the cache")
+            }
+            Self::RPackageEviction { package, version: Some(version) } => {
+                format!("asked to remove the R package {package} {version} from the cache")
+            }
             Self::SealingKeyRotation => "asked for another sealing key".to_owned(),
             Self::GateChanged { what, binding: "", entry } => format!("{what}: entry {entry} of the gate's history"),
             Self::GateChanged { what, binding, entry } => {

@@ -6,17 +6,20 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
+use lectern_domain::audit::Action;
 use lectern_domain::r_packages::{is_package_name, is_version};
+use lectern_metadata::{Database, DbError};
 use lectern_runtimes::r::Cached;
 use time::OffsetDateTime;
 
 use super::protocol::{EvictPackage, EvictedView, PackageView};
-use super::server::{Answer, Refusal, refuse};
+use super::server::{Answer, Refusal, record, refuse};
 use crate::runtimes::Runtimes;
 
 /// The routes.
-pub(super) fn routes(runtimes: Arc<Runtimes>) -> Router {
-    Router::new().route("/packages/list", post(list)).route("/packages/evict", post(evict)).with_state(runtimes)
+pub(super) fn routes(runtimes: Arc<Runtimes>, database: Database) -> Router {
+    let evicting = Router::new().route("/packages/evict", post(evict)).with_state((Arc::clone(&runtimes), database));
+    Router::new().route("/packages/list", post(list)).with_state(runtimes).merge(evicting)
 }
 
 fn shown(package: Cached) -> PackageView {
@@ -40,13 +43,22 @@ async fn list(State(runtimes): State<Arc<Runtimes>>) -> Answer<Vec<PackageView>>
     Ok(Json(listed.into_iter().map(shown).collect()))
 }
 
-async fn evict(State(runtimes): State<Arc<Runtimes>>, Json(ask): Json<EvictPackage>) -> Answer<EvictedView> {
+async fn evict(
+    State((runtimes, database)): State<(Arc<Runtimes>, Database)>,
+    Json(ask): Json<EvictPackage>,
+) -> Answer<EvictedView> {
     if !is_package_name(&ask.name) {
         return Err(refuse(format!("{:?} is no name of an R package", ask.name)));
     }
     if let Some(version) = ask.version.as_deref().filter(|version| !is_version(version)) {
         return Err(refuse(format!("{version:?} is no version of an R package, like 1.8.4")));
     }
+    // Written down before it is done: of what was done something is known then, however it ends.
+    let mut client = database.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    record(&tx, &Action::RPackageEviction { package: &ask.name, version: ask.version.as_deref() }).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    drop(client);
     let evicted = runtimes.inner.r_packages().evict(&ask.name, ask.version.as_deref()).await;
     let evicted = evicted.map_err(anyhow::Error::from)?;
     if evicted.packages.is_empty() && evicted.archives == 0 {

@@ -80,7 +80,7 @@ pub(crate) async fn serve(
     runtimes: Arc<Runtimes>,
     stop: CancellationToken,
 ) {
-    let audited = database.clone();
+    let (audited, evicted) = (database.clone(), database.clone());
     let sealing_key =
         Router::new().route("/rotate", post(rotate_key)).route("/status", post(rotation_status)).with_state(rotation);
     let router = Router::new()
@@ -93,7 +93,7 @@ pub(crate) async fn serve(
         .with_state(Admin { database, view })
         .nest("/sealing-key", sealing_key)
         .merge(super::audit::routes(audited))
-        .merge(super::packages::routes(runtimes))
+        .merge(super::packages::routes(runtimes, evicted))
         .nest("/v1", operations(plugins).layer(Extension(Operator(Actor::AdminSocket))));
     let connections = TaskTracker::new();
     loop {
@@ -159,7 +159,7 @@ fn parse_role(text: &str) -> Result<UserRole, Refusal> {
 }
 
 /// Writes down what was done over the admin socket; the last thing of its transaction.
-async fn record(tx: &Transaction<'_>, action: &Action<'_>) -> Result<(), DbError> {
+pub(super) async fn record(tx: &Transaction<'_>, action: &Action<'_>) -> Result<(), DbError> {
     audit::append(tx, lectern_domain::audit::Actor::admin_socket(), action).await.map(drop)
 }
 
