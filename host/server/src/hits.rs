@@ -31,7 +31,7 @@ const PRUNE: i64 = 10_000;
 pub(crate) struct Hits {
     queue: mpsc::Sender<Noted>,
     waiting: Mutex<Option<mpsc::Receiver<Noted>>>,
-    /// Notes that found the queue full since the last round.
+    /// Notes that found the queue full since the start.
     dropped: Arc<AtomicU64>,
 }
 
@@ -67,12 +67,22 @@ impl Hits {
         Self { queue, waiting: Mutex::new(Some(waiting)), dropped: Arc::default() }
     }
 
+    /// In the format of Prometheus.
+    pub(crate) fn metrics(&self) -> String {
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        format!(
+            "# HELP lectern_visits_dropped_total Visits and uses that were not written down\n\
+             # TYPE lectern_visits_dropped_total counter\nlectern_visits_dropped_total {dropped}\n"
+        )
+    }
+
     /// Writes visits down until `stop`, and once more then. Visits older than `keep` are removed. What cannot be written waits
     /// for the next round; the queue is the bound.
     pub(crate) async fn run(self: Arc<Self>, database: Database, keep: Duration, stop: CancellationToken) {
         let Some(mut waiting) = self.waiting.lock().take() else { return };
         let mut batch = Vec::new();
         let mut rounds = 0_u32;
+        let mut told = 0;
         loop {
             let last = tokio::select! {
                 () = stop.cancelled() => true,
@@ -81,13 +91,14 @@ impl Hits {
             if let Err(error) = write(&database, &mut waiting, &mut batch).await {
                 tracing::debug!(error = crate::cli::chain(&error), "write down visits");
             }
-            let dropped = self.dropped.swap(0, Ordering::Relaxed);
-            if dropped > 0 {
+            let dropped = self.dropped.load(Ordering::Relaxed);
+            if dropped > told {
                 tracing::warn!(
-                    dropped,
+                    dropped = dropped - told,
                     "visits or uses were not written down: too many at a time, or the database is away"
                 );
             }
+            told = dropped;
             if last {
                 return;
             }
@@ -210,7 +221,7 @@ mod tests {
         for _ in 0..5 {
             hits.note(&seen);
         }
-        assert_eq!(hits.dropped.load(Ordering::Relaxed), 3);
+        assert_eq!(hits.metrics().lines().last(), Some("lectern_visits_dropped_total 3"));
         let mut waiting = hits.waiting.lock().take().into_iter().next();
         let mut taken = Vec::new();
         while let Some(Ok(hit)) = waiting.as_mut().map(mpsc::Receiver::try_recv) {

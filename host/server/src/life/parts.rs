@@ -154,8 +154,9 @@ impl Parts {
         if succeeds {
             fleet.share();
         }
-        let shown = Arc::clone(&fleet);
-        plugins.show_metrics_of(move || shown.metrics());
+        let hits = Arc::new(Hits::new());
+        let shown = (Arc::clone(&fleet), Arc::clone(&hits));
+        plugins.show_metrics_of(move || shown.0.metrics() + &shown.1.metrics());
 
         let sessions =
             DatabaseSessions { database: database.clone(), view: Arc::clone(view), runtime: runtime.clone() };
@@ -224,7 +225,7 @@ impl Parts {
             files,
             sessions,
             uses,
-            hits: Arc::new(Hits::new()),
+            hits,
             system,
             deployer,
             paths: paths.clone(),
