@@ -3,8 +3,9 @@
 
 use http::Method;
 use lectern_tests::client::{directory, rsconnect};
+use lectern_tests::postgres::Postgres;
 use lectern_tests::server::Server;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn what_was_done_is_in_one_chain() {
@@ -42,4 +43,34 @@ fn what_was_done_is_in_one_chain() {
     let whole = server.lectern_json(&["audit", "verify"], "");
     assert_eq!((&whole["whole"], whole["entries"].as_u64()), (&json!(true), Some(entries.len() as u64)));
     assert_eq!(whole["hash"].as_str().unwrap().len(), 64);
+}
+
+/// Whoever reaches the database can change an entry, and hides it from nobody who asks.
+#[test]
+fn a_changed_entry_is_found() {
+    let database = Postgres::start();
+    let server = Server::setup()
+        .env("LECTERN_DATABASE__URL", database.url())
+        .env("LECTERN_DATABASE__TLS_CA_FILE", database.authority.to_str().unwrap())
+        .start();
+    server.account("boss", "administrator");
+    let verify = || server.lectern(&["audit", "verify", "--json"], "");
+    let whole = verify();
+    assert!(whole.status.success(), "{whole:?}");
+    let entries = serde_json::from_slice::<Value>(&whole.stdout).unwrap()["entries"].as_u64().unwrap();
+    for (change, broken_at) in [
+        ("UPDATE audit_log SET description = 'made nobody' WHERE seq = 2", 2),
+        ("DELETE FROM audit_log WHERE seq = 2", 2),
+    ] {
+        let past =
+            format!("ALTER TABLE audit_log DISABLE TRIGGER USER; {change}; ALTER TABLE audit_log ENABLE TRIGGER USER");
+        database.sql(&past);
+        let broken = verify();
+        assert_eq!(broken.status.code(), Some(1), "{change}: {broken:?}");
+        let told: Value = serde_json::from_slice(&broken.stdout).unwrap();
+        assert_eq!((&told["whole"], &told["broken_at"]), (&json!(false), &json!(broken_at)), "{change}: {told}");
+        let said = String::from_utf8_lossy(&broken.stderr).into_owned();
+        assert!(said.contains(&format!("entry {broken_at} of the audit log")), "{said}");
+    }
+    assert!(entries > 2, "there was something to change");
 }
