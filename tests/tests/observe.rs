@@ -1,13 +1,18 @@
-//! Visits from outside: opened pages are counted soon after, with what stock clients read of them.
+//! Visits and uses from outside: opened pages and sessions of Shiny are counted soon after, with what stock clients read of them.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::time::Duration;
 
 use http::Method;
+use lectern_tests::bundle;
 use lectern_tests::client::{directory, guid_in, posit_sdk, rsconnect};
+use lectern_tests::publisher::Publisher;
 use lectern_tests::server::Server;
+use lectern_tests::visitor::Visitor;
 use lectern_tests::wait::until;
-use serde_json::Value;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A visit is written down within ten seconds.
 const SOON: Duration = Duration::from_secs(10);
@@ -56,6 +61,48 @@ assert len(list(client.metrics.hits.fetch())) == {count}
 assert len(client.metrics.usage.find(content_guid='{guid}')) == {count}
 ",
         count = hits.len(),
+        user = ada.guid,
+    );
+    posit_sdk(&server, &ada, &code).expect_success();
+}
+
+/// A session of a real Shiny application in a browser is one use: by whom, since when, and until the page was closed.
+#[test]
+fn uses_of_shiny_are_counted() {
+    let server = Server::new();
+    let ada = server.account("ada", "publisher");
+    let app = bundle::app("shiny", "app.R", &[("app.R", include_str!("../../examples/shiny/app.R"))]);
+    let guid = Publisher::new(&server, &ada).publish("samples", &app);
+    let list = || -> Vec<Value> {
+        let path = format!("/__api__/v1/instrumentation/shiny/usage?content_guid={guid}");
+        let page = server.ask(Method::GET, &path).key(&ada.key).send().expect(200).json();
+        page["results"].as_array().unwrap().clone()
+    };
+    assert_eq!(list(), [Value::Null; 0], "publishing opens no session");
+    let script = "
+        await page.locator('#answer strong').filter({ hasText: '64' }).waitFor();
+        return await page.evaluate(() => Date.now());
+    ";
+    let seen = Visitor::new(&server, &ada).uses(&format!("/content/{guid}/"), script, &Value::Null);
+    let ended = until("the use has ended", SOON, || {
+        let uses = list();
+        uses.iter().all(|one| !one["ended"].is_null()).then_some(uses).filter(|uses| !uses.is_empty())
+    });
+    assert_eq!(ended.len(), 1, "{ended:?}");
+    assert_eq!((&ended[0]["user_guid"], &ended[0]["content_guid"]), (&json!(ada.guid), &json!(guid)));
+    let at = |field: &str| OffsetDateTime::parse(ended[0][field].as_str().unwrap(), &Rfc3339).unwrap().unix_timestamp();
+    // Times are shown by the second.
+    let seen = seen.as_i64().unwrap() / 1000;
+    assert!(at("started") <= seen && seen <= at("ended") + 1, "{ended:?}, seen at {seen}");
+
+    let code = format!(
+        "import os
+from posit.connect import Client
+client = Client(os.environ['TEST_SERVER'], os.environ['TEST_KEY'])
+found = client.metrics.usage.find(content_guid='{guid}')
+uses = [one for one in found if 'ended' in one]
+assert [one.user_guid for one in uses] == ['{user}'], found
+",
         user = ada.guid,
     );
     posit_sdk(&server, &ada, &code).expect_success();
