@@ -83,7 +83,7 @@ async fn read_manifest(services: &Services, stored: Stored) -> Result<(Manifest,
         let bytes = inspect(file).map_err(archive_refusal)?;
         let bad = |error: &dyn std::fmt::Display| ApiError::new(Code::BadManifest, error.to_string());
         let manifest = Manifest::parse(&bytes).map_err(|error| bad(&error))?;
-        supported(&manifest)?;
+        of_a_kind(&manifest)?;
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         let as_sent = serde_json::from_slice(text).map_err(|error| bad(&error))?;
         Ok((manifest, as_sent))
@@ -102,13 +102,11 @@ fn archive_refusal(error: ManifestError) -> ApiError {
     ApiError::new(code, format!("the bundle cannot be used: {error}"))
 }
 
-/// Whether this server serves such content at all.
-fn supported(manifest: &Manifest) -> Result<(), ApiError> {
-    if !manifest.mode.is_supported() {
-        let known: Vec<&str> =
-            AppMode::ALL.iter().filter(|mode| mode.is_supported()).map(|mode| mode.as_str()).collect();
-        let (mode, known) = (manifest.mode.as_str(), known.join(", "));
-        let message = format!("this server does not serve content of the kind {mode} yet; it serves {known}");
+/// Whether the manifest says what kind of content it is. What this server or its host cannot serve is said where the publisher
+/// reads it best: in the deployment's output, with what to do instead.
+fn of_a_kind(manifest: &Manifest) -> Result<(), ApiError> {
+    if manifest.mode == AppMode::Unknown {
+        let message = "metadata.appmode of manifest.json is \"unknown\": write the manifest anew with the client";
         return Err(ApiError::new(Code::BadManifest, message));
     }
     Ok(())

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::PythonFramework;
-
 macro_rules! modes {
     ($($ordinal:literal $variant:ident $name:literal, $doc:literal;)*) => {
         /// What kind of content a bundle is. Names and ordinals are the protocol's.
@@ -59,23 +57,6 @@ impl AppMode {
             return Some(Self::Nodejs);
         }
         Self::ALL.iter().copied().find(|mode| mode.as_str() == text)
-    }
-
-    /// Whether bundles of this kind are taken. What a host lacks for one is said when it is deployed.
-    pub fn is_supported(self) -> bool {
-        let rest = matches!(
-            self,
-            Self::Static
-                | Self::Api
-                | Self::Shiny
-                | Self::RmdShiny
-                | Self::QuartoShiny
-                | Self::TensorflowSavedModel
-                | Self::PythonApi
-                | Self::PythonFastapi
-                | Self::Nodejs
-        );
-        rest || PythonFramework::of(self).is_some()
     }
 
     /// Whether a visitor must always meet the same process, because it keeps what they do in memory: frameworks that hold a session

@@ -14,9 +14,17 @@ use crate::interpreters;
 /// A bundle cannot be started as its manifest says.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    /// This version of Lectern does not run the mode.
-    #[error("content of the type {} is not supported by this server", .0.as_str())]
-    Unsupported(AppMode),
+    /// A document that has to be rendered first.
+    #[error("this server does not render {what}: {remedy}")]
+    Rendered {
+        /// Which kind of documents.
+        what: &'static str,
+        /// How to publish it all the same.
+        remedy: &'static str,
+    },
+    /// The manifest names no kind.
+    #[error("metadata.appmode of manifest.json is {:?}, which is no kind of content", .0.as_str())]
+    NoKind(AppMode),
     /// The manifest names a file that is not there.
     #[error("the manifest names {0:?} as its entry point, and the bundle has no such file")]
     NoFile(String),
@@ -106,6 +114,18 @@ pub fn program(tree: &Path, manifest: &Manifest, site_packages: Option<&Path>) -
         AppMode::TensorflowSavedModel => Err(ProgramError::TensorFlow),
         AppMode::Nodejs => node(tree, manifest).map(|entrypoint| Program::Node { entrypoint }),
         AppMode::Static => page(tree, manifest).map(|primary| Program::Static { primary }),
+        AppMode::JupyterStatic => Err(ProgramError::Rendered {
+            what: "notebooks",
+            remedy: "publish the page that it makes, with `rsconnect deploy notebook --static FILE.ipynb`, or the notebook as an application, with `rsconnect deploy voila FILE.ipynb`",
+        }),
+        AppMode::QuartoStatic => Err(ProgramError::Rendered {
+            what: "Quarto documents",
+            remedy: "render where you write it and publish what comes out, with `quarto publish connect`, or with `quarto render` and `rsconnect deploy html`",
+        }),
+        AppMode::RmdStatic => Err(ProgramError::Rendered {
+            what: "R Markdown documents",
+            remedy: "render where you write it, with rmarkdown::render(), and publish the page, with rsconnect::deployDoc(\"FILE.html\") or `rsconnect deploy html FILE.html`",
+        }),
         mode => match PythonFramework::of(mode) {
             Some(framework) => {
                 let entrypoint = match framework.file_endings() {
@@ -114,7 +134,7 @@ pub fn program(tree: &Path, manifest: &Manifest, site_packages: Option<&Path>) -
                 };
                 Ok(Program::PythonApp { framework, entrypoint })
             }
-            None => Err(ProgramError::Unsupported(mode)),
+            None => Err(ProgramError::NoKind(mode)),
         },
     }
 }
@@ -472,7 +492,10 @@ mod tests {
         check("static", "", &["tree/index.html"], "static index.html");
         check("static", "gone.html", &["tree/index.html"], "\"gone.html\"");
         check("static", "", &["tree/data.txt"], "none of index.html");
-        check("rmd-static", "", &["tree/a.Rmd"], "type rmd-static is not supported");
+        check("rmd-static", "", &["tree/a.Rmd"], "does not render R Markdown documents: render where you write it");
+        check("jupyter-static", "a.ipynb", &["tree/a.ipynb"], "`rsconnect deploy notebook --static FILE.ipynb`");
+        check("quarto-static", "", &["tree/a.qmd"], "with `quarto publish connect`");
+        check("unknown", "", &["tree/a.txt"], "is no kind of content");
     }
 
     #[test]

@@ -154,7 +154,7 @@ async fn bad_archives_are_told_at_once_and_leave_nothing() {
         ("manifest no object", with("[]"), 38),
         ("no mode", with("{}"), 38),
         ("unknown mode", with(&manifest("cobol")), 38),
-        ("mode of a later version", with(&manifest("rmd-static")), 38),
+        ("no mode yet", with(&manifest("unknown")), 38),
         ("path out of the bundle", with(r#"{"metadata":{"appmode":"static","primary_html":"../../etc/passwd"}}"#), 38),
     ];
     for (what, bytes, code) in cases {
