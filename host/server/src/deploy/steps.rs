@@ -46,7 +46,8 @@ pub(super) async fn deploy(
     log: &TaskLog,
 ) -> Result<Outcome, TaskFailure> {
     let bundle = bundle_of(deployer, task).await?;
-    log.line(format!("Deploying bundle {} ({} bytes).", bundle.id, bundle.size_bytes));
+    let doing = if task.kind == TaskKind::Build { "Building the environment of" } else { "Deploying" };
+    log.line(format!("{doing} bundle {} ({} bytes).", bundle.id, bundle.size_bytes));
     let fresh = match &bundle.prepared {
         // Prepared before, as a draft or an older version: what it was prepared with may have been cleaned away since.
         Some(prepared) if deployer.runtimes.still_there(prepared) => {
