@@ -252,10 +252,13 @@ pub(crate) struct Installation {
     version: String,
     cluster_name: &'static str,
     image_name: &'static str,
+    /// Whether new content may be published with it (read by `rsconnect preflight`).
+    publishable: bool,
 }
 
 fn installed(versions: Vec<String>) -> Vec<Installation> {
-    versions.into_iter().map(|version| Installation { version, cluster_name: "Local", image_name: "Local" }).collect()
+    let local = |version| Installation { version, cluster_name: "Local", image_name: "Local", publishable: true };
+    versions.into_iter().map(local).collect()
 }
 
 /// The interpreters of one language.
@@ -278,6 +281,18 @@ pub(crate) struct NodeInstallations {
     installations: Vec<Installation>,
     /// Whether Node.js content can be published.
     enabled: bool,
+    status: NodeStatus,
+}
+
+/// Whether Node.js content can be published, in the words of `rsconnect preflight`, which names each that is false.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NodeStatus {
+    enabled: bool,
+    licensed: bool,
+    configured: bool,
+    /// Whether an interpreter was found.
+    available: bool,
+    usable: bool,
 }
 
 /// Python on this server.
@@ -307,7 +322,9 @@ async fn quarto(State(services): State<Services>, _: Account) -> Json<Installati
     responses((status = 200, body = NodeInstallations), (status = 401, body = ErrorBody)))]
 async fn nodejs(State(services): State<Services>, _: Account) -> Json<NodeInstallations> {
     let installations = installed(services.backstage.runtimes().nodejs);
-    Json(NodeInstallations { enabled: AppMode::Nodejs.is_supported() && !installations.is_empty(), installations })
+    let found = !installations.is_empty();
+    let status = NodeStatus { enabled: true, licensed: true, configured: found, available: found, usable: found };
+    Json(NodeInstallations { enabled: found, status, installations })
 }
 
 /// TensorFlow on this server: none.

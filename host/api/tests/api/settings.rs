@@ -28,13 +28,15 @@ async fn accounts_learn_the_rest() {
     assert_eq!((&scheduler["max_processes"], &scheduler["load_factor"]), (&json!(3), &json!(0.5)));
     assert_eq!(get("server_settings/scheduler/python-fastapi").await, scheduler);
     let python = json!({
-        "installations": [{"version": "3.11.2", "cluster_name": "Local", "image_name": "Local"}],
+        "installations": [{"version": "3.11.2", "cluster_name": "Local", "image_name": "Local", "publishable": true}],
         "api_enabled": true,
     });
     assert_eq!(get("v1/server_settings/python").await, python);
     assert_eq!(get("v1/server_settings/r").await["installations"][0]["version"], "4.2.2");
     assert_eq!(get("v1/server_settings/quarto").await, json!({"installations": []}));
-    assert_eq!(get("v1/server_settings/nodejs").await, json!({"installations": [], "enabled": false}));
+    let status = json!({"enabled": true, "licensed": true, "configured": false, "available": false, "usable": false});
+    let nodejs = json!({"installations": [], "enabled": false, "status": status});
+    assert_eq!(get("v1/server_settings/nodejs").await, nodejs);
     assert_eq!(get("v1/server_settings/tensorflow").await, json!({"installations": []}));
     let unknown = server.get(&server.viewer, "/__api__/server_settings/scheduler/cobol").await;
     assert_eq!(unknown.refusal(), (404, 4));
