@@ -17,6 +17,7 @@ use crate::services::Scheduler;
 pub(crate) struct Fields {
     /// Unique per owner. Absent, null or empty: made by the server on create, left alone on update.
     pub(crate) name: Option<String>,
+    /// Null or empty: none (pins writes an empty one where the author gave none).
     #[serde(deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     pub(crate) title: Option<Option<String>>,
@@ -113,7 +114,8 @@ impl Fields {
             AccessType::parse(word)
                 .ok_or_else(|| ApiError::new(Code::BadField, "access_type must be all, logged_in or acl"))
         });
-        if let Some(Some(title)) = &self.title {
+        let title = self.title.map(|title| title.filter(|title| !title.is_empty()));
+        if let Some(Some(title)) = &title {
             check_title(title)?;
         }
         for long in [&self.description, &self.locked_message].into_iter().flatten() {
@@ -130,7 +132,7 @@ impl Fields {
         }
         Ok(ContentPatch {
             name,
-            title: self.title,
+            title,
             description: self.description,
             owner: None,
             access_type: access_type.transpose()?,
@@ -192,6 +194,7 @@ mod tests {
         let cleared = cleared.unwrap();
         assert_eq!((cleared.title, cleared.max_processes, cleared.description), (Some(None), Some(None), None));
         assert_eq!(Value::Object(cleared.kept_settings), json!({"cpu_limit": null}));
+        assert_eq!(patch(json!({"title": ""})).unwrap().title, Some(None));
     }
 
     #[test]
