@@ -63,6 +63,37 @@ fn a_plumber_api_with_deploy_api() {
     connected(&deploy).expect_success();
     let guid = guid_of("fuel-use");
     assert_eq!(ada().open(&guid, "predict?weight=3&horsepower=110").expect(200).json()["mpg"], 22.1);
+
+    let look = "restartApp('fuel-use', account = name, server = 'here')
+         listed <- applications(account = name, server = 'here')
+         cat('listed', listed[listed$name == 'fuel-use', ]$guid, listed[listed$name == 'fuel-use', ]$url)";
+    let printed = connected(look).expect_success().printed;
+    assert!(printed.contains("Application successfully restarted"), "{printed}");
+    assert!(printed.contains(&format!("listed {guid} {}/content/{guid}/", SERVER.url())), "{printed}");
+    assert_eq!(ada().open(&guid, "predict?weight=3&horsepower=110").expect(200).json()["mpg"], 22.1);
+}
+
+#[test]
+fn documents_as_pages() {
+    let report = [
+        ("report.html", "<!doctype html><title>A report</title>"),
+        ("report.Rmd", "---\ntitle: A report\n---\n\nHi\n"),
+    ];
+    let path = directory(&SERVER, "documents", &report);
+    let deploy = |file: &str, name: &str| {
+        format!(
+            "deployDoc('{path}/{file}', appName = '{name}', account = name, server = 'here', launch.browser = FALSE,
+                forceUpdate = TRUE)"
+        )
+    };
+    connected(&deploy("report.html", "a-page")).expect_success();
+    assert!(ada().open(&guid_of("a-page"), "").expect(200).text().contains("A report"));
+
+    let printed =
+        connected(&format!("stopifnot(isTRUE({}))", deploy("report.Rmd", "a-source"))).expect_failure().printed;
+    let told = "this server does not render R Markdown documents: render where you write it, with rmarkdown::render(), \
+                and publish the page, with rsconnect::deployDoc(";
+    assert!(printed.contains(told), "{printed}");
 }
 
 #[test]

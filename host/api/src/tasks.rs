@@ -162,6 +162,8 @@ async fn may_follow(client: &Client, caller: &Principal, task: &TaskRow) -> Resu
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LegacyTask {
     id: String,
+    /// The same: R clients before 1.0 follow a restart by this name, and a deployment by the other.
+    task_id: String,
     /// Lines from `first_status` on.
     status: Vec<String>,
     last_status: i64,
@@ -180,6 +182,7 @@ impl LegacyTask {
 impl From<TaskView> for LegacyTask {
     fn from(task: TaskView) -> Self {
         Self {
+            task_id: task.id.clone(),
             id: task.id,
             status: task.output,
             last_status: task.last,

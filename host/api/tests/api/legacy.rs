@@ -36,6 +36,7 @@ async fn an_old_client_publishes() {
     let task = ask("POST", &format!("/applications/{id}/deploy"), json!({"bundle": bundle})).await.ok();
     let polled = ask("GET", &format!("/tasks/{}?first_status=0", task["id"].as_str().unwrap()), Value::Null).await.ok();
     assert_eq!(polled, task);
+    assert_eq!((&polled["id"], &polled["task_id"]), (&task["id"], &task["id"]));
     assert_eq!((&polled["status"], &polled["last_status"]), (&json!([]), &json!(0)));
     assert_eq!((&polled["finished"], &polled["code"], &polled["error"]), (&json!(false), &json!(0), &json!("")));
     let config = ask("GET", &format!("/applications/{id}/config"), Value::Null).await.ok();
