@@ -12,8 +12,8 @@ JUST_VERSION=1.59.0
 UV_VERSION=0.13.9
 RSCONNECT_VERSION=1.32.0
 POSIT_SDK_VERSION=0.17.0
+PINS_VERSION=0.9.2
 NODE_VERSION=24.19.0
-POSIT_SDK_VERSION=0.17.0
 # Used only where the distribution has no browser that is a package.
 CHROMIUM_VERSION=153.0.0
 # What makes plugins of Python and of JavaScript.
@@ -185,6 +185,18 @@ need_posit_sdk() {
 get_posit_sdk() {
     say "      getting posit-sdk $POSIT_SDK_VERSION"
     pip_install --target "$making" "posit-sdk==$POSIT_SDK_VERSION"
+}
+
+# The library that shares data sets as content.
+need_pins() {
+    once "$LECTERN_TOOLS/pins-$PINS_VERSION" get_pins
+    link "../pins-$PINS_VERSION" pins
+}
+
+get_pins() {
+    say "      getting pins $PINS_VERSION"
+    # With aiohttp it reads pins by their addresses, too.
+    pip_install --target "$making" "pins==$PINS_VERSION" aiohttp
 }
 
 # A Node.js of our own, which is one package of Python's: Debian's npm brings three hundred, and Ubuntu 22.04 has a

@@ -1,4 +1,4 @@
-//! The publishers' own tools: the `rsconnect` command line, R's rsconnect and posit-sdk.
+//! The publishers' own tools: the `rsconnect` command line, R's rsconnect, posit-sdk and pins.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -50,6 +50,8 @@ fn tool(server: &Server, program: &Path) -> Command {
     // For publishing Node.js, the client asks `node` and `npm` for their versions.
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:{}", TOOLS.display()));
+    // What a tool leaves in its working directory is the test's too.
+    command.current_dir(home(server));
     command.env("HOME", home(server)).env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
     for name in ["CONNECT_SERVER", "CONNECT_API_KEY", "CONNECT_BOOTSTRAP_SECRETKEY", "XDG_CONFIG_HOME"] {
         command.env_remove(name);
@@ -76,11 +78,22 @@ pub fn rsconnect(server: &Server, account: &Account, verb: &str, words: &[&str])
 
 /// Runs Python code that may use posit-sdk, with the server's URL and the account's key in `TEST_SERVER` and `TEST_KEY`.
 pub fn posit_sdk(server: &Server, account: &Account, code: &str) -> Run {
-    let library = TOOLS.join("posit-sdk");
-    assert!(library.exists(), "no posit-sdk at {}: run `./just setup test`", library.display());
+    with_library("posit-sdk", server, account, code)
+}
+
+/// Runs Python code that may use pins, with the server's URL and the account's key and name in `TEST_SERVER`, `TEST_KEY` and
+/// `TEST_NAME`.
+pub fn pins(server: &Server, account: &Account, code: &str) -> Run {
+    with_library("pins", server, account, code)
+}
+
+fn with_library(name: &str, server: &Server, account: &Account, code: &str) -> Run {
+    let library = TOOLS.join(name);
+    assert!(library.exists(), "no {name} at {}: run `./just setup test`", library.display());
     let mut command = tool(server, Path::new("/usr/bin/python3"));
     command.args(["-c", code]).env("PYTHONPATH", library);
-    Run::of(command.env("TEST_SERVER", server.url()).env("TEST_KEY", &account.key).output().expect("run python3"))
+    command.env("TEST_SERVER", server.url()).env("TEST_KEY", &account.key).env("TEST_NAME", &account.name);
+    Run::of(command.output().expect("run python3"))
 }
 
 /// Runs R code, with the server's URL and the account's key and name as `server`, `key` and `name`.

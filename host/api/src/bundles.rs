@@ -8,6 +8,7 @@ use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use lectern_bundles::FetchError;
+use lectern_domain::access;
 use lectern_domain::audit::Action;
 use lectern_domain::ids::{BundleId, ContentGuid};
 use lectern_metadata::bundles::{self, BundleRow};
@@ -21,7 +22,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Services;
-use crate::access::Changeable;
+use crate::access::{Changeable, Readable, permit};
 use crate::audit::{item, record};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::publish;
@@ -104,13 +105,30 @@ async fn bundle_of(client: &Client, content: &ContentRow, id: &str) -> Result<Bu
     row.ok_or_else(|| ApiError::new(Code::Missing, "this content has no such bundle"))
 }
 
-/// Lists the bundles, newest first.
+/// The `content_category` of data that pins keeps.
+const PIN: &str = "pin";
+
+/// Whether the caller sees bundles that are not active: collaborators do.
+///
+/// Who may only open an item has no business here, with one exception. pins asks for a pin's bundles before it reads it, so
+/// that readers of a pin are shown the one that its address shows them.
+async fn sees_all(client: &Client, at: &Readable) -> Result<bool, ApiError> {
+    match permit(client, &at.caller, &at.row, access::Action::Change).await {
+        Ok(_) => Ok(true),
+        Err(_) if at.row.category == PIN => Ok(false),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// Lists the bundles, newest first; to readers of a pin the active one.
 #[utoipa::path(get, path = "/v1/content/{guid}/bundles", tag = "bundles", params(("guid" = String, Path,)),
     responses((status = 200, body = Vec<BundleView>), (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody)))]
-async fn list(at: Changeable) -> Result<Json<Vec<BundleView>>, ApiError> {
-    let rows = bundles::list(&at.client().await?, at.row.id).await?;
-    Ok(Json(rows.into_iter().map(|row| BundleView::of(row, at.row.guid)).collect()))
+async fn list(at: Readable) -> Result<Json<Vec<BundleView>>, ApiError> {
+    let client = at.client().await?;
+    let all = sees_all(&client, &at).await?;
+    let rows = bundles::list(&client, at.row.id).await?.into_iter().filter(|row| all || row.active);
+    Ok(Json(rows.map(|row| BundleView::of(row, at.row.guid)).collect()))
 }
 
 /// Uploads a version: a gzipped tar with a `manifest.json`, as the whole body (of any content type, of known or unknown
@@ -136,8 +154,13 @@ async fn upload(State(services): State<Services>, request: Request) -> Result<Js
 #[utoipa::path(get, path = "/v1/content/{guid}/bundles/{id}", tag = "bundles",
     params(("guid" = String, Path,), ("id" = String, Path,)),
     responses((status = 200, body = BundleView), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
-async fn get(at: Changeable, Path((_guid, id)): Path<(String, String)>) -> Result<Json<BundleView>, ApiError> {
-    let row = bundle_of(&at.client().await?, &at.row, &id).await?;
+async fn get(at: Readable, Path((_guid, id)): Path<(String, String)>) -> Result<Json<BundleView>, ApiError> {
+    let client = at.client().await?;
+    let all = sees_all(&client, &at).await?;
+    let row = bundle_of(&client, &at.row, &id).await?;
+    if !all && !row.active {
+        return Err(ApiError::new(Code::CannotChange, "versions that are not active are for collaborators"));
+    }
     Ok(Json(BundleView::of(row, at.row.guid)))
 }
 

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, Told, page_bundle};
+use lectern_domain::access::PermissionRole;
+
+use crate::support::{Server, Told, archive, page_bundle};
 
 #[tokio::test]
 async fn bundles_are_listed_newest_first_and_one_is_active() {
@@ -19,6 +21,34 @@ async fn bundles_are_listed_newest_first_and_one_is_active() {
     assert_eq!(server.get(&server.owner, &format!("{path}/{second}")).await.ok(), list[0]);
     let item = server.get(&server.owner, &format!("/__api__/v1/content/{guid}")).await.ok();
     assert_eq!((&item["bundle_id"], &item["app_mode"]), (&json!(first), &json!("static")));
+}
+
+#[tokio::test]
+async fn readers_of_a_pin_see_the_version_that_they_may_open() {
+    let server = Server::new().await;
+    let pin =
+        r#"{"version": 1, "metadata": {"appmode": "static", "primary_html": "index.html", "content_category": "pin"}}"#;
+    let pin = || archive(&[("manifest.json", pin), ("index.html", "a pin")]);
+    for (name, bundle, is_pin) in [("pinned", pin(), true), ("page", page_bundle("no pin"), false)] {
+        let guid = server.content(name).await;
+        let path = format!("/__api__/v1/content/{guid}/bundles");
+        let upload = async || server.upload(&guid, bundle.clone()).await.ok()["id"].as_str().unwrap().to_owned();
+        let (old, active) = (upload().await, upload().await);
+        server.activate(&guid, &active).await;
+        server.permit(&guid, &server.viewer, PermissionRole::Viewer).await;
+        assert_eq!(server.get(&server.stranger, &path).await.refusal(), (403, 19));
+        let seen = server.get(&server.viewer, &path).await;
+        if is_pin {
+            let seen = seen.ok();
+            assert_eq!((seen.as_array().unwrap().len(), &seen[0]["id"]), (1, &json!(active)));
+            assert_eq!(server.get(&server.viewer, &format!("{path}/{active}")).await.ok(), seen[0]);
+        } else {
+            assert_eq!(seen.refusal(), (403, 21));
+            assert_eq!(server.get(&server.viewer, &format!("{path}/{active}")).await.refusal(), (403, 21));
+        }
+        assert_eq!(server.get(&server.viewer, &format!("{path}/{old}")).await.refusal(), (403, 21));
+        assert_eq!(server.get(&server.viewer, &format!("{path}/{active}/download")).await.refusal(), (403, 21));
+    }
 }
 
 #[tokio::test]
