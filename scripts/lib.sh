@@ -13,6 +13,9 @@ UV_VERSION=0.13.9
 RSCONNECT_VERSION=1.32.0
 POSIT_SDK_VERSION=0.17.0
 PINS_VERSION=0.9.2
+# Of Debian 13, which keeps them: the client and what Debian 12 lacks or has too old.
+R_RSCONNECT_VERSION=1.3.4
+R_RSCONNECT_SOURCES="r-cran-pki=0.1-14-1 r-cran-renv=1.1.2-1 r-cran-rsconnect=1.3.4-1"
 NODE_VERSION=24.19.0
 # Used only where the distribution has no browser that is a package.
 CHROMIUM_VERSION=153.0.0
@@ -197,6 +200,39 @@ get_pins() {
     say "      getting pins $PINS_VERSION"
     # With aiohttp it reads pins by their addresses, too.
     pip_install --target "$making" "pins==$PINS_VERSION" aiohttp
+}
+
+# R's publishing client as it is since 1.0, beside Debian 12's 0.8.29, in a library of its own. It is built from the original
+# archives of Debian 13's source packages, fetched with apt by a list of sources and a state of their own. Comes after
+# need_test_tools, whose rsconnect brings the packages that it shares with the new one.
+need_r_rsconnect() {
+    if ! grep -qx 'ID=debian' /etc/os-release; then
+        say "      no newer rsconnect for R: this is not Debian (its test is passed over)"
+        return 0
+    fi
+    has_r_package cli && has_r_package lifecycle || need_package "what a newer rsconnect needs" r-cran-cli r-cran-lifecycle
+    [ -f /usr/include/openssl/ssl.h ] || need_package "what R's PKI is built with" libssl-dev
+    once "$LECTERN_TOOLS/r-rsconnect-$R_RSCONNECT_VERSION" get_r_rsconnect
+    link "../r-rsconnect-$R_RSCONNECT_VERSION" r-rsconnect
+}
+
+get_r_rsconnect() {
+    say "      getting R's rsconnect $R_RSCONNECT_VERSION"
+    r_from=$(mktemp -d)
+    mkdir -p "$r_from/lists/partial" "$r_from/cache/archives/partial" "$r_from/sources"
+    r_mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Component: main' | head -n 1)
+    echo "deb-src $r_mirror trixie main" >"$r_from/sources.list"
+    r_apt() {
+        quiet "apt-get $1" apt-get -o "Dir::Etc::sourcelist=$r_from/sources.list" -o Dir::Etc::sourceparts=/dev/null \
+            -o "Dir::State::lists=$r_from/lists" -o "Dir::Cache=$r_from/cache" -o APT::Sandbox::User=root "$@"
+    }
+    # shellcheck disable=SC2086 # one word per package
+    (cd "$r_from/sources" && r_apt update && r_apt source --download-only --tar-only $R_RSCONNECT_SOURCES) || return 1
+    for r_package in pki renv rsconnect; do
+        quiet "R CMD INSTALL $r_package" env "R_LIBS=$making" R CMD INSTALL --no-docs --no-byte-compile \
+            "--library=$making" "$r_from/sources/r-cran-${r_package}_"*.orig.tar.* || return 1
+    done
+    rm -rf "$r_from"
 }
 
 # A Node.js of our own, which is one package of Python's: Debian's npm brings three hundred, and Ubuntu 22.04 has a

@@ -98,6 +98,17 @@ fn with_library(name: &str, server: &Server, account: &Account, code: &str) -> R
 
 /// Runs R code, with the server's URL and the account's key and name as `server`, `key` and `name`.
 pub fn r(server: &Server, account: &Account, code: &str) -> Run {
+    Run::of(rscript(server, account, code).output().expect("run Rscript"))
+}
+
+/// The same with rsconnect as it is since 1.0, from the library that `scripts/setup` makes of it; `None` where there is none.
+pub fn new_r(server: &Server, account: &Account, code: &str) -> Option<Run> {
+    let library = TOOLS.join("r-rsconnect");
+    let mut command = rscript(server, account, code);
+    library.exists().then(|| Run::of(command.env("R_LIBS", library).output().expect("run Rscript")))
+}
+
+fn rscript(server: &Server, account: &Account, code: &str) -> Command {
     let mut command = tool(server, Path::new("Rscript"));
     let prelude = "server <- Sys.getenv('TEST_SERVER'); key <- Sys.getenv('TEST_KEY'); name <- Sys.getenv('TEST_NAME')";
     command
@@ -107,7 +118,7 @@ pub fn r(server: &Server, account: &Account, code: &str) -> Run {
         .env("TEST_NAME", &account.name)
         // The client writes its accounts below R's user directory.
         .env("R_USER_CONFIG_DIR", home(server).join("r"));
-    Run::of(command.output().expect("run Rscript"))
+    command
 }
 
 /// Runs Python code with posit-sdk, with the server's URL and the account's key as `TEST_SERVER` and `TEST_KEY`.
