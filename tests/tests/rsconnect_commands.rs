@@ -140,10 +140,18 @@ fn an_application_with_all_that_deploy_takes() {
 #[test]
 fn one_source_as_manifest_bundle_and_project() {
     let path = flask("forms");
+    // The client lists its packages in the manifest.
+    let lock = json!({"R": {"Version": "4.2.2", "Repositories": [{"Name": "CRAN", "URL": "https://cran.example.org"}]},
+        "Packages": {"R6": {"Package": "R6", "Version": "2.5.1", "Source": "Repository", "Repository": "CRAN"}}});
+    std::fs::write(format!("{path}/renv.lock"), lock.to_string()).unwrap();
     run_offline(&["write-manifest", "flask", &path]);
     let manifest = format!("{path}/manifest.json");
-    let guid =
-        guid_in(&run("deploy manifest", &["--new", "--title", "By manifest", &manifest]).expect_success().printed);
+    let deployed = run("deploy manifest", &["--new", "--title", "By manifest", &manifest]).expect_success().printed;
+    assert!(
+        deployed.contains("The manifest lists R packages too (1); Python applications run without R"),
+        "{deployed}"
+    );
+    let guid = guid_in(&deployed);
     assert_eq!(shown(&guid), "version 1, no colour");
 
     let kept = SERVER.scratch().join("kept.tar.gz");

@@ -251,6 +251,11 @@ impl Runtimes {
                 let version = manifest.python.as_ref().and_then(|python| python.version.as_deref());
                 let wanted = (manifest.constraints.python.as_deref(), version);
                 let interpreter = choose(Language::Python, wanted, &self.python, log)?;
+                // Clients list what an `renv.lock` beside the application names.
+                if let listed @ 1.. = manifest.r_packages.len() {
+                    let told = "Python applications run without R, and these are not restored";
+                    log(&format!("The manifest lists R packages too ({listed}); {told}"));
+                }
                 let restore = manifest.restores_python(restore_python);
                 let wanted = RestoreRequest { tree, manifest, interpreter: &interpreter, restore };
                 let id = self.environments.restore(wanted, log, cancel).await?;
