@@ -22,6 +22,7 @@ use crate::config::ContentTimeouts;
 use crate::failure::{NotAdmitted, StartFailure};
 use crate::identify::{Asking, identify, rejected, select, sign_in};
 use crate::notice::Notice;
+use crate::outward::outward;
 use crate::queue;
 use crate::serve::Visit;
 use crate::services::Seen;
@@ -60,7 +61,7 @@ pub(crate) async fn answer(
     };
     let standing = match decide(principal.as_ref(), &content.access, action) {
         Verdict::Allowed(standing) => standing,
-        Verdict::SignIn => return sign_in(challenge, &head),
+        Verdict::SignIn => return sign_in(challenge, &head, &visit.origin.prefix),
         Verdict::Refused => return Err(refused(principal.as_ref(), action)),
     };
     if is_thumbnail {
@@ -75,7 +76,7 @@ pub(crate) async fn answer(
     }
     let forward = match select(visit, &head, &target, principal.as_ref().zip(vouched.as_deref()), forward).await? {
         Selected::Forward(forward) => forward,
-        Selected::Respond { reply, .. } => return Ok(reply.into_response(&head.method).map(EdgeBody::full)),
+        Selected::Respond { reply, .. } => return Ok(outward(reply, &head.method, &visit.origin.prefix)),
     };
     let base = forward.base_path(&head.path).into_owned();
     let mount = format!("{}{base}", visit.origin.prefix);

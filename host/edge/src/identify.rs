@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::body::EdgeBody;
 use crate::notice::Notice;
+use crate::outward::outward;
 use crate::serve::{Visit, gate_failed};
 
 /// Who is asking.
@@ -109,9 +110,13 @@ pub(crate) fn rejected() -> Notice {
 }
 
 /// The answer to an anonymous visitor where none may enter: the way to sign in that a plugin offers, or a plain 401.
-pub(crate) fn sign_in(challenge: Option<Arc<Challenge>>, head: &Head) -> Result<Response<EdgeBody>, Notice> {
+pub(crate) fn sign_in(
+    challenge: Option<Arc<Challenge>>,
+    head: &Head,
+    prefix: &str,
+) -> Result<Response<EdgeBody>, Notice> {
     match challenge {
-        Some(challenge) => Ok(challenge.reply_to(head).into_response(&head.method).map(EdgeBody::full)),
+        Some(challenge) => Ok(outward(challenge.reply_to(head), &head.method, prefix)),
         None => Err(Notice::new(
             StatusCode::UNAUTHORIZED,
             "Sign in first",

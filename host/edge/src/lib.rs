@@ -22,6 +22,7 @@ mod io;
 mod listener;
 mod notice;
 mod origin;
+mod outward;
 mod plugin_page;
 mod pool;
 mod pulse;

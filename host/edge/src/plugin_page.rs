@@ -11,6 +11,7 @@ use crate::access_log::chain;
 use crate::body::{EdgeBody, RequestBody};
 use crate::identify::principal;
 use crate::notice::Notice;
+use crate::outward::outward;
 use crate::serve::{Visit, gate_failed};
 use crate::services::Unavailable;
 use crate::session;
@@ -31,7 +32,7 @@ pub(crate) async fn answer(
 ) -> Result<Response<EdgeBody>, Notice> {
     let services = &visit.connection.thread.services;
     match services.gate.route(&visit.chain, head).await {
-        Ok(Routed::Respond { reply, .. }) => return Ok(reply.into_response(&head.method).map(EdgeBody::full)),
+        Ok(Routed::Respond { reply, .. }) => return Ok(outward(reply, &head.method, &visit.origin.prefix)),
         Ok(Routed::Forward(_) | Routed::NotMine) => {}
         Err(error) => return Err(gate_failed(visit.id, &error)),
     }
@@ -48,7 +49,8 @@ pub(crate) async fn answer(
             GateError::BodyTooLarge { .. } => too_large(),
             failure => gate_failed(visit.id, &failure),
         })?;
-    let respond = |reply: Reply| reply.into_response(&head.method).map(EdgeBody::full);
+    let prefix = visit.origin.prefix.clone();
+    let respond = |reply: Reply| outward(reply, &head.method, &prefix);
     let failed = |failure: Unavailable| {
         error!(request.id = visit.id.as_str(), error = %chain(&failure), "session");
         Notice::unavailable()

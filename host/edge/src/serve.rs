@@ -21,6 +21,7 @@ use crate::bridge::{X_CORRELATION_ID, X_REQUEST_ID, is_websocket_upgrade};
 use crate::connection::Connection;
 use crate::notice::{Notice, accepts_html};
 use crate::origin::Origin;
+use crate::outward::outward;
 use crate::request_id::RequestId;
 use crate::strip::strip;
 use crate::{content, health, plugin_page, system};
@@ -211,7 +212,7 @@ async fn answer(
             Target::Content(guid) => content::answer(&mut visit, head, forward, guid).await,
             Target::System(target) => Box::pin(system::answer(&mut visit, head, forward, target)).await,
         },
-        Ok(Routed::Respond { reply, .. }) => Ok(reply.into_response(&head.method).map(EdgeBody::full)),
+        Ok(Routed::Respond { reply, .. }) => Ok(outward(reply, &head.method, &visit.origin.prefix)),
         Ok(Routed::NotMine) => Err(Notice::not_found()),
         Err(error) => Err(gate_failed(visit.id, &error)),
     }

@@ -12,6 +12,7 @@ use crate::bridge::{apply, drop_session_cookie, remove_hop_by_hop, target_uri};
 use crate::identify::{Asking, identify, select, sign_in};
 use crate::notice::Notice;
 use crate::origin::READ_FROM;
+use crate::outward::outward;
 use crate::serve::Visit;
 use crate::services::{Caller, SignIn};
 
@@ -30,7 +31,7 @@ pub(crate) async fn answer(
     };
     let forward = match select(visit, &head, &view, principal.as_ref().zip(vouched.as_deref()), forward).await? {
         Selected::Forward(forward) => forward,
-        Selected::Respond { reply, .. } => return Ok(reply.into_response(&head.method).map(EdgeBody::full)),
+        Selected::Respond { reply, .. } => return Ok(outward(reply, &head.method, &visit.origin.prefix)),
     };
     let caller = Caller {
         principal,
@@ -58,7 +59,9 @@ pub(crate) async fn answer(
     *request.headers_mut() = headers;
     let response = visit.connection.thread.services.system.call(target, caller, request).await;
     match kept {
-        Some(head) if response.extensions().get::<SignIn>().is_some() => sign_in(challenge, &head),
+        Some(head) if response.extensions().get::<SignIn>().is_some() => {
+            sign_in(challenge, &head, &visit.origin.prefix)
+        }
         Some(_) | None => Ok(response),
     }
 }

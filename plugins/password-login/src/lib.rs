@@ -78,13 +78,13 @@ impl Authenticator for PasswordLogin {
         let path = host.path();
         Ok(if path == base || path == base.trim_end_matches('/') {
             match host.method().as_str() {
-                "GET" | "HEAD" => form_page(host, &base),
-                "POST" => sign_in(host, &base, body),
+                "GET" | "HEAD" => form_page(host),
+                "POST" => sign_in(host, body),
                 _ => Handled::Reply(not_allowed()),
             }
         } else if path == format!("{base}sign-out") {
             match host.method().as_str() {
-                "GET" | "HEAD" => Handled::Reply(page::sign_out(&path)),
+                "GET" | "HEAD" => Handled::Reply(page::sign_out()),
                 "POST" if is_from_other_site(host) => Handled::Reply(page::refused()),
                 "POST" => Handled::SignedOut(Reply::redirect(303, HOME).with("cache-control", "no-store")),
                 _ => Handled::Reply(not_allowed()),
@@ -95,15 +95,15 @@ impl Authenticator for PasswordLogin {
     }
 }
 
-fn form_page(host: &impl Host, base: &str) -> Handled {
+fn form_page(host: &impl Host) -> Handled {
     let next = Next::of(host.query_param("next").as_deref());
     Handled::Reply(match host.session() {
         Some(_) => Reply::redirect(303, next.location()).with("cache-control", "no-store"),
-        None => page::sign_in(200, base, "", next.as_str(), None),
+        None => page::sign_in(200, "", next.as_str(), None),
     })
 }
 
-fn sign_in(host: &impl Host, base: &str, body: &[u8]) -> Handled {
+fn sign_in(host: &impl Host, body: &[u8]) -> Handled {
     if is_from_other_site(host) {
         host.log(Level::Warn, "refused a sign-in form from another site", &[("client.ip", &host.client_ip())]);
         return Handled::Reply(page::refused());
@@ -118,7 +118,7 @@ fn sign_in(host: &impl Host, base: &str, body: &[u8]) -> Handled {
     } else {
         Err(Refusal::Wrong)
     };
-    let again = |status, notice| page::sign_in(status, base, &username, next.as_str(), Some(notice));
+    let again = |status, notice| page::sign_in(status, &username, next.as_str(), Some(notice));
     match checked {
         Ok(identity) => {
             let reply = Reply::redirect(303, next.location()).with("cache-control", "no-store");

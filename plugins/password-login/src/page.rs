@@ -15,8 +15,9 @@ pub(crate) enum Notice {
     Unavailable,
 }
 
-/// The form. `username` is shown again; a password never is.
-pub(crate) fn sign_in(status: u16, action: &str, username: &str, next: &str, notice: Option<Notice>) -> Reply {
+/// The form. `username` is shown again; a password never is. It is sent to the address that it was read at, which a proxy may have
+/// put below a path that nobody here knows.
+pub(crate) fn sign_in(status: u16, username: &str, next: &str, notice: Option<Notice>) -> Reply {
     let mut page = Page::new("Sign in").status(status);
     match notice {
         None => {}
@@ -31,7 +32,7 @@ pub(crate) fn sign_in(status: u16, action: &str, username: &str, next: &str, not
     let described = if notice.is_some() { r#" aria-describedby="notice""# } else { "" };
     let (name_focus, password_focus) = if username.is_empty() { (" autofocus", "") } else { ("", " autofocus") };
     let form = format!(
-        r#"<form method="post" action="{action}">
+        r#"<form method="post">
 <input type="hidden" name="next" value="{next}">
 <label for="username">User name</label>
 <input id="username" name="username" value="{username}" autocomplete="username" autocapitalize="none" spellcheck="false" maxlength="64" required{described}{name_focus}>
@@ -39,7 +40,6 @@ pub(crate) fn sign_in(status: u16, action: &str, username: &str, next: &str, not
 <input id="password" name="password" type="password" autocomplete="current-password" maxlength="1024" required{described}{password_focus}>
 <button type="submit">Sign in</button>
 </form>"#,
-        action = escape_html(action),
         next = escape_html(next),
         username = escape_html(username),
     );
@@ -47,14 +47,9 @@ pub(crate) fn sign_in(status: u16, action: &str, username: &str, next: &str, not
 }
 
 /// Asks before signing out: a link on another page must not do it.
-pub(crate) fn sign_out(action: &str) -> Reply {
-    let form = format!(
-        r#"<form method="post" action="{}">
-<button type="submit" autofocus>Sign out</button>
-</form>"#,
-        escape_html(action)
-    );
-    Page::new("Sign out").text("You will need your password to sign in again.").html(&form).reply()
+pub(crate) fn sign_out() -> Reply {
+    let form = "<form method=\"post\">\n<button type=\"submit\" autofocus>Sign out</button>\n</form>";
+    Page::new("Sign out").text("You will need your password to sign in again.").html(form).reply()
 }
 
 /// The answer to a form that came from another site.

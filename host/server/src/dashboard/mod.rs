@@ -68,6 +68,8 @@ struct Visit {
     server: String,
     /// Its path, without a trailing slash.
     base: String,
+    /// The path that the edge puts before addresses in what plugins answer: a proxy's, never the configured one.
+    added: String,
     /// Where the visitor signs in and out, below the server's address.
     sign_in: Option<String>,
 }
@@ -87,9 +89,10 @@ impl FromRequestParts<Dashboard> for Visit {
             }
             (None, None) => (String::new(), String::new()),
         };
+        let added = parts.extensions.get::<External>().map(|external| external.prefix.clone()).unwrap_or_default();
         let host = server.parse::<url::Url>().ok().and_then(|url| url.host_str().map(str::to_ascii_lowercase));
         let sign_in = dashboard.sign_in.pages(host.as_deref());
-        Ok(Self { principal, server, base, sign_in })
+        Ok(Self { principal, server, base, added, sign_in })
     }
 }
 
@@ -202,7 +205,7 @@ fn no_page(visit: &Visit, why: load::NoPage, path: &str) -> Response {
     }
 }
 
-/// Leads to where people sign in, and back to `next`.
+/// Leads to where people sign in, and back to `next`, a path as the browser knows it.
 fn sign_in_first(visit: &Visit, next: &str) -> Response {
     let Some(pages) = &visit.sign_in else {
         return message(
@@ -212,6 +215,7 @@ fn sign_in_first(visit: &Visit, next: &str) -> Response {
             "This page needs a signed-in user, and nothing on this server signs people in with a page.",
         );
     };
+    let next = next.strip_prefix(visit.added.as_str()).unwrap_or(next);
     let next = percent_encoding::utf8_percent_encode(next, percent_encoding::NON_ALPHANUMERIC);
     Redirect::to(&format!("{}{pages}?next={next}", visit.base)).into_response()
 }
