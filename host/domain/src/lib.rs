@@ -10,6 +10,7 @@ pub mod audit;
 pub mod confinement;
 pub mod content;
 pub mod framework;
+pub mod git;
 pub mod ids;
 pub mod integrations;
 pub mod job;
