@@ -140,6 +140,7 @@ async fn list(at: Readable) -> Result<Json<Vec<BundleView>>, ApiError> {
     responses((status = 200, body = BundleView),
         (status = 400, description = "empty, cut short, damaged, not an archive, no usable manifest", body = ErrorBody),
         (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, description = "the content is managed by git", body = ErrorBody),
         (status = 413, description = "larger than the server accepts", body = ErrorBody),
         (status = 507, description = "the server has no room", body = ErrorBody)))]
 async fn upload(State(services): State<Services>, request: Request) -> Result<Json<BundleView>, ApiError> {

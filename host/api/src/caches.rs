@@ -99,7 +99,14 @@ async fn remove(
         let id = TaskId::from_random(random);
         let removed = services.backstage.remove_runtime_cache(&cache).await.map_err(ApiError::internal)?;
         let output = vec![format!("Removed {removed} environments of {} {}.", cache.language, cache.version)];
-        let task = ShortTask { id: id.clone(), requested_by: Some(caller.user), output, code: 0, error: String::new() };
+        let task = ShortTask {
+            id: id.clone(),
+            requested_by: Some(caller.user),
+            output,
+            code: 0,
+            error: String::new(),
+            result: None,
+        };
         short_tasks::keep(&services.database.client().await?, &task).await?;
         tracing::info!(cache.version = cache.version, removed, user.name = caller.username, "runtime cache removed");
         task_id = Some(id.to_string());

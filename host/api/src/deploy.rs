@@ -5,9 +5,10 @@ use axum::extract::State;
 use http::StatusCode;
 use lectern_domain::audit::Action;
 use lectern_domain::ids::{BundleId, JobKey, TaskId};
-use lectern_domain::job::deployment_tag;
+use lectern_domain::job::{GIT_TAG, deployment_tag};
 use lectern_metadata::bundles::{self, BundleRow};
 use lectern_metadata::jobs::{self, NewJob};
+use lectern_metadata::repositories::{self, NewFetch, Source};
 use lectern_metadata::tasks::{self, NewTask, TaskKind};
 use lectern_metadata::{Client, DbError};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ use crate::access::Changeable;
 use crate::audit::{item, record};
 use crate::body::Object;
 use crate::error::{ApiError, Code, ErrorBody};
+use crate::remote::git;
 
 pub(crate) fn routes() -> OpenApiRouter<Services> {
     OpenApiRouter::new().routes(routes!(deploy)).routes(routes!(build))
@@ -31,7 +33,8 @@ pub(crate) fn routes() -> OpenApiRouter<Services> {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct DeployRequest {
-    /// A bundle of this content. Absent, null or `{}`: the active one, or the newest when none is active.
+    /// A bundle of this content. Absent, null or `{}`: one made of the newest commit where the content is managed by git, else
+    /// the active one, or the newest when none is active.
     #[schema(value_type = Option<String>)]
     bundle_id: Value,
     /// False: prepare the bundle and leave the active one in place.
@@ -55,7 +58,8 @@ impl TaskStarted {
 #[utoipa::path(post, path = "/v1/content/{guid}/deploy", tag = "bundles", params(("guid" = String, Path,)),
     request_body = DeployRequest,
     responses((status = 202, body = TaskStarted), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, description = "no such content, no such bundle, or no bundle at all", body = ErrorBody)))]
+        (status = 404, description = "no such content, no such bundle, or no bundle at all", body = ErrorBody),
+        (status = 409, description = "it is managed by git, which is switched off", body = ErrorBody)))]
 async fn deploy(
     State(services): State<Services>,
     at: Changeable,
@@ -70,7 +74,8 @@ async fn deploy(
 #[utoipa::path(post, path = "/v1/content/{guid}/build", tag = "bundles", params(("guid" = String, Path,)),
     request_body = DeployRequest,
     responses((status = 202, body = TaskStarted), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody)))]
+        (status = 404, body = ErrorBody),
+        (status = 409, description = "it is managed by git, which is switched off", body = ErrorBody)))]
 async fn build(
     State(services): State<Services>,
     at: Changeable,
@@ -78,6 +83,63 @@ async fn build(
 ) -> Result<(StatusCode, Json<TaskStarted>), ApiError> {
     let task = start(&services, &at, &wanted.bundle_id, TaskKind::Build, false).await?;
     Ok((StatusCode::ACCEPTED, Json(TaskStarted::of(&task))))
+}
+
+/// A bundle that is to be made of a repository, and what is done with it.
+pub(crate) struct Fetching {
+    pub(crate) source: Source,
+    pub(crate) kind: TaskKind,
+    pub(crate) activate: bool,
+    /// Whether the task is over when the bundle is there.
+    pub(crate) is_all: bool,
+}
+
+/// Queues a task that begins with making a bundle of a repository; answers also the number that the bundle will have.
+pub(crate) async fn start_fetch(
+    services: &Services,
+    at: &Changeable,
+    fetching: Fetching,
+) -> Result<(TaskId, BundleId), ApiError> {
+    let (mut random, mut job_random) = ([0u8; 16], [0u8; 16]);
+    getrandom::fill(&mut random).map_err(ApiError::no_random)?;
+    getrandom::fill(&mut job_random).map_err(ApiError::no_random)?;
+    let new = NewFetch {
+        id: TaskId::from_random(random),
+        kind: fetching.kind,
+        content: at.row.id,
+        source: fetching.source,
+        activate: fetching.activate,
+        is_all: fetching.is_all,
+        requested_by: Some(at.caller.user),
+    };
+    let mut client = at.client().await?;
+    let tx = client.transaction().await.map_err(DbError::from)?;
+    let bundle = repositories::queue(&tx, &new).await?;
+    let job = NewJob {
+        key: JobKey::from_random(job_random),
+        content: at.row.id,
+        bundle: None,
+        tag: GIT_TAG.to_owned(),
+        // Nobody's, until one takes the task.
+        server: Uuid::nil(),
+        hostname: services.settings.hostname.clone(),
+        run_as: None,
+        log_path: None,
+        task: Some(new.id.clone()),
+    };
+    jobs::create(&tx, &job).await?;
+    record(&tx, &at.caller, &Action::DeploymentAsked { item: item(&at.row), bundle }).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    services.backstage.task_queued();
+    tracing::info!(
+        content.guid = %at.row.guid,
+        bundle.id = %bundle,
+        task.id = %new.id,
+        git.url = new.source.url,
+        user.name = at.caller.username,
+        "task queued"
+    );
+    Ok((new.id, bundle))
 }
 
 /// Queues a task about the bundle that `wanted` names.
@@ -89,6 +151,14 @@ pub(crate) async fn start(
     activate: bool,
 ) -> Result<TaskId, ApiError> {
     let mut client = at.client().await?;
+    if read_bundle_id(wanted)?.is_none()
+        && let Some(repository) = repositories::get(&client, at.row.id).await?
+    {
+        drop(client); // What follows needs a connection too.
+        git(services)?;
+        let fetching = Fetching { source: repository.source, kind, activate, is_all: false };
+        return start_fetch(services, at, fetching).await.map(|(task, _)| task);
+    }
     let bundle = choose(&client, at, wanted).await?;
     let (mut random, mut job_random) = ([0u8; 16], [0u8; 16]);
     getrandom::fill(&mut random).map_err(ApiError::no_random)?;

@@ -93,6 +93,11 @@ codes! {
     CannotStore 134 INSUFFICIENT_STORAGE, "The server has no room for the bundle.";
     BadArchive 135 BAD_REQUEST, "The bundle received cannot be extracted.";
     TaskMissing 141 NOT_FOUND, "The task does not exist.";
+    GitManaged 142 CONFLICT, "The content is managed by git already.";
+    NotGitManaged 143 CONFLICT, "The content is not managed by git.";
+    GitUpload 144 CONFLICT, "A bundle cannot be uploaded to content that is managed by git.";
+    GitDisabled 145 CONFLICT, "Git is switched off on this server.";
+    GitRefused 146 BAD_REQUEST, "The repository is where this server does not go.";
     VariableTwice 149 CONFLICT, "The same variable is named twice.";
     GroupMissing 153 NOT_FOUND, "The group does not exist.";
     AlreadyListed 154 CONFLICT, "The user already has a permission entry.";
@@ -102,6 +107,7 @@ codes! {
     TagMove 158 BAD_REQUEST, "A tag cannot be moved there.";
     BadInclude 161 BAD_REQUEST, "An `include` value is unknown.";
     JobNotActive 163 CONFLICT, "The job has ended.";
+    GitUrl 164 BAD_REQUEST, "The URL is not that of a git repository.";
     Bootstrapped 165 FORBIDDEN, "There are users already.";
     BadBootstrapToken 166 UNAUTHORIZED, "The bootstrap token is not valid.";
     NoIntegration 212 BAD_REQUEST, "The content uses no such integration.";

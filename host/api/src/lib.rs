@@ -37,6 +37,9 @@ mod processes;
 pub mod providers;
 mod publish;
 mod query;
+mod remote;
+mod repo;
+mod repository;
 mod router;
 mod search;
 mod services;
@@ -56,6 +59,8 @@ mod variants;
 pub use error::{ApiError, Code, ErrorBody};
 pub use guard::{ClientAddress, CredentialRejected, External};
 pub use keys::{ApiKeyText, make_key};
+pub use publish::{Arrived, examine};
+pub use remote::{BadGitUrl, GitRemote};
 pub use router::{openapi, router};
 pub use services::{
     ANNOUNCED_VERSION, Backstage, BegunSession, ContentProcess, IdToken, IdTokenRefusal, LogLine, LogLines, LogSource,

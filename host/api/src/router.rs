@@ -15,8 +15,8 @@ use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, guard, leftover};
 use crate::{
     audit, bootstrap, bundles, caches, content, deploy, environment, environments, groups, hits, jobs, keys, legacy,
-    login, oauth, oauth_integrations, packages, permission_requests, permissions, processes, search, settings,
-    tags, tasks, thumbnails, timezones, tokens, users, vanity, variants,
+    login, oauth, oauth_integrations, packages, permission_requests, permissions, processes, repo, repository,
+    search, settings, tags, tasks, thumbnails, timezones, tokens, users, vanity, variants,
 };
 
 #[derive(OpenApi)]
@@ -59,6 +59,8 @@ fn described() -> OpenApiRouter<Services> {
         thumbnails::routes(),
         search::routes(),
         vanity::routes(),
+        repository::routes(),
+        repo::routes(),
         bundles::routes(),
         packages::routes(),
         deploy::routes(),

@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::followed::Followed;
 use crate::providers::{FormAnswer, FormFailure, SentForm, ServiceTokens};
+use crate::remote::GitRemote;
 
 /// The version announced to clients; it decides which of their features they switch on.
 pub const ANNOUNCED_VERSION: &str = "2026.01.0";
@@ -268,6 +269,11 @@ pub trait Backstage: Send + Sync + 'static {
     /// just then, the implementation goes on trying by itself and returns after a bound of its own: the change is
     /// committed, so the client must not be told otherwise.
     async fn refresh(&self, part: Part);
+
+    /// Repositories that content is made of, or why there are none here, for whoever wanted to use one.
+    fn git(&self) -> Result<Arc<dyn GitRemote>, String> {
+        Err("git-managed content is switched off on this server".to_owned())
+    }
 
     /// A task was queued: whoever performs tasks may look now rather than at its next round.
     fn task_queued(&self);

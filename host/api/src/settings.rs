@@ -108,6 +108,7 @@ pub(crate) struct License {
 async fn server(State(services): State<Services>, Caller(caller): Caller, base: Base) -> Json<ServerSettings> {
     let found = services.backstage.runtimes();
     let passwords = services.settings.logout.takes_passwords();
+    let git = services.backstage.git().is_ok();
     let runtimes = [("Python", &found.python), ("R", &found.r), ("Quarto", &found.quarto), ("Node.js", &found.nodejs)];
     Json(ServerSettings {
         version: ANNOUNCED_VERSION,
@@ -136,8 +137,8 @@ async fn server(State(services): State<Services>, Caller(caller): Caller, base: 
         default_r_environment_management: true,
         default_py_environment_management: true,
         oauth_integrations_enabled: true,
-        git_enabled: false,
-        git_available: false,
+        git_enabled: git,
+        git_available: git,
         mail_all: false,
         mail_configured: false,
         public_warning: "",

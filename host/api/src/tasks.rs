@@ -144,8 +144,8 @@ async fn over_at_once(
     let last = i64::try_from(task.output.len()).map_err(ApiError::internal)?;
     let passed = usize::try_from(first.unwrap_or(0)).unwrap_or(0);
     let output = task.output.into_iter().skip(passed).collect();
-    let (code, error) = (task.code, task.error);
-    Ok(Some(TaskView { id: id.to_string(), output, result: None, finished: true, code, error, last }))
+    let (code, error, result) = (task.code, task.error, task.result);
+    Ok(Some(TaskView { id: id.to_string(), output, result, finished: true, code, error, last }))
 }
 
 /// Who asked for a task may follow it, and whoever may change the content.

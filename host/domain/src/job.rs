@@ -27,6 +27,9 @@ pub fn reason(ending: Ending, status: Option<ExitStatus>, excess: &[String]) -> 
     words
 }
 
+/// The protocol's word for a job that begins with fetching a commit.
+pub const GIT_TAG: &str = "git";
+
 /// The protocol's word for the job that a deployment of such content is: what most of it consists of.
 pub fn deployment_tag(mode: AppMode) -> &'static str {
     match mode {

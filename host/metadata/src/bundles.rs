@@ -125,10 +125,21 @@ impl BundleRow {
 
 /// Records a bundle whose bytes are stored. [`DbError::NotFound`] when the content item does not exist.
 pub async fn create(client: &impl GenericClient, bundle: &NewBundle) -> Result<BundleRow, DbError> {
+    create_as(client, bundle, None).await
+}
+
+/// [`create`], with the number `id` if it was taken from the sequence before.
+pub async fn create_as(
+    client: &impl GenericClient,
+    bundle: &NewBundle,
+    id: Option<BundleId>,
+) -> Result<BundleRow, DbError> {
     let sql = "INSERT INTO bundles (content_id, hash, size_bytes, metadata, manifest, app_mode, content_category, \
                parameterized, py_version, r_version, quarto_version, node_version, py_environment_management, \
-               r_environment_management, created_by) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING id";
+               r_environment_management, created_by, id) OVERRIDING SYSTEM VALUE \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
+               COALESCE($16, nextval(pg_get_serial_sequence('bundles', 'id')))) RETURNING id";
+    let id = id.map(|id| id.0);
     let size = i64::try_from(bundle.size_bytes).map_err(|_| DbError::Refused { rule: "bundles_size_check".into() })?;
     let traits = &bundle.traits;
     let row = row::query_one(
@@ -150,6 +161,7 @@ pub async fn create(client: &impl GenericClient, bundle: &NewBundle) -> Result<B
             &traits.py_environment_management,
             &traits.r_environment_management,
             &bundle.created_by.0,
+            &id,
         ],
     )
     .await?;

@@ -179,6 +179,8 @@ fn broken_rule(code: &SqlState, fault: Fault) -> DbError {
         "group_members_user_fkey" | "groups_owner_fkey" | "signed_tokens_user_fkey" | "password_links_user_fkey" => {
             DbError::NotFound("user")
         }
+        "content_repositories_content_fkey" => DbError::NotFound("content"),
+        "git_fetches_task_fkey" => DbError::NotFound("task"),
         "content_active_bundle_fkey" => DbError::ActiveBundle,
         "oauth_sessions_user_fkey" | "oauth_logins_user_fkey" => DbError::NotFound("user"),
         "content_owner_fkey" | "permissions_user_fkey" | "api_keys_user_fkey" | "sessions_user_fkey" => {

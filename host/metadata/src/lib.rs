@@ -28,6 +28,7 @@ pub mod permission_requests;
 pub mod permissions;
 pub mod plugins;
 pub mod reach;
+pub mod repositories;
 mod row;
 pub mod schedules;
 pub mod sealing;

@@ -1,13 +1,14 @@
 //! Tasks that were done within the request that asked for them: only their end is kept, for a day.
 
 use lectern_domain::{TaskId, UserId};
+use serde_json::Value;
 
 use crate::database::GenericClient;
 use crate::error::DbError;
 use crate::row;
 
 /// A task that is over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ShortTask {
     /// Names it to clients; made by the caller.
     pub id: TaskId,
@@ -19,19 +20,22 @@ pub struct ShortTask {
     pub code: i32,
     /// Why it failed; may be empty.
     pub error: String,
+    /// What it brought, in the protocol's form `{"type", "data"}`.
+    pub result: Option<Value>,
 }
 
 /// Keeps a task, and lets those go that nobody polls any more: clients ask within minutes.
 pub async fn keep(client: &impl GenericClient, task: &ShortTask) -> Result<(), DbError> {
     row::execute(client, "DELETE FROM short_tasks WHERE created_at < now() - interval '1 day'", &[]).await?;
-    let sql = "INSERT INTO short_tasks (id, requested_by, output, code, error) VALUES ($1, $2, $3, $4, $5)";
+    let sql = "INSERT INTO short_tasks (id, requested_by, output, code, error, result) VALUES ($1, $2, $3, $4, $5, $6)";
     let user = task.requested_by.map(|user| user.0);
-    row::execute(client, sql, &[&task.id.as_str(), &user, &task.output, &task.code, &task.error]).await.map(drop)
+    let params: row::Params<'_> = &[&task.id.as_str(), &user, &task.output, &task.code, &task.error, &task.result];
+    row::execute(client, sql, params).await.map(drop)
 }
 
 /// One of them.
 pub async fn get(client: &impl GenericClient, id: &TaskId) -> Result<Option<ShortTask>, DbError> {
-    let sql = "SELECT requested_by, output, code, error FROM short_tasks WHERE id = $1";
+    let sql = "SELECT requested_by, output, code, error, result FROM short_tasks WHERE id = $1";
     let Some(row) = row::query_opt(client, sql, &[&id.as_str()]).await? else { return Ok(None) };
     Ok(Some(ShortTask {
         id: id.clone(),
@@ -39,5 +43,6 @@ pub async fn get(client: &impl GenericClient, id: &TaskId) -> Result<Option<Shor
         output: row::get(&row, "output")?,
         code: row::get(&row, "code")?,
         error: row::get(&row, "error")?,
+        result: row::get(&row, "result")?,
     }))
 }

@@ -48,7 +48,7 @@ impl From<BundleRow> for LegacyBundle {
 #[utoipa::path(post, path = "/applications/{app}/upload", tag = "legacy", params(("app" = String, Path,)),
     request_body(content = Vec<u8>, content_type = "application/x-gzip"),
     responses((status = 200, body = LegacyBundle), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody)))]
+        (status = 404, body = ErrorBody), (status = 409, description = "it is managed by git", body = ErrorBody)))]
 pub(super) async fn upload(State(services): State<Services>, request: Request) -> Result<Json<LegacyBundle>, ApiError> {
     let (mut parts, body) = request.into_parts();
     let at = Changeable::from_request_parts(&mut parts, &services).await?;
@@ -69,7 +69,7 @@ pub(crate) struct LegacyDeploy {
 #[utoipa::path(post, path = "/applications/{app}/deploy", tag = "legacy", params(("app" = String, Path,)),
     request_body = LegacyDeploy,
     responses((status = 200, body = LegacyTask), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody)))]
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub(super) async fn deploy(
     State(services): State<Services>,
     at: Changeable,

@@ -76,6 +76,8 @@ pub enum Action<'a> {
     BundleActivated { item: Item<'a>, bundle: BundleId },
     BundleDeleted { item: Item<'a>, bundle: BundleId },
     VariablesChanged { item: Item<'a>, names: VariableNames<'a> },
+    RepositorySet { item: Item<'a>, url: &'a str, branch: &'a str, directory: &'a str },
+    RepositoryRemoved { item: Item<'a> },
     VanitySet { item: Item<'a>, path: &'a str },
     VanityRemoved { item: Item<'a> },
     ThumbnailSet { item: Item<'a> },
@@ -144,6 +146,8 @@ impl Action<'_> {
             Self::BundleActivated { .. } => "activate_bundle",
             Self::BundleDeleted { .. } => "remove_bundle",
             Self::VariablesChanged { .. } => "edit_environment",
+            Self::RepositorySet { .. } => "edit_repository",
+            Self::RepositoryRemoved { .. } => "remove_repository",
             Self::VanitySet { .. } => "edit_vanity",
             Self::VanityRemoved { .. } => "remove_vanity",
             Self::ThumbnailSet { .. } => "edit_thumbnail",
@@ -215,6 +219,10 @@ impl Action<'_> {
             Self::BundleActivated { item, bundle } => format!("activated bundle {bundle} of {item}"),
             Self::BundleDeleted { item, bundle } => format!("deleted bundle {bundle} of {item}"),
             Self::VariablesChanged { item, names } => format!("changed environment variables of {item}: {names}"),
+            Self::RepositorySet { item, url, branch, directory } => {
+                format!("has {item} made of {url}, branch {branch}, directory {directory}")
+            }
+            Self::RepositoryRemoved { item } => format!("no longer has {item} made of a git repository"),
             Self::VanitySet { item, path } => format!("gave {item} the path {path}"),
             Self::VanityRemoved { item } => format!("took the path of {item} away"),
             Self::ThumbnailSet { item } => format!("gave {item} a picture"),
