@@ -5,6 +5,7 @@
 
 pub mod choose;
 mod fence;
+pub mod git;
 pub mod interpreters;
 pub mod launch;
 pub mod launchers;

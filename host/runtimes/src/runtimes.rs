@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::choose::{self, ChooseError};
 use crate::fence::Fence;
+use crate::git::{self, Git};
 use crate::interpreters::{self, Found, Search, discover_node, discover_python, discover_quarto, discover_r};
 use crate::launch::{self, LaunchContext, LaunchError, Places};
 use crate::launchers::Launchers;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub fence: Option<Fence>,
     /// How long one build may take: [`crate::python::environments::DEFAULT_TIMEOUT`].
     pub build_timeout: Duration,
+    /// The program git, if the configuration names it.
+    pub git: Option<PathBuf>,
     /// Where R packages are restored from; no repositories, no restore.
     pub r_packages: r::Sources,
 }
@@ -62,6 +65,9 @@ pub enum OpenError {
     /// The directory of Node.js environments.
     #[error("open the package environments of Node.js")]
     NodeEnvironments(#[source] NodeError),
+    /// The directory that git works in.
+    #[error("open the directory that git works in")]
+    Git(#[source] io::Error),
     /// The cache of R packages.
     #[error("open the cache of R packages")]
     RPackages(#[source] r::RestoreError),
@@ -124,6 +130,7 @@ pub struct Runtimes {
     launchers: Launchers,
     libraries: Libraries,
     r_packages: RPackages,
+    git: Git,
 }
 
 impl Runtimes {
@@ -155,6 +162,14 @@ impl Runtimes {
             fence: settings.fence.clone(),
             variables: settings.variables.clone(),
         };
+        let git = Git::open(git::Settings {
+            directory: settings.data_dir.join("git"),
+            program: settings.git,
+            path: settings.path.clone(),
+            account: settings.build_account,
+            fence: settings.fence.clone(),
+        });
+        let git = git.map_err(OpenError::Git)?;
         let environments = PythonEnvironments::open(python::Settings {
             directory: settings.data_dir.join("environments"),
             tools: settings.data_dir.join("tools"),
@@ -171,7 +186,7 @@ impl Runtimes {
         let path = settings.data_dir.join("launchers");
         let launchers = Launchers::install(&path).map_err(|cause| OpenError::Launchers { path, cause })?;
         let libraries = Libraries::new(settings.build_account);
-        Ok(Self { python, r, node, quarto, node_environments, environments, launchers, libraries, r_packages })
+        Ok(Self { python, r, node, quarto, node_environments, environments, launchers, libraries, r_packages, git })
     }
 
     /// The Python interpreters found, usable or not.
@@ -207,6 +222,11 @@ impl Runtimes {
     /// The cache of R packages.
     pub fn r_packages(&self) -> &RPackages {
         &self.r_packages
+    }
+
+    /// The program git.
+    pub fn git(&self) -> &Git {
+        &self.git
     }
 
     /// The installed R packages.

@@ -49,6 +49,7 @@ pub fn directory() -> TempDir {
 
 pub fn settings(data_dir: &Path) -> Settings {
     Settings {
+        git: None,
         data_dir: data_dir.to_owned(),
         python: Vec::new(),
         r: Vec::new(),

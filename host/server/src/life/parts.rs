@@ -397,6 +397,7 @@ pub(crate) async fn find_runtimes(config: &Config, paths: &Paths, facts: Arc<Fac
         index_url: config.python.index_url.as_ref().map(ToString::to_string),
         npm_variables: npm_variables(config, variables.clone()),
         variables: lectern_runtimes::python::uv::passed_through(variables),
+        git: None,
         node: config.node.interpreters.clone(),
         quarto: config.quarto.interpreters.clone(),
         build_account: host::build_account(config),
