@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use lectern_api::providers::{FormAnswer, FormFailure, SentForm};
 use lectern_api::{
-    Backstage, BegunSession, ContentProcess, IdToken, IdTokenRefusal, LogLine, LogLines, LogSource, Part as ApiPart,
-    PasswordError, RuntimeCache, Runtimes as ApiRuntimes,
+    Backstage, BegunSession, ContentProcess, GitRemote, IdToken, IdTokenRefusal, LogLine, LogLines, LogSource,
+    Part as ApiPart, PasswordError, RuntimeCache, Runtimes as ApiRuntimes,
 };
 use lectern_domain::integrations::Place;
 use lectern_domain::launch::EnvironmentId;
@@ -30,6 +30,7 @@ use crate::credentials;
 use crate::deploy::News;
 use crate::directory::ServerDirectory;
 use crate::fleet::Fleet;
+use crate::git::MaybeRepositories;
 use crate::id_tokens::IdTokens;
 use crate::joblog::{self, LogFollowers};
 use crate::outbound::Forms;
@@ -58,6 +59,7 @@ pub(crate) struct ServerBackstage {
     pub(crate) wake: Arc<Notify>,
     pub(crate) directory: Arc<ServerDirectory>,
     pub(crate) sessions: DatabaseSessions,
+    pub(crate) git: MaybeRepositories,
     pub(crate) paths: Paths,
     pub(crate) followers: LogFollowers,
     pub(crate) stop: CancellationToken,
@@ -70,6 +72,10 @@ impl Backstage for ServerBackstage {
         let (python, r) = self.runtimes.versions();
         let (nodejs, quarto) = self.runtimes.more_versions();
         ApiRuntimes { python, r, quarto, nodejs }
+    }
+
+    fn git(&self) -> Result<Arc<dyn GitRemote>, String> {
+        self.git.clone().map(|git| git as Arc<dyn GitRemote>)
     }
 
     async fn refresh(&self, part: ApiPart) {

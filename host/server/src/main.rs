@@ -11,6 +11,7 @@ mod dashboard;
 mod deploy;
 mod directory;
 mod fleet;
+mod git;
 mod grants;
 mod handover;
 mod health;

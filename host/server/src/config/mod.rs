@@ -4,6 +4,7 @@
 //! came from and the form that is allowed. It touches nothing itself: what there is to see in files it is told by an argument.
 //! Nothing is started before it has succeeded.
 
+mod git;
 mod layers;
 mod r_packages;
 mod reader;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use lectern_domain::scaling::Defaults;
 
+pub(crate) use git::{Credential, Git};
 pub(crate) use layers::Layers;
 pub(crate) use r_packages::RPackages;
 pub(crate) use reader::Effective;
@@ -41,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) r_packages: RPackages,
     pub(crate) node: Language,
     pub(crate) quarto: Language,
+    pub(crate) git: Git,
     pub(crate) content: Content,
     pub(crate) jobs: Jobs,
     pub(crate) instrumentation: Instrumentation,

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use lectern_domain::admission::QUEUE_LIMIT;
 use lectern_domain::outbound::Allowed;
 
+use super::git::git;
 use super::layers::Layers;
 use super::r_packages::r_packages;
 use super::reader::{Mistake, Reader};
@@ -70,6 +71,7 @@ impl Config {
             index_url: None,
             restore_timeout: python.restore_timeout,
         };
+        let git = git(&mut read);
         let content = content(&mut read, cores, memory);
         let jobs = jobs(&mut read);
         let instrumentation = instrumentation(&mut read);
@@ -96,6 +98,7 @@ impl Config {
             r_packages,
             node,
             quarto,
+            git,
             content,
             jobs,
             instrumentation,

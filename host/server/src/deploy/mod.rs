@@ -2,6 +2,7 @@
 //!
 //! A task is a row: it survives this server, and whoever takes it next begins it anew. Every step can be repeated.
 
+mod fetch;
 pub(crate) mod log;
 mod news;
 mod steps;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::fleet::Fleet;
+use crate::git::MaybeRepositories;
 use crate::paths::Paths;
 use crate::runtimes::Runtimes;
 use crate::trees::BundleFiles;
@@ -39,6 +41,8 @@ pub(crate) struct Deployer {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) files: BundleFiles,
     pub(crate) runtimes: Arc<Runtimes>,
+    /// What bundles are made of where content is managed by git.
+    pub(crate) git: MaybeRepositories,
     pub(crate) paths: Paths,
     /// Bundles kept of each content item; 0: all.
     pub(crate) max_bundles: usize,

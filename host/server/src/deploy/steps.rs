@@ -12,8 +12,8 @@ use lectern_metadata::bundles::BundleRow;
 use lectern_metadata::tasks::{Lease, TaskKind, TaskRow, verify_lease};
 use lectern_metadata::{DbError, Part, Transaction, audit, bundles, content, is_transient, packages, users};
 
-use super::Deployer;
 use super::log::TaskLog;
+use super::{Deployer, fetch};
 use crate::cli::chain;
 use crate::joblog;
 use crate::runtimes::Restore;
@@ -33,19 +33,45 @@ pub(super) struct TaskFailure {
 }
 
 impl TaskFailure {
-    fn new(message: impl Into<String>) -> Self {
+    pub(super) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into() }
     }
 }
 
-/// Performs a deployment or a build.
+/// Performs a deployment or a build; first makes the bundle, where it is to be made of a repository.
 pub(super) async fn deploy(
     deployer: &Arc<Deployer>,
     task: &TaskRow,
     lease: &Lease,
     log: &TaskLog,
 ) -> Result<Outcome, TaskFailure> {
-    let bundle = bundle_of(deployer, task).await?;
+    let Some(fetch) = fetch::wanted(deployer, task).await? else {
+        let bundle = bundle_of(deployer, task).await?;
+        return deploy_bundle(deployer, task, lease, bundle, log).await;
+    };
+    let fetching = async {
+        let bundle = match task.bundle {
+            Some(_) => bundle_of(deployer, task).await?,
+            None => fetch::bundle(deployer, task, lease, &fetch, log).await?,
+        };
+        if fetch.is_all {
+            log.line(format!("Bundle {} is made.", bundle.id));
+            return Ok(Outcome);
+        }
+        deploy_bundle(deployer, task, lease, bundle, log).await
+    };
+    let outcome = fetching.await;
+    fetch::ended(deployer, task, &fetch, outcome.as_ref().err()).await;
+    outcome
+}
+
+async fn deploy_bundle(
+    deployer: &Arc<Deployer>,
+    task: &TaskRow,
+    lease: &Lease,
+    bundle: BundleRow,
+    log: &TaskLog,
+) -> Result<Outcome, TaskFailure> {
     let doing = if task.kind == TaskKind::Build { "Building the environment of" } else { "Deploying" };
     log.line(format!("{doing} bundle {} ({} bytes).", bundle.id, bundle.size_bytes));
     let fresh = match &bundle.prepared {
@@ -102,7 +128,9 @@ pub(super) async fn deploy(
 }
 
 /// Runs a query until the database answers. The caller's task is dropped when its lease is lost.
-async fn patiently<T, F: Future<Output = Result<T, DbError>>>(mut query: impl FnMut() -> F) -> Result<T, DbError> {
+pub(super) async fn patiently<T, F: Future<Output = Result<T, DbError>>>(
+    mut query: impl FnMut() -> F,
+) -> Result<T, DbError> {
     loop {
         match query().await {
             Err(error) if is_transient(&error) => {
@@ -114,7 +142,7 @@ async fn patiently<T, F: Future<Output = Result<T, DbError>>>(mut query: impl Fn
     }
 }
 
-fn database(error: &DbError) -> TaskFailure {
+pub(super) fn database(error: &DbError) -> TaskFailure {
     TaskFailure::new(format!("the server's database refused: {}", chain(error)))
 }
 

@@ -25,6 +25,7 @@ use crate::content_keys::ContentKeys;
 use crate::deploy::{Deployer, News};
 use crate::directory::ServerDirectory;
 use crate::fleet::{Crew, CrewSettings, Fleet, FleetWorkers, Launcher, server_as_content_sees_it};
+use crate::git::{Poller, Repositories};
 use crate::health::ServerHealth;
 use crate::hits::Hits;
 use crate::id_tokens::IdTokens;
@@ -165,6 +166,7 @@ impl Parts {
         let (news, wake) = (Arc::new(News::default()), Arc::new(Notify::new()));
         let closing = stop.child_token();
         let passes = dashboard::Passes::new(sealer.form_key());
+        let git = Repositories::start(config, &runtimes)?;
         let backstage: Arc<dyn Backstage> = Arc::new(ServerBackstage {
             view: Arc::clone(view),
             fleet: Arc::clone(&fleet),
@@ -176,6 +178,7 @@ impl Parts {
             wake: Arc::clone(&wake),
             directory,
             sessions: sessions.clone(),
+            git: git.clone(),
             paths: paths.clone(),
             followers: LogFollowers::new(tasks.clone(), closing.clone()),
             stop: stop.clone(),
@@ -205,6 +208,7 @@ impl Parts {
             fleet: Arc::clone(&fleet),
             files: files.clone(),
             runtimes,
+            git,
             paths: paths.clone(),
             max_bundles: config.content.max_bundles,
             server,
@@ -247,6 +251,13 @@ impl Parts {
         tasks.spawn(Arc::clone(&self.fleet).measure());
         for _ in 0..config.content.concurrent_deploys {
             tasks.spawn(Arc::clone(&self.deployer).run(stop.clone()));
+        }
+        if let Ok(repositories) = &self.deployer.git {
+            let (database, repositories, wake) = (database.clone(), Arc::clone(repositories), Arc::clone(&self.wake));
+            let poller = Arc::new(Poller { database, repositories, wake, hostname: host::hostname() });
+            for _ in 0..config.git.concurrency {
+                tasks.spawn(Arc::clone(&poller).run(stop.clone()));
+            }
         }
         let changes = listen(database.config(), stop).context("listen for changes of the database")?;
         let (view, wake, stop_following) = (Arc::clone(&self.view), Arc::clone(&self.wake), stop.clone());
@@ -397,7 +408,7 @@ pub(crate) async fn find_runtimes(config: &Config, paths: &Paths, facts: Arc<Fac
         index_url: config.python.index_url.as_ref().map(ToString::to_string),
         npm_variables: npm_variables(config, variables.clone()),
         variables: lectern_runtimes::python::uv::passed_through(variables),
-        git: None,
+        git: config.git.program.clone(),
         node: config.node.interpreters.clone(),
         quarto: config.quarto.interpreters.clone(),
         build_account: host::build_account(config),

@@ -19,7 +19,7 @@ use http::header::{
 };
 use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lectern_domain::outbound::{Policy, Refused};
@@ -106,6 +106,22 @@ impl HttpOutbound {
     }
 }
 
+impl HttpOutbound {
+    /// Sends a request and answers when the head of the answer is there. What follows is read as it comes: how long all this may
+    /// take, and how many at a time, is the caller's to bound. To be called on the control runtime.
+    pub(crate) async fn open(&self, request: OutboundRequest) -> Result<http::Response<Incoming>, OutboundError> {
+        self.client.request(outgoing(request)?).await.map_err(|error| failed(&error))
+    }
+}
+
+/// What went wrong; what the policy refuses is told apart.
+fn failed(error: &(dyn std::error::Error + 'static)) -> OutboundError {
+    match refusal(error) {
+        Some(refused) => OutboundError::Forbidden(refused.to_string()),
+        None => OutboundError::Failed(crate::cli::chain(error)),
+    }
+}
+
 #[async_trait]
 impl Outbound for HttpOutbound {
     /// May be dropped at any time: the exchange ends with it.
@@ -129,10 +145,6 @@ async fn exchange(
     client: &Client<Connector, Full<Bytes>>,
     request: OutboundRequest,
 ) -> Result<OutboundResponse, OutboundError> {
-    let failed = |error: &(dyn std::error::Error + 'static)| match refusal(error) {
-        Some(refused) => OutboundError::Forbidden(refused.to_string()),
-        None => OutboundError::Failed(crate::cli::chain(error)),
-    };
     let most = request.max_body_bytes;
     let answer = client.request(outgoing(request)?).await.map_err(|error| failed(&error))?;
     let (head, mut body) = answer.into_parts();
