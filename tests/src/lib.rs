@@ -13,6 +13,7 @@ pub mod client;
 pub mod cran;
 pub mod events;
 pub mod forger;
+pub mod git_server;
 pub mod guardian;
 pub mod http;
 pub mod idp;

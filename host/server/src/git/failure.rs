@@ -25,7 +25,7 @@ pub(crate) enum GitFailure {
     Password { origin: String },
     #[error("{url} could not be reached: {}", said(cause))]
     Unreached { url: String, cause: OutboundError },
-    #[error("{url}: {hint} (status {status})")]
+    #[error("{url}: {hint} (status {})", .status.as_u16())]
     Status { url: String, status: StatusCode, hint: String },
     #[error("{url} redirects to {to}: give that URL instead, as redirects are not followed")]
     Redirect { url: String, to: String },
