@@ -90,7 +90,13 @@ impl Advertisement {
             return Err(BadAdvertisement::Form);
         }
         let mut is_first = true;
-        while let Some(Packet::Data(data)) = next()? {
+        loop {
+            let data = match next()? {
+                Some(Packet::Data(data)) => data,
+                Some(Packet::Flush) => return Ok(this),
+                // It ended before its end.
+                None => return Err(BadAdvertisement::Form),
+            };
             if let Some(said) = packet::refusal(data) {
                 return Err(BadAdvertisement::Said(said));
             }
@@ -109,13 +115,11 @@ impl Advertisement {
             if this.references.len() == MOST {
                 return Err(BadAdvertisement::TooMany);
             }
-            // An empty repository has one line, for its capabilities.
+            // An empty repository has one line, for its capabilities; of older servers none at all.
             if !commit.is_zero() {
                 this.references.push(Named { name: name.to_owned(), commit });
             }
         }
-        // It ends with a flush, which may be the last thing that was read; one that ended before is not whole.
-        if is_first { Err(BadAdvertisement::Form) } else { Ok(this) }
     }
 
     fn check_hash(&self) -> Result<(), BadAdvertisement> {
@@ -273,8 +277,11 @@ mod tests {
         let none = format!("{} capabilities^{{}}\0shallow", "0".repeat(40));
         let empty = Advertisement::parse(&list(&[&none])).unwrap();
         assert_eq!(resolve(&empty, "main"), Err(Wanted::Empty));
+        assert_eq!(resolve(&Advertisement::parse(&list(&[])).unwrap(), "main"), Err(Wanted::Empty));
         let parse = |bytes: &[u8]| Advertisement::parse(bytes).unwrap_err();
         assert_eq!(parse(b""), BadAdvertisement::Form);
+        let whole = list(&[&none]);
+        assert_eq!(parse(&whole[..whole.len() - 4]), BadAdvertisement::Form);
         assert_eq!(parse(b"<html>"), BadAdvertisement::Packet(BadPacket::Length));
         assert_eq!(parse(b"0010# service="), BadAdvertisement::Packet(BadPacket::Short));
         assert_eq!(parse(b"0018ERR no such project\n"), BadAdvertisement::Said("no such project".into()));
