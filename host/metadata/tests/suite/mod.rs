@@ -11,6 +11,7 @@ pub mod history;
 pub mod identities;
 pub mod packages;
 pub mod reports;
+pub mod repositories;
 pub mod schema;
 pub mod values;
 pub mod views;
@@ -115,6 +116,9 @@ macro_rules! suite {
             reports::differences_are_bounded,
             reports::late_reports_count_nowhere,
             reports::servers_report_what_they_run,
+            repositories::one_look_at_a_time,
+            repositories::many_servers_look_once,
+            repositories::a_bundle_has_its_number_before_it_is_there,
             identities::a_person_gets_one_account,
             identities::names_of_others_are_not_taken_over,
             identities::the_directory_says_who_its_accounts_are,
