@@ -26,6 +26,7 @@ mod packages;
 mod permission_requests;
 mod permissions;
 mod providers;
+mod repositories;
 mod scale;
 mod schedules;
 mod search;
