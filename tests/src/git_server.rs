@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +25,8 @@ struct State {
     ended: AtomicBool,
     /// `name:password` that is asked for.
     login: Mutex<Option<String>>,
+    /// Whether requests wait for their answer.
+    held: AtomicBool,
     /// What all requests are answered with, instead of a repository.
     canned: Mutex<Option<Vec<u8>>>,
     asked: Mutex<Vec<Asked>>,
@@ -82,6 +85,11 @@ impl GitServer {
     /// Asks for a name and a password from now on.
     pub fn ask_for(&self, name: &str, password: &str) {
         *self.state.login.lock().unwrap() = Some(format!("{name}:{password}"));
+    }
+
+    /// Lets requests wait for their answer, or go on.
+    pub fn hold(&self, held: bool) {
+        self.state.held.store(held, Ordering::Relaxed);
     }
 
     /// Answers everything with these bytes from now on; `None`: with repositories again.
@@ -196,6 +204,9 @@ fn answer(mut stream: TcpStream, root: &Path, state: &State) {
     }
     let authorization = field("authorization");
     state.asked.lock().unwrap().push(Asked { path: target.to_owned(), authorization: authorization.clone() });
+    while state.held.load(Ordering::Relaxed) && !state.ended.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     if let Some(canned) = state.canned.lock().unwrap().clone() {
         let _ = stream.write_all(&canned);
         return;

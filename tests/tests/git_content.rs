@@ -10,6 +10,7 @@ use lectern_tests::client::{guid_in, posit_sdk, rsconnect};
 use lectern_tests::git_server::{GitServer, Repository};
 use lectern_tests::publisher::{Done, Publisher};
 use lectern_tests::server::{Account, Server, write_private};
+use lectern_tests::unprivileged::again_as_nobody;
 use lectern_tests::wait::until;
 use serde_json::{Value, json};
 
@@ -467,4 +468,96 @@ fn hostile_repositories_give_no_bundle() {
     assert!(serves(&guid, "Hostile"));
     assert_eq!(ada().open(&guid, "link.html").expect(200).text(), "<title>Hostile</title>");
     assert!(lectern_tests::server::has_no_entry(&SERVER.data().join("git"), |_| true), "nothing is left behind");
+}
+
+/// A server that may reach `git`, with further settings, and who publishes there.
+fn server(git: &GitServer, env: &[(&str, &str)]) -> (Server, Account) {
+    let mut setup = Server::setup().env("LECTERN_OUTBOUND__ALLOW", git.address().to_string());
+    for (name, value) in env {
+        setup = setup.env(name, *value);
+    }
+    let server = setup.start();
+    let ada = server.account("ada", "publisher");
+    (server, ada)
+}
+
+/// Has the newest commit of `url` deployed as a new item; answers its GUID and the task.
+fn begin(publisher: Publisher<'_>, name: &str, url: &str) -> (String, String) {
+    let guid = publisher.create(name);
+    let at = format!("/v1/content/{guid}/repository");
+    publisher.api(Method::PUT, &at).json(&json!({"repository": url})).send().expect(200);
+    let ask = publisher.api(Method::POST, &format!("/v1/content/{guid}/deploy")).json(&json!({}));
+    let task = ask.send().expect(202).json()["task_id"].as_str().unwrap().to_owned();
+    (guid, task)
+}
+
+#[test]
+fn a_server_that_is_killed_while_it_fetches_begins_again() {
+    let git = GitServer::new();
+    let (server, ada) = server(&git, &[]);
+    let publisher = Publisher::new(&server, &ada);
+    let repository = git.repository("killed");
+    commit(&repository, "main", &page(".", "Killed"));
+    git.hold(true);
+    let (guid, task) = begin(publisher, "killed", repository.url());
+    until("the request for the repository", SOON, || (!git.asked().is_empty()).then_some(()));
+    server.kill();
+    git.hold(false);
+    server.start();
+    let done = publisher.wait(&task).expect_success();
+    assert!(done.output.contains("The server was interrupted; this task begins again."), "{}", done.output);
+    assert!(publisher.open(&guid, "").expect(200).text().contains("Killed"));
+    let bundles = publisher.api(Method::GET, &format!("/v1/content/{guid}/bundles")).send().expect(200).json();
+    assert_eq!(bundles.as_array().unwrap().len(), 1, "{bundles}");
+    assert!(lectern_tests::server::has_no_entry(&server.data().join("shared/bundles/.tmp"), |_| true));
+}
+
+#[test]
+fn sizes_and_times_are_bounded() {
+    let git = GitServer::new();
+    let (server, ada) = server(
+        &git,
+        &[
+            ("LECTERN_GIT__MAX_REPOSITORY_BYTES", "65536"),
+            ("LECTERN_GIT__TIMEOUT_SECONDS", "2"),
+            ("LECTERN_CONTENT__MAX_FILES", "20"),
+            ("LECTERN_CONTENT__MAX_UNPACKED_BYTES", "1 MiB"),
+        ],
+    );
+    let publisher = Publisher::new(&server, &ada);
+    let fails = |name: &str, more: &[(String, String)], expected: &str| {
+        let repository = git.repository(name);
+        commit(&repository, "main", &[page(".", name).as_slice(), more].concat());
+        let (_, task) = begin(publisher, name, repository.url());
+        let done = publisher.wait(&task).expect_failure();
+        assert!(done.error.contains(expected), "{expected}: {}", done.error);
+    };
+    // Digits of a hash do not compress to less than half.
+    let noise: String =
+        (0..8000).map(|n: u32| format!("{:08x}", n.wrapping_mul(2_654_435_761).rotate_left(n % 31))).collect();
+    let noise: String = noise.chars().zip(noise.chars().rev()).flat_map(|(a, b)| [a, b]).collect();
+    fails(
+        "large",
+        &[("noise".to_owned(), noise.repeat(2))],
+        "more than 65536 bytes, the most that this server fetches",
+    );
+    let many: Vec<(String, String)> = (0..30).map(|n| (format!("file-{n}"), String::new())).collect();
+    fails("many", &many, "has more than 20 files, the most that this server takes");
+    fails(
+        "zeros",
+        &[("zeros".to_owned(), "0".repeat(2 << 20))],
+        "has more than 1048576 bytes, the most that this server takes",
+    );
+    let repository = git.repository("slow");
+    git.hold(true);
+    let (_, task) = begin(publisher, "slow", repository.url());
+    let done = publisher.wait(&task).expect_failure();
+    git.hold(false);
+    assert!(done.error.contains("the repository gave no answer within 2 seconds"), "{}", done.error);
+}
+
+/// Everything here again, with a server that runs as an ordinary account; but for what needs the publishers' tools.
+#[test]
+fn git_needs_no_root() {
+    again_as_nobody(&["git_needs_no_root", "deployed_with_rsconnect", "scripts_see", "switched_off"]);
 }
