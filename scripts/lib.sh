@@ -152,6 +152,7 @@ need_runtime() {
         as_root chmod 0666 /dev/net/tun || say "      /dev/net/tun stays closed to content: see docs/sandbox.md"
     fi
     command -v pandoc >/dev/null || need_package "pandoc" pandoc
+    command -v git >/dev/null || need_package "git, for content from repositories" git
 }
 
 # once DIRECTORY COMMAND…: runs it to make a directory of tools that is not there yet, and only one of several at a time.

@@ -88,6 +88,9 @@ async fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(languages(config, &paths).await);
     findings.push(tool("bubblewrap", "bwrap", "apt-get install bubblewrap", "content is confined less"));
     findings.push(tool("pandoc", "pandoc", "apt-get install pandoc", "R Markdown documents cannot be rendered"));
+    if config.git.enabled && config.git.program.is_none() {
+        findings.push(tool("git", "git", "apt-get install git", "content cannot be made of git repositories"));
+    }
     findings.push(gate());
     findings
 }
