@@ -170,9 +170,9 @@ impl Advertisement {
     fn some_names(&self) -> String {
         // Enough to see a misspelling.
         const SHOWN: usize = 10;
-        let mut names: Vec<&str> = self.branches().map(|(name, _)| name).collect();
-        let more = names.len().saturating_sub(SHOWN);
-        names.truncate(SHOWN);
+        let more = self.branches().count().saturating_sub(SHOWN);
+        let names = self.branches().take(SHOWN).map(|(name, _)| packet::said(name.as_bytes()));
+        let names: Vec<String> = names.collect();
         match (names.is_empty(), more) {
             (true, _) => "no branch".to_owned(),
             (false, 0) => names.join(", "),

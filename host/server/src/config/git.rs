@@ -16,7 +16,7 @@ pub(crate) struct Git {
     pub(crate) program: Option<PathBuf>,
     /// How often a repository is looked at.
     pub(crate) interval: Duration,
-    /// Repositories looked at or fetched at a time.
+    /// Repositories looked at, and bundles made of commits, at a time.
     pub(crate) concurrency: usize,
     /// Most bytes of what a repository's server sends.
     pub(crate) max_bytes: u64,

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lectern_bundles::{Store, StoreError, Stored, UnpackError, Upload, repack};
 use lectern_domain::git::{Branch, Commit, Directory};
@@ -9,8 +10,11 @@ use lectern_metadata::repositories::Source;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::Repositories;
 use super::failure::GitFailure;
+use super::{Repositories, turn};
+
+/// Between tries of a fetch that failed for a passing reason: a commit is taken once, and must not be lost to a short break.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
 /// A bundle that was made of a commit, and has no record yet.
 pub(crate) struct Made {
@@ -31,11 +35,23 @@ impl Repositories {
     ) -> Result<Made, GitFailure> {
         let target = self.target(&source.url)?;
         let (branch, directory): (Branch, Directory) = (source.branch.parse()?, source.directory.parse()?);
-        let _permit = self.permit().await?;
+        let _permit = turn(&self.makers).await?;
         say(format!("# Fetching {} from {}", source.branch, source.url));
         let git = self.runtimes.inner.git();
         let place = git.workplace()?;
-        let packed = self.fetch(&target, &branch, &place.pack()).await?;
+        let mut pauses = PAUSES.iter();
+        let packed = loop {
+            match self.fetch(&target, &branch, &place.pack()).await {
+                Err(failure) if failure.is_passing() => match pauses.next() {
+                    Some(pause) => {
+                        say(format!("{}; trying again.", crate::cli::chain(&failure)));
+                        tokio::time::sleep(*pause).await;
+                    }
+                    None => return Err(failure),
+                },
+                fetched => break fetched?,
+            }
+        };
         say(format!("It is at commit {} ({} bytes).", packed.commit, packed.bytes));
         let cancel = CancellationToken::new();
         let what = (&directory, self.limits.max_entries, self.limits.max_total_bytes);

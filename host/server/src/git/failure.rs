@@ -1,6 +1,5 @@
 //! Why a repository gave no bundle, in words for its publisher.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -55,14 +54,22 @@ pub(crate) enum GitFailure {
     Packing(#[source] UnpackError),
     #[error("the bundle could not be stored: {0}")]
     Store(#[from] StoreError),
-    #[error("write {path:?}")]
-    Write {
-        path: PathBuf,
-        #[source]
-        cause: std::io::Error,
-    },
+    #[error("what the repository's server sent could not be written")]
+    Write(#[source] std::io::Error),
     #[error("the server is stopping")]
     Stopping,
+}
+
+impl GitFailure {
+    /// Whether trying again soon may help: nothing is wrong with what was asked for.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreached { cause, .. } => !matches!(cause, OutboundError::Forbidden(_)),
+            Self::Status { status, .. } => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
+            Self::Broken | Self::Silent(_) | Self::Answer(BadAnswer::Short) => true,
+            _ => false,
+        }
+    }
 }
 
 fn said(error: &OutboundError) -> String {

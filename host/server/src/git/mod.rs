@@ -17,7 +17,7 @@ use lectern_api::{BadGitUrl, GitRemote};
 use lectern_bundles::Limits;
 use lectern_domain::git::{Branch, Commit, Directory};
 use lectern_domain::outbound::{Policy, Target};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Git as Settings};
@@ -40,8 +40,10 @@ pub(crate) struct Repositories {
     /// What a bundle may hold.
     limits: Limits,
     max_bundle_bytes: u64,
-    /// Repositories that are reached at a time.
-    permits: Semaphore,
+    /// Bundles that are made at a time.
+    makers: Semaphore,
+    /// Looks at a time that somebody waits for.
+    looks: Semaphore,
 }
 
 /// The repositories, or why there are none, in words for whoever wants to use one.
@@ -71,7 +73,8 @@ impl Repositories {
                 ..Limits::default()
             },
             max_bundle_bytes: config.content.max_bundle_bytes,
-            permits: Semaphore::new(config.git.concurrency),
+            makers: Semaphore::new(config.git.concurrency),
+            looks: Semaphore::new(config.git.concurrency),
             settings: config.git.clone(),
         })))
     }
@@ -86,27 +89,22 @@ impl Repositories {
         Ok(target)
     }
 
-    /// The commit that a branch is at.
+    /// The commit that a branch is at. How many ask at a time is the caller's to bound.
     async fn commit_of(&self, url: &str, branch: &Branch) -> Result<Commit, GitFailure> {
         let target = self.target(url)?;
-        let _permit = self.permit().await?;
         Ok(self.advertised(&target).await?.resolve(branch)?)
-    }
-
-    async fn permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, GitFailure> {
-        self.permits.acquire().await.map_err(|_| GitFailure::Stopping)
     }
 
     async fn list_branches(&self, url: &str) -> Result<Vec<(String, Commit)>, GitFailure> {
         let target = self.target(url)?;
-        let _permit = self.permit().await?;
+        let _permit = turn(&self.looks).await?;
         let found = self.advertised(&target).await?;
         Ok(found.branches().map(|(name, commit)| (name.to_owned(), commit)).collect())
     }
 
     async fn list_directories(&self, url: &str, branch: &Branch) -> Result<Vec<String>, GitFailure> {
         let target = self.target(url)?;
-        let _permit = self.permit().await?;
+        let _permit = turn(&self.looks).await?;
         let git = self.runtimes.inner.git();
         let place = git.workplace()?;
         let packed = self.fetch(&target, branch, &place.pack()).await?;
@@ -114,6 +112,11 @@ impl Repositories {
         let commits = (packed.commit, packed.shallow.as_slice());
         Ok(git.read(&place, commits, what, &CancellationToken::new()).await?.manifest_directories())
     }
+}
+
+/// Waits for a turn.
+async fn turn(permits: &Semaphore) -> Result<SemaphorePermit<'_>, GitFailure> {
+    permits.acquire().await.map_err(|_| GitFailure::Stopping)
 }
 
 /// What came of a look that somebody waits for.

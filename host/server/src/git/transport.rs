@@ -105,7 +105,7 @@ impl Repositories {
             return Err(GitFailure::Status { url, status, hint });
         }
         let kind = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if kind != expected {
+        if kind.split(';').next().map(str::trim) != Some(expected) {
             return Err(GitFailure::Kind { url, kind: kind.chars().take(100).collect() });
         }
         Ok(answer)
@@ -125,7 +125,7 @@ impl Repositories {
             .map_err(|cause| GitFailure::Advertisement { url: target.as_str().to_owned(), cause })
     }
 
-    /// Fetches the commit that `branch` is at, without its history, into the new file `pack`.
+    /// Fetches the commit that `branch` is at, without its history, into the file `pack`.
     pub(super) async fn fetch(&self, target: &Target, branch: &Branch, pack: &Path) -> Result<Packed, GitFailure> {
         let fetching = async {
             let list = self.advertised(target).await?;
@@ -140,8 +140,8 @@ impl Repositories {
     }
 
     async fn receive(&self, mut body: Incoming, channels: bool, path: &Path) -> Result<(Vec<Commit>, u64), GitFailure> {
-        let write = |cause| GitFailure::Write { path: path.to_owned(), cause };
-        let mut file = tokio::fs::File::create_new(path).await.map_err(write)?;
+        let write = GitFailure::Write;
+        let mut file = tokio::fs::File::create(path).await.map_err(write)?;
         let (mut answer, mut total, mut piece) = (Answer::new(), 0_u64, Vec::new());
         while let Some(bytes) = next(&mut body).await? {
             answer.take(&bytes, channels, &mut piece)?;
