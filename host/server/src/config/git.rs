@@ -91,7 +91,6 @@ mod tests {
     use std::path::Path;
 
     use super::super::{Config, Layers, Seen};
-    use super::*;
 
     fn resolve(values: &[(&str, &str)]) -> Result<Config, Vec<String>> {
         let mut layers = Layers::default();
