@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Method;
 use lectern_tests::bundle;
 use lectern_tests::client::{guid_in, posit_sdk, rsconnect};
-use lectern_tests::git_server::{GitServer, Repository};
+use lectern_tests::git_server::{Entry, GitServer, Repository};
 use lectern_tests::publisher::{Done, Publisher};
 use lectern_tests::server::{Account, Server, write_private};
 use lectern_tests::unprivileged::again_as_nobody;
@@ -422,12 +422,12 @@ fn hostile_repositories_give_no_bundle() {
     let guid = managed("hostile", &repository);
     let inner = repository.tree(&[("100755", "post-checkout", b"#!/bin/sh\ntouch /tmp/owned\n")]);
     let module = "0123456789abcdef0123456789abcdef01234567".as_bytes();
-    let attempt = |entries: &[(&str, &str, &[u8])]| {
+    let attempt = |entries: &[Entry<'_>]| {
         let tree = repository.tree(entries);
         repository.commit_tree("main", &tree);
         deploy(&guid)
     };
-    let cases: &[(&[(&str, &str, &[u8])], &str)] = &[
+    let cases: &[(&[Entry<'_>], &str)] = &[
         (&[("40000", ".git", inner.as_bytes()), index, good], "git could not read"),
         (&[("40000", ".GIT", inner.as_bytes()), index, good], "git could not read"),
         (&[("40000", "..", inner.as_bytes()), index, good], "git could not read"),
