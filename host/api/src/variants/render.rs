@@ -116,6 +116,7 @@ async fn render(
         output: vec![format!("Not rendered: {NOT_RENDERED}.")],
         code: 1,
         error: NOT_RENDERED.to_owned(),
+        result: None,
     };
     let tx = client.transaction().await.map_err(DbError::from)?;
     short_tasks::keep(&tx, &task).await?;
