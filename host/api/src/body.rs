@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::Value;
 
-use crate::checksum;
 use crate::error::{ApiError, Code};
+use crate::{checksum, json};
 
 /// Most bytes of a JSON body, 1 MiB: ten times what the largest request of any client (all environment variables of an
 /// item at once) holds, and little enough that a thousand requests at a time do not hurt.
@@ -36,7 +36,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for List<T> {
     type Rejection = ApiError;
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let bytes = collect(request.into_body()).await?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|cause| bad_json(&cause))
+        list(&bytes).map(Self)
     }
 }
 
@@ -58,12 +58,20 @@ fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         b"" | b"null" => b"{}",
         other => other,
     };
-    let value: Value = serde_json::from_slice(bytes).map_err(|cause| bad_json(&cause))?;
-    let value = match value {
+    let value = match json::parse(bytes).map_err(|cause| bad_json(&cause))? {
         Value::Array(items) if items.is_empty() => Value::Object(serde_json::Map::new()),
         object @ Value::Object(_) => object,
         _ => return Err(ApiError::new(Code::BadJson, "the request body must be a JSON object")),
     };
+    serde_json::from_value(value).map_err(|cause| bad_json(&cause))
+}
+
+fn list<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<T>, ApiError> {
+    let value = json::parse(bytes).map_err(|cause| bad_json(&cause))?;
+    // A type with fields would be read from their values alone, too.
+    if value.as_array().is_some_and(|items| items.iter().any(Value::is_array)) {
+        return Err(ApiError::new(Code::BadJson, "an entry of the list must not be a list"));
+    }
     serde_json::from_value(value).map_err(|cause| bad_json(&cause))
 }
 
@@ -109,6 +117,14 @@ mod tests {
     fn what_is_not_an_object_is_refused() {
         for text in ["{", "1", "\"x\"", "[1]", "\u{1}", r#"{"title":7}"#] {
             assert_eq!(object::<Probe>(text.as_bytes()).unwrap_err().code(), 121, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lists_hold_what_has_names() {
+        assert_eq!(list::<Probe>(br#"[{"title":"x"}]"#).unwrap(), [Probe { title: Some(Some("x".into())) }]);
+        for text in ["", "{}", "null", r#"[["x"]]"#, r#"[{"title":"x","title":"y"}]"#, "[] []"] {
+            assert_eq!(list::<Probe>(text.as_bytes()).unwrap_err().code(), 121, "{text:?}");
         }
     }
 

@@ -23,6 +23,7 @@ mod groups;
 mod guard;
 mod hits;
 mod jobs;
+mod json;
 mod keys;
 mod leftover;
 mod legacy;

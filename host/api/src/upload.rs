@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::Services;
-use crate::checksum;
 use crate::error::{ApiError, Code};
+use crate::{checksum, json};
 
 /// Pieces of a body between network and disk. A piece is what one read of the network gave, at most some 400 KiB, so an
 /// upload holds about 3 MiB at most.
@@ -182,7 +182,7 @@ async fn send_multipart(request: Request, pieces: &mpsc::Sender<Piece>) -> Resul
 fn parse_metadata(text: &[u8]) -> Result<BTreeMap<String, String>, ApiError> {
     use serde_json::Value;
     let refused = || ApiError::new(Code::BadField, "the part `metadata` must be a JSON object of strings");
-    let given: BTreeMap<String, Value> = serde_json::from_slice(text).map_err(|_| refused())?;
+    let Ok(Value::Object(given)) = json::parse(text) else { return Err(refused()) };
     let pairs = given.into_iter().filter_map(|(key, value)| match value {
         Value::Null => None,
         Value::String(text) => Some(Ok((key, text))),
