@@ -6,7 +6,7 @@ use http::StatusCode;
 use http::request::Parts;
 use lectern_domain::access::{Action, AppRole, PermissionRole, Principal};
 use lectern_domain::audit;
-use lectern_domain::ids::ContentGuid;
+use lectern_domain::ids::{ContentGuid, PermissionRequestId};
 use lectern_domain::user::UserRole;
 use lectern_metadata::content::{self, ContentRow};
 use lectern_metadata::permission_requests::{self as requests, RequestRow};
@@ -68,8 +68,10 @@ fn view(row: RequestRow, content: ContentGuid) -> RequestView {
 #[serde(default)]
 pub(crate) struct Wanted {
     /// `viewer`, also when absent, or `owner`.
+    #[schema(pattern = "^(viewer|owner)$")]
     role: Option<String>,
     /// Shown to who decides; at most 1000 characters.
+    #[schema(max_length = 1000)]
     reason: Option<String>,
 }
 
@@ -155,8 +157,7 @@ async fn withdraw(at: Sought) -> Result<StatusCode, ApiError> {
 }
 
 fn read_id(id: &str) -> Result<i64, ApiError> {
-    let number = id.parse::<i64>().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| ApiError::new(Code::BadId, "the address does not name a request by its number"))
+    Ok(id.parse::<PermissionRequestId>()?.0)
 }
 
 fn missing() -> ApiError {

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use http::StatusCode;
 use lectern_domain::access::PermissionRole;
 use lectern_domain::audit::Action;
-use lectern_domain::ids::{ContentGuid, UserGuid};
+use lectern_domain::ids::{ContentGuid, PermissionId, UserGuid};
 use lectern_domain::user::UserRole;
 use lectern_metadata::DbError;
 use lectern_metadata::permissions::{self, Grantee, PermissionRow};
@@ -56,10 +56,13 @@ fn view(row: &PermissionRow, content: ContentGuid) -> PermissionView {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct Entry {
+    #[schema(format = Uuid)]
     principal_guid: Option<String>,
     /// `user`, also when absent, or `group`.
+    #[schema(pattern = "^(user|group)$")]
     principal_type: Option<String>,
     /// `viewer` or `owner`.
+    #[schema(required = true, value_type = String, pattern = "^(viewer|owner)$")]
     role: Option<String>,
 }
 
@@ -82,8 +85,7 @@ fn may_have(user: &UserRow, role: PermissionRole) -> Result<(), ApiError> {
 }
 
 fn read_id(id: &str) -> Result<i64, ApiError> {
-    let number = id.parse::<i64>().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| ApiError::new(Code::BadId, "the address does not name a permission by its number"))
+    Ok(id.parse::<PermissionId>()?.0)
 }
 
 async fn entry(at: &Changeable, id: &str, missing: Code) -> Result<PermissionRow, ApiError> {

@@ -126,6 +126,18 @@ number!(
     TagId, "tag id"
 );
 number!(
+    /// The row number of a permission entry of a content item.
+    PermissionId, "permission id"
+);
+number!(
+    /// The row number of a request for access to a content item.
+    PermissionRequestId, "permission request id"
+);
+number!(
+    /// The row number of what a user allowed a program.
+    OAuthGrantId, "grant id"
+);
+number!(
     /// The row number of an API key.
     KeyId, "key id"
 );

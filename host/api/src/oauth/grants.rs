@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
+use lectern_domain::ids::OAuthGrantId;
 use lectern_domain::user::UserRole;
 use lectern_metadata::oauth::{self, GrantRow};
 use serde::Serialize;
@@ -32,7 +33,7 @@ pub(crate) struct RevokeForm {
 }
 
 /// Ends what a token came of: the refresh token and all access tokens. A token that is unknown has ended already.
-#[utoipa::path(post, path = "/oauth/revoke", tag = "oauth",
+#[utoipa::path(post, path = "/oauth/revoke", tag = "oauth", security(()),
     request_body(content = RevokeForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200), (status = 400, body = OAuthErrorBody), (status = 401, body = OAuthErrorBody),
         (status = 413, body = OAuthErrorBody)))]
@@ -103,7 +104,7 @@ pub(crate) async fn end(
 ) -> Result<StatusCode, ApiError> {
     let client = services.database.client().await?;
     let user = somebody(&client, &caller, &guid, Code::MayNotRemove).await?;
-    let id: i64 = id.parse().map_err(|_| ApiError::new(Code::BadId, format!("{id:?} is not the number of a grant")))?;
+    let OAuthGrantId(id) = id.parse()?;
     if !oauth::delete_grant_of(&client, user.id, id).await? {
         return Err(ApiError::new(Code::CannotRemove, "there is no such grant"));
     }
