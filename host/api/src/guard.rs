@@ -21,6 +21,7 @@ use http::{HeaderMap, Method, Uri, header};
 use lectern_domain::access::{Principal, PrincipalVia};
 use lectern_domain::user::UserRole;
 use lectern_metadata::integrations::visitor_keys;
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::error::{ApiError, Code};
@@ -71,6 +72,10 @@ pub(crate) async fn check(State(services): State<Services>, request: Request, ne
         Ok(principal) => principal,
         Err(refusal) => return refusal.into_response(),
     };
+    // Whoever reads a part of it later would refuse it in words of its own.
+    if percent_decode_str(parts.uri.path()).decode_utf8().is_err() {
+        return ApiError::new(Code::BadId, "the address is not valid text").into_response();
+    }
     parts.extensions.insert(Caller(principal));
     if !upload::is_sent_to(parts.uri.path()) {
         match checksum::announced(&parts.headers) {
