@@ -1,5 +1,7 @@
 //! Listing, making and reading applications.
 
+use std::collections::HashSet;
+
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use lectern_domain::access::AppRole;
@@ -50,8 +52,17 @@ struct Wanted {
 impl Wanted {
     fn read(query: &str) -> Result<Self, ApiError> {
         let refused = |key: &str| ApiError::new(Code::BadParameter, format!("{key} has a value that is not allowed"));
+        let number = |key: &str, value: &str| {
+            let number = value.parse::<i64>().ok().and_then(|number| usize::try_from(number).ok());
+            number.ok_or_else(|| refused(key))
+        };
         let mut wanted = Self { count: USUAL_PAGE, ..Self::default() };
+        let mut given = HashSet::new();
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            let once = matches!(&*key, "search" | "start" | "offset" | "cont" | "count");
+            if once && !given.insert(key.clone()) {
+                return Err(ApiError::new(Code::BadParameter, format!("{key:?} is given more than once")));
+            }
             match &*key {
                 "filter" => match value.split_once(':') {
                     Some(("name", name)) => wanted.name = Some(name.to_owned()),
@@ -62,10 +73,10 @@ impl Wanted {
                 "search" if !value.is_empty() => wanted.search = Some(value.to_lowercase()),
                 // Three clients, three names for the same thing; an empty one is none.
                 "start" | "offset" | "cont" if !value.is_empty() => {
-                    wanted.start = value.parse().map_err(|_| refused(&key))?;
+                    wanted.start = number(&key, &value)?;
                 }
                 "count" if !value.is_empty() => {
-                    wanted.count = value.parse::<usize>().map_err(|_| refused("count"))?.clamp(1, MAX_PAGE);
+                    wanted.count = number("count", &value)?.clamp(1, MAX_PAGE);
                 }
                 _ => {}
             }
@@ -83,10 +94,10 @@ impl Wanted {
 
 /// Lists the applications that the caller may see.
 #[utoipa::path(get, path = "/applications", tag = "legacy",
-    params(("filter" = Option<String>, Query, description = "`name:…`, `account_id:…` or `content_type:…`; may be repeated"),
+    params(("filter" = Option<Vec<String>>, Query, description = "`name:…`, `account_id:…` or `content_type:…`; may be repeated"),
         ("search" = Option<String>, Query, description = "part of the name or title"),
-        ("count" = Option<i64>, Query, description = "entries on a page"),
-        ("start" = Option<i64>, Query, description = "entries to pass over; also `offset` or `cont`")),
+        ("count" = Option<i64>, Query, minimum = 0, description = "entries on a page"),
+        ("start" = Option<i64>, Query, minimum = 0, description = "entries to pass over; also `offset` or `cont`")),
     responses((status = 200, body = ApplicationPage), (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody)))]
 pub(super) async fn list(
@@ -163,7 +174,15 @@ mod tests {
         let pins = read("filter=content_type:pin&count=5000");
         assert_eq!((pins.category.as_deref(), pins.count), (Some("pin"), MAX_PAGE));
         assert_eq!(read("").count, USUAL_PAGE);
-        for bad in ["filter=owner:1", "filter=x", "filter=account_id:x", "start=-1", "count=x"] {
+        for bad in [
+            "filter=owner:1",
+            "filter=x",
+            "filter=account_id:x",
+            "start=-1",
+            "count=x",
+            "count=1&count=2",
+            "start=9223372036854775808",
+        ] {
             assert_eq!(Wanted::read(bad).unwrap_err().code(), 25, "{bad}");
         }
     }
