@@ -222,6 +222,9 @@ fn bodies_that_are_no_json() {
             reply.text()
         );
     }
+    // No account has such a name; that the database takes none is no failure.
+    let nobody = json!({"username": "ada\u{0}", "password": "x"});
+    SERVER.post("/__api__/__login__").json(&nobody).send().expect_error(401, 30);
     let long = "x".repeat(70);
     let reply = ada().api(Method::POST, "/v1/content").json(&json!({"name": long})).send();
     reply.expect_error(400, 5);

@@ -12,7 +12,7 @@ use lectern_domain::snapshot::UserEntry;
 use lectern_domain::{ContentGuid, Principal, UserId};
 use lectern_gate::{Directory, PasswordRefusal};
 use lectern_metadata::users::UserRow;
-use lectern_metadata::{Database, users};
+use lectern_metadata::{Database, DbError, users};
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 
@@ -150,7 +150,11 @@ async fn check(database: Database, username: String, password: String) -> Result
     };
     let found = {
         let client = database.client().await.map_err(|error| away(&error))?;
-        users::password_hash_of(&client, &username).await.map_err(|error| away(&error))?
+        match users::password_hash_of(&client, &username).await {
+            // Nobody has a name that the database cannot hold.
+            Err(DbError::BadText) => None,
+            found => found.map_err(|error| away(&error))?,
+        }
     };
     let (user, stored) = match found {
         Some((user, hash)) => (Some(user), hash.map(|hash| hash.0)),

@@ -26,7 +26,7 @@ use lectern_domain::user::UserRole;
 use lectern_metadata::permissions::Grantee;
 use lectern_metadata::testing::TestCluster;
 use lectern_metadata::users::{self, NewUser};
-use lectern_metadata::{Database, content, permissions};
+use lectern_metadata::{Database, DbError, content, permissions};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tower::ServiceExt;
@@ -247,7 +247,10 @@ impl Backstage for Recorder {
             return Err(PasswordError::Throttled(Duration::from_secs(7)));
         }
         let database = self.database.get().unwrap();
-        let stored = users::password_hash_of(&database.client().await.unwrap(), username).await.unwrap();
+        let stored = match users::password_hash_of(&database.client().await.unwrap(), username).await {
+            Err(DbError::BadText) => None,
+            stored => stored.unwrap(),
+        };
         let stored = stored.and_then(|(_, hash)| hash);
         Ok(stored.is_some_and(|hash| hash.0 == format!("hash of {}", password.as_str())))
     }
