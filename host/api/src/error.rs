@@ -20,6 +20,9 @@ use utoipa::ToSchema;
 /// Seconds after which a client may try again when the database is away: a fail-over takes longer, a restart less.
 const RETRY_AFTER_SECONDS: u32 = 5;
 
+/// Seconds after which a client that has had its share may ask again: what waits is forgotten in minutes to hours.
+const SHARE_AFTER_SECONDS: u32 = 60;
+
 macro_rules! codes {
     ($($variant:ident $number:literal $status:ident, $doc:literal;)*) => {
         /// The protocol's error codes, as far as Lectern answers them.
@@ -164,6 +167,15 @@ impl ApiError {
             status: StatusCode::SERVICE_UNAVAILABLE,
             retry_after: Some(RETRY_AFTER_SECONDS),
             ..Self::new(Code::Internal, message)
+        }
+    }
+
+    /// One client asks for more than its share: 429 with `Retry-After`. Nothing of ours has failed.
+    pub(crate) fn too_many(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            retry_after: Some(SHARE_AFTER_SECONDS),
+            ..Self::new(Code::NotPermitted, message)
         }
     }
 

@@ -49,8 +49,10 @@ pub(crate) fn routes() -> OpenApiRouter<Services> {
 #[serde(default)]
 pub(crate) struct NewToken {
     /// Its id, chosen by the program.
+    #[schema(required = true, value_type = String, pattern = "^[-_0-9A-Za-z]{16,128}$")]
     token: Option<String>,
     /// The RSA public key: base64 of a DER `SubjectPublicKeyInfo`.
+    #[schema(required = true, value_type = String, min_length = 1)]
     public_key: Option<String>,
 }
 
@@ -61,8 +63,9 @@ pub(crate) struct ClaimView {
 }
 
 /// Asks for a token. Needs no credential; the token is worth nothing until a user confirms it.
-#[utoipa::path(post, path = "/tokens", tag = "users", request_body = NewToken,
+#[utoipa::path(post, path = "/tokens", tag = "users", security(()), request_body = NewToken,
     responses((status = 200, body = ClaimView), (status = 400, body = ErrorBody),
+        (status = 429, description = "too many of one address wait to be confirmed", body = ErrorBody),
         (status = 503, description = "too many wait to be confirmed", body = ErrorBody)))]
 async fn ask(
     State(services): State<Services>,
@@ -82,8 +85,12 @@ async fn ask(
     let from = address.map_or_else(|| "unknown".to_owned(), |address| address.0.0.to_string());
     let client = services.database.client().await?;
     let waiting = signed_tokens::waiting(&client, &from).await?;
-    if waiting.total >= WAITING || waiting.from_here >= WAITING_FROM_ONE {
-        return Err(ApiError::busy("too many tokens wait to be confirmed; confirm one, or wait an hour"));
+    let again = "too many tokens wait to be confirmed; confirm one, or wait an hour";
+    if waiting.from_here >= WAITING_FROM_ONE {
+        return Err(ApiError::too_many(again));
+    }
+    if waiting.total >= WAITING {
+        return Err(ApiError::busy(again));
     }
     signed_tokens::create(&client, &id, &key, &from, OffsetDateTime::now_utc() + CLAIM).await?;
     Ok(Json(ClaimView { token_claim_url: base.url(&format!("/connect/tokens/{id}")) }))

@@ -43,10 +43,11 @@ pub(crate) struct DeviceForm {
 }
 
 /// Begins to wait for a user.
-#[utoipa::path(post, path = "/oauth/device", tag = "oauth",
+#[utoipa::path(post, path = "/oauth/device", tag = "oauth", security(()),
     request_body(content = DeviceForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = DeviceView), (status = 400, body = OAuthErrorBody), (status = 401, body = OAuthErrorBody),
-        (status = 413, body = OAuthErrorBody), (status = 503, description = "too many wait", body = OAuthErrorBody)))]
+        (status = 413, body = OAuthErrorBody), (status = 429, description = "too many from one address", body = OAuthErrorBody),
+        (status = 503, description = "too many wait", body = OAuthErrorBody)))]
 pub(crate) async fn begin(
     State(services): State<Services>,
     base: Base,
@@ -59,9 +60,12 @@ pub(crate) async fn begin(
     let asked = token::scope_of(&form)?;
     let asked_from = address.map_or_else(|| "unknown".to_owned(), |address| address.0.0.to_string());
     let waiting = oauth::waiting_devices(&database, &asked_from).await?;
-    if waiting.total >= WAITING || waiting.from_here >= WAITING_FROM_ONE {
-        let again = "too many programs wait for their code to be entered; try again in some minutes";
-        return Err(OAuthError::from(ApiError::busy(again)));
+    let again = "too many programs wait for their code to be entered; try again in some minutes";
+    if waiting.from_here >= WAITING_FROM_ONE {
+        return Err(ApiError::too_many(again).into());
+    }
+    if waiting.total >= WAITING {
+        return Err(ApiError::busy(again).into());
     }
     let (device_code, hash) = secret::code()?;
     let now = OffsetDateTime::now_utc();

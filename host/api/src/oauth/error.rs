@@ -75,7 +75,7 @@ impl OAuthError {
 impl From<ApiError> for OAuthError {
     fn from(error: ApiError) -> Self {
         let word = match error.status() {
-            StatusCode::SERVICE_UNAVAILABLE => Word::TemporarilyUnavailable,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Word::TemporarilyUnavailable,
             status if status.is_server_error() => Word::ServerError,
             _ => Word::InvalidRequest,
         };

@@ -14,10 +14,10 @@ use utoipa::ToSchema;
 use super::error::{OAuthError, OAuthErrorBody, Word};
 use super::{AUTHORIZATION_CODE, DEVICE_CODE, GRANT_TYPES, WAITING, WAITING_FROM_ONE};
 use crate::Services;
-use crate::body;
 use crate::error::ApiError;
 use crate::guard::ClientAddress;
 use crate::keys::ApiKeyText;
+use crate::{body, json};
 
 /// Longest name, in characters: it stands in a heading.
 const MAX_NAME: usize = 100;
@@ -52,9 +52,10 @@ pub(crate) struct ClientView {
 }
 
 /// Registers a program.
-#[utoipa::path(post, path = "/oauth/register", tag = "oauth", request_body = NewClient,
+#[utoipa::path(post, path = "/oauth/register", tag = "oauth", security(()), request_body = NewClient,
     responses((status = 201, body = ClientView), (status = 400, body = OAuthErrorBody),
-        (status = 413, body = OAuthErrorBody), (status = 503, description = "too many wait", body = OAuthErrorBody)))]
+        (status = 413, body = OAuthErrorBody), (status = 429, description = "too many from one address", body = OAuthErrorBody),
+        (status = 503, description = "too many wait", body = OAuthErrorBody)))]
 pub(crate) async fn register(
     State(services): State<Services>,
     address: Option<Extension<ClientAddress>>,
@@ -62,16 +63,22 @@ pub(crate) async fn register(
 ) -> Result<Response, OAuthError> {
     let asked_from = address.map_or_else(|| "unknown".to_owned(), |address| address.0.0.to_string());
     let bytes = body::collect(request.into_body()).await?;
-    let wanted: NewClient = serde_json::from_slice(&bytes).map_err(|cause| {
-        OAuthError::new(Word::InvalidClientMetadata, format!("the body is not the JSON expected: {cause}"))
-    })?;
+    let unread =
+        |text: &str| OAuthError::new(Word::InvalidClientMetadata, format!("the body is not the JSON expected: {text}"));
+    let wanted = json::parse(&bytes).map_err(|cause| unread(&cause.to_string()))?;
+    if !wanted.is_object() {
+        return Err(unread("it is no object"));
+    }
+    let wanted: NewClient = serde_json::from_value(wanted).map_err(|cause| unread(&cause.to_string()))?;
     let row = judged(wanted, asked_from)?;
     let client = services.database.client().await?;
     let waiting = oauth::unused_clients(&client, &row.asked_from).await?;
-    if waiting.total >= WAITING || waiting.from_here >= WAITING_FROM_ONE {
-        return Err(
-            ApiError::busy("too many programs have registered and were not used; use one, or wait a day").into()
-        );
+    let again = "too many programs have registered and were not used; use one, or wait a day";
+    if waiting.from_here >= WAITING_FROM_ONE {
+        return Err(ApiError::too_many(again).into());
+    }
+    if waiting.total >= WAITING {
+        return Err(ApiError::busy(again).into());
     }
     oauth::create_client(&client, &row).await?;
     let response_types =

@@ -204,7 +204,7 @@ async fn registrations_are_judged_and_bounded() {
         assert_eq!(from("192.0.2.1").await.status, 201);
     }
     let full = from("192.0.2.1").await;
-    assert_eq!(refusal(&full), (503, "temporarily_unavailable".into()));
+    assert_eq!(refusal(&full), (429, "temporarily_unavailable".into()));
     assert!(full.headers.contains_key("retry-after"));
     assert_eq!(from("192.0.2.2").await.status, 201);
 }

@@ -49,7 +49,13 @@ impl Program {
     }
 
     /// A request at `date`, signed as if its path were `path` and its body `body`.
-    fn signed(&self, method: &str, path: &str, body: &[u8], date: OffsetDateTime) -> Vec<(&'static str, String)> {
+    pub(crate) fn signed(
+        &self,
+        method: &str,
+        path: &str,
+        body: &[u8],
+        date: OffsetDateTime,
+    ) -> Vec<(&'static str, String)> {
         let date = date.format(&Rfc2822).unwrap().replace("+0000", "GMT");
         let checksum = STANDARD.encode(Md5::digest(body));
         let signature = self.signature(&format!("{method}\n{path}\n{date}\n{checksum}"));
@@ -62,7 +68,7 @@ impl Program {
     }
 }
 
-async fn send(server: &Server, method: &str, path: &str, body: Vec<u8>, fields: &[(&str, String)]) -> Reply {
+pub(crate) async fn send(server: &Server, method: &str, path: &str, body: Vec<u8>, fields: &[(&str, String)]) -> Reply {
     let request = fields.iter().fold(request(method, path), |request, (name, value)| request.header(*name, value));
     server.send(None, request.body(Body::from(body)).unwrap()).await
 }
@@ -72,7 +78,7 @@ async fn ask(server: &Server, wanted: &Value) -> Reply {
 }
 
 /// A program whose token `who` has confirmed.
-async fn confirmed(server: &Server, who: &Principal) -> Program {
+pub(crate) async fn confirmed(server: &Server, who: &Principal) -> Program {
     let program = Program::new(server, "2048");
     ask(server, &program.wanted()).await.ok();
     claim(&mut server.database.client().await.unwrap(), ID, who.user).await.unwrap();
@@ -162,7 +168,7 @@ async fn what_is_asked_for_is_whole_and_bounded() {
     for n in 0..50 {
         assert_eq!(from(n, "192.0.2.1").await.status, 200);
     }
-    assert_eq!(from(50, "192.0.2.1").await.refusal(), (503, 1));
+    assert_eq!(from(50, "192.0.2.1").await.refusal(), (429, 22));
     assert_eq!(from(50, "192.0.2.2").await.status, 200);
 }
 
