@@ -40,7 +40,7 @@ pub(crate) struct BootstrapReply {
 }
 
 /// Makes the first administrator.
-#[utoipa::path(post, path = "/v1/experimental/bootstrap", tag = "server",
+#[utoipa::path(post, path = "/v1/experimental/bootstrap", tag = "server", security(()),
     description = "Needs `Authorization: Connect-Bootstrap <JWT>`.",
     responses((status = 200, body = BootstrapReply), (status = 401, body = ErrorBody),
         (status = 403, description = "there are users already", body = ErrorBody),

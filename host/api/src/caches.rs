@@ -41,7 +41,9 @@ pub(crate) struct CacheList {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct CacheChoice {
+    #[schema(required = true, value_type = String, min_length = 1)]
     language: Option<String>,
+    #[schema(required = true, value_type = String, min_length = 1)]
     version: Option<String>,
     image_name: Option<String>,
     /// True: only say whether there are such.

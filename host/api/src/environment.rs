@@ -36,6 +36,7 @@ pub(crate) fn routes() -> OpenApiRouter<Services> {
 /// A variable.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct Variable {
+    #[schema(min_length = 1, max_length = 255)]
     name: String,
     /// Null removes it.
     value: Option<String>,

@@ -112,8 +112,10 @@ impl From<EnvironmentRow> for EnvironmentView {
 #[serde(default)]
 pub(crate) struct EnvironmentRequest {
     /// Required on creation, fixed then.
+    #[schema(max_length = 1024)]
     cluster_name: Option<String>,
     /// Required on creation, fixed then.
+    #[schema(max_length = 1024)]
     name: Option<String>,
     #[serde(deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
@@ -345,7 +347,9 @@ fn view(row: EnvironmentPermission, environment: EnvironmentGuid) -> Environment
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct EnvironmentPrincipal {
+    #[schema(format = Uuid)]
     user_guid: Option<String>,
+    #[schema(format = Uuid)]
     group_guid: Option<String>,
 }
 

@@ -103,8 +103,10 @@ async fn list(
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct GroupFields {
+    #[schema(required = true, value_type = String, min_length = 1, max_length = 255)]
     name: Option<String>,
     /// What another directory calls it: then its members are those who that directory says belong to it. For administrators.
+    #[schema(max_length = 1024)]
     unique_id: Option<String>,
 }
 
@@ -229,6 +231,7 @@ async fn members(
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct NewMember {
+    #[schema(required = true, value_type = String, format = Uuid)]
     user_guid: Option<String>,
 }
 

@@ -162,10 +162,13 @@ pub(crate) async fn keeps_credentials(client: &Client, caller: &Principal) -> Re
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct NewKey {
     /// What the owner calls it.
+    #[schema(required = true, value_type = String, min_length = 1)]
     name: Option<String>,
     /// The most it may do; absent: what its owner may.
+    #[schema(pattern = "^(viewer|publisher|administrator)$")]
     role: Option<String>,
     /// When it shall end by itself (RFC 3339); absent: when it is revoked.
+    #[schema(format = DateTime)]
     expires_time: Option<String>,
 }
 

@@ -15,6 +15,7 @@ mod checksum;
 mod content;
 mod cursor;
 mod deploy;
+mod document;
 mod environment;
 mod environments;
 mod error;

@@ -39,8 +39,9 @@ pub(crate) fn routes() -> OpenApiRouter<Services> {
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct Credentials {
+    #[schema(required = true, value_type = String, min_length = 1)]
     username: Option<String>,
-    #[schema(format = Password)]
+    #[schema(required = true, value_type = String, format = Password, min_length = 1)]
     password: Option<String>,
 }
 
@@ -52,7 +53,7 @@ pub(crate) struct SignedIn {
 }
 
 /// Signs in with user name and password. The session may make an API key for its user, and otherwise only read.
-#[utoipa::path(post, path = "/__login__", tag = "users", request_body = Credentials,
+#[utoipa::path(post, path = "/__login__", tag = "users", security(()), request_body = Credentials,
     responses((status = 200, body = SignedIn), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
         (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 429, body = ErrorBody)))]
 async fn sign_in(

@@ -7,12 +7,11 @@ use http::{HeaderValue, StatusCode, header};
 use tower::Layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::error::ApiError;
 use crate::services::ANNOUNCED_VERSION;
-use crate::{Services, guard, leftover};
+use crate::{Services, document, guard, leftover};
 use crate::{
     audit, bootstrap, bundles, caches, content, deploy, environment, environments, groups, hits, jobs, keys, legacy,
     login, oauth, oauth_integrations, packages, permission_requests, permissions, processes, repo, repository,
@@ -85,9 +84,7 @@ fn described() -> OpenApiRouter<Services> {
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = described().into_openapi();
     document.info.version = ANNOUNCED_VERSION.to_owned();
-    let key = ApiKeyValue::with_description("Authorization", "`Key <API key>`");
-    let components = document.components.get_or_insert_default();
-    components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
+    document::complete(&mut document);
     document
 }
 

@@ -103,7 +103,7 @@ pub(crate) struct License {
 }
 
 /// The server's settings; public, but a credential that is presented must be valid.
-#[utoipa::path(get, path = "/server_settings", tag = "server",
+#[utoipa::path(get, path = "/server_settings", tag = "server", security(()),
     responses((status = 200, body = ServerSettings), (status = 401, body = ErrorBody)))]
 async fn server(State(services): State<Services>, Caller(caller): Caller, base: Base) -> Json<ServerSettings> {
     let found = services.backstage.runtimes();

@@ -238,6 +238,7 @@ async fn of_content(at: Readable) -> Result<Json<Vec<TagView>>, ApiError> {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct TagChoice {
+    #[schema(required = true, value_type = String, pattern = "^[1-9][0-9]{0,17}$")]
     tag_id: Option<String>,
 }
 

@@ -47,6 +47,7 @@ impl From<VanityRow> for VanityView {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct VanityRequest {
+    #[schema(required = true, value_type = String, min_length = 1)]
     path: Option<String>,
     /// Takes the path from another item; for administrators and whoever may change that item.
     force: Option<bool>,

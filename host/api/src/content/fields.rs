@@ -16,17 +16,22 @@ use crate::services::Scheduler;
 #[serde(default)]
 pub(crate) struct Fields {
     /// Unique per owner. Absent, null or empty: made by the server on create, left alone on update.
+    #[schema(pattern = "^([-_.0-9A-Za-z]{3,64})?$")]
     pub(crate) name: Option<String>,
     /// Null or empty: none (pins writes an empty one where the author gave none).
     #[serde(deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     pub(crate) title: Option<Option<String>>,
+    #[schema(max_length = 4096)]
     description: Option<String>,
     /// `all`, `logged_in` or `acl`.
+    #[schema(pattern = "^(all|logged_in|acl)$")]
     access_type: Option<String>,
     /// The new owner; for the owner and administrators.
+    #[schema(format = Uuid)]
     pub(crate) owner_guid: Option<String>,
     locked: Option<bool>,
+    #[schema(max_length = 4096)]
     locked_message: Option<String>,
     #[serde(deserialize_with = "present")]
     #[schema(value_type = Option<i32>)]
@@ -60,8 +65,38 @@ pub(crate) struct Fields {
     run_as_current_user: Option<bool>,
     /// Settings of other executors, which are kept; anything else is ignored.
     #[serde(flatten)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = KeptFields)]
     rest: Map<String, Value>,
+}
+
+/// Settings of other executors, which are kept; anything else is ignored.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes what is checked by KEPT")]
+struct KeptFields {
+    #[schema(minimum = 0)]
+    memory_request: Option<i64>,
+    #[schema(minimum = 0)]
+    memory_limit: Option<i64>,
+    #[schema(minimum = 0)]
+    cpu_request: Option<f64>,
+    #[schema(minimum = 0)]
+    cpu_limit: Option<f64>,
+    #[schema(minimum = 0)]
+    amd_gpu_limit: Option<i64>,
+    #[schema(minimum = 0)]
+    nvidia_gpu_limit: Option<i64>,
+    #[schema(max_length = 1024)]
+    service_account_name: Option<String>,
+    #[schema(max_length = 1024)]
+    default_image_name: Option<String>,
+    #[schema(max_length = 1024)]
+    default_environment_guid: Option<String>,
+    default_r_environment_management: Option<bool>,
+    default_py_environment_management: Option<bool>,
+    draft_marker_enabled: Option<bool>,
+    metrics_collection_enabled: Option<bool>,
+    notify_on_share: Option<bool>,
+    otel_enabled: Option<bool>,
 }
 
 /// Whether a value is in a setting's form.

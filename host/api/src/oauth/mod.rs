@@ -76,7 +76,7 @@ pub(crate) struct Metadata {
 }
 
 /// Tells programs how to sign their users in.
-#[utoipa::path(get, path = "/.well-known/oauth-authorization-server", tag = "oauth",
+#[utoipa::path(get, path = "/.well-known/oauth-authorization-server", tag = "oauth", security(()),
     responses((status = 200, body = Metadata), (status = 401, body = crate::ErrorBody)))]
 async fn discover(State(services): State<Services>, base: Base) -> Json<Metadata> {
     let exchanges = services.backstage.takes_id_tokens().then_some(TOKEN_EXCHANGE);

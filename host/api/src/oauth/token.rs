@@ -81,7 +81,7 @@ pub(crate) struct TokenForm {
 }
 
 /// Redeems a code or a refresh token, or exchanges an identity token.
-#[utoipa::path(post, path = "/oauth/token", tag = "oauth",
+#[utoipa::path(post, path = "/oauth/token", tag = "oauth", security(()),
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = TokenView), (status = 400, body = OAuthErrorBody), (status = 401, body = OAuthErrorBody),
         (status = 413, body = OAuthErrorBody)))]

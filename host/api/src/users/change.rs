@@ -29,6 +29,7 @@ pub(crate) struct UserChange {
     first_name: Option<String>,
     last_name: Option<String>,
     /// For administrators.
+    #[schema(pattern = "^(viewer|publisher|administrator)$")]
     user_role: Option<String>,
 }
 
@@ -107,6 +108,7 @@ async fn keep_an_administrator(tx: &Transaction<'_>, row: &UserRow, goes: bool) 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct Lock {
+    #[schema(required = true, value_type = bool)]
     locked: Option<bool>,
 }
 

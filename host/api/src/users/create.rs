@@ -26,6 +26,7 @@ use crate::{Services, login};
 /// A new account.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct UserFields {
+    #[schema(required = true, value_type = String, min_length = 1)]
     username: Option<String>,
     email: Option<String>,
     first_name: Option<String>,
@@ -34,6 +35,7 @@ pub(crate) struct UserFields {
     #[schema(format = Password)]
     password: Option<String>,
     /// `viewer` when absent.
+    #[schema(pattern = "^(viewer|publisher|administrator)$")]
     user_role: Option<String>,
     /// The user must choose a password first, by an administrator's link, and signs in with none until then.
     user_must_set_password: Option<bool>,
@@ -154,6 +156,7 @@ pub(super) fn role_of(word: &str) -> Result<UserRole, ApiError> {
 #[serde(default)]
 pub(crate) struct Ticket {
     /// What a search of that directory gave.
+    #[schema(required = true, value_type = String, min_length = 1)]
     temp_ticket: Option<String>,
 }
 

@@ -36,7 +36,7 @@ const LINK_LIFETIME: Duration = Duration::hours(24);
 pub(crate) struct NewPassword {
     #[schema(format = Password)]
     current_password: Option<String>,
-    #[schema(format = Password)]
+    #[schema(required = true, value_type = String, format = Password, min_length = 1)]
     password: Option<String>,
 }
 
