@@ -19,11 +19,13 @@ pub(crate) struct Notice {
     pub(crate) retry_after: Option<Duration>,
     /// Offers API keys as a way in.
     pub(crate) wants_key: bool,
+    /// The methods that are understood here, where another was used.
+    pub(crate) allow: Option<&'static str>,
 }
 
 impl Notice {
     pub(crate) fn new(status: StatusCode, title: &'static str, text: impl Into<String>) -> Self {
-        Self { status, title, text: text.into(), details: None, retry_after: None, wants_key: false }
+        Self { status, title, text: text.into(), details: None, retry_after: None, wants_key: false, allow: None }
     }
 
     pub(crate) fn bad_request(text: impl Into<String>) -> Self {
@@ -32,6 +34,11 @@ impl Notice {
 
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Not found", "There is nothing at this address.")
+    }
+
+    /// A method that is not understood here; those in `allow` are (RFC 9110 §15.5.6 asks for them).
+    pub(crate) fn method_not_allowed(text: impl Into<String>, allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", text) }
     }
 
     pub(crate) fn unavailable() -> Self {
@@ -74,6 +81,9 @@ impl Notice {
         }
         if let Some(after) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1_000).max(1) as u64));
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         if self.wants_key {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Key"));

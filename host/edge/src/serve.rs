@@ -112,7 +112,7 @@ fn request_id(headers: &HeaderMap, trusted: bool) -> RequestId {
 /// What the request addresses; a request that is not clear about it is refused.
 fn address(parts: &request::Parts) -> Result<Option<Authority>, Notice> {
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
-        return Err(Notice::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "This is not a proxy."));
+        return Err(Notice::method_not_allowed("This is not a proxy.", "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE"));
     }
     // hyper understands a list that ends in `chunked`, and would hand the body on without the other codings' names.
     let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();

@@ -42,8 +42,7 @@ pub(crate) async fn serve(
     file: FileRequest<'_>,
 ) -> Result<Response<EdgeBody>, Notice> {
     if file.method != Method::GET && file.method != Method::HEAD {
-        let text = "Files can only be read.";
-        return Err(Notice::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", text));
+        return Err(Notice::method_not_allowed("Files can only be read.", "GET, HEAD"));
     }
     // No file name holds a slash; the file service would decode one and find another file by it.
     if is_manifest(file.decoded) || file.path.contains("%2F") {

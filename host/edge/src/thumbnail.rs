@@ -26,8 +26,7 @@ pub(crate) async fn answer(
     content: &ContentEntry,
 ) -> Result<Response<EdgeBody>, Notice> {
     if head.method != Method::GET && head.method != Method::HEAD {
-        let text = "A thumbnail can only be read here.";
-        return Err(Notice::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", text));
+        return Err(Notice::method_not_allowed("A thumbnail can only be read here.", "GET, HEAD"));
     }
     let none = || {
         let mut response = Response::new(EdgeBody::empty());
