@@ -17,6 +17,7 @@ mod environment;
 mod environments;
 mod groups;
 mod hits;
+mod hostile;
 mod integrations;
 mod jobs;
 mod legacy;
