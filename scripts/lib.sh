@@ -17,6 +17,7 @@ PINS_VERSION=0.9.2
 R_RSCONNECT_VERSION=1.3.4
 R_RSCONNECT_SOURCES="r-cran-pki=0.1-14-1 r-cran-renv=1.1.2-1 r-cran-rsconnect=1.3.4-1"
 NODE_VERSION=24.19.0
+SCHEMATHESIS_VERSION=4.32.5
 # Used only where the distribution has no browser that is a package.
 CHROMIUM_VERSION=153.0.0
 # What makes plugins of Python and of JavaScript.
@@ -111,6 +112,19 @@ make_sdk() {
         quiet "making a virtual environment" /usr/bin/python3 -m venv --clear "$LECTERN_TOOLS/sdk" || exit 1
         quiet "pip install" "$LECTERN_TOOLS/sdk/bin/pip" install --disable-pip-version-check "posit-sdk==$POSIT_SDK_VERSION" || exit 1
         printf '%s' "$POSIT_SDK_VERSION" >"$LECTERN_TOOLS/sdk/version"
+    ) 9>"$LECTERN_TOOLS/lock"
+}
+
+# schemathesis in a virtual environment of its own, for the same reason.
+make_schemathesis() {
+    (
+        flock 9
+        [ "$(cat "$LECTERN_TOOLS/schemathesis/version" 2>/dev/null)" = "$SCHEMATHESIS_VERSION" ] && exit 0
+        say "      getting schemathesis $SCHEMATHESIS_VERSION"
+        quiet "making a virtual environment" /usr/bin/python3 -m venv --clear "$LECTERN_TOOLS/schemathesis" || exit 1
+        quiet "pip install" "$LECTERN_TOOLS/schemathesis/bin/pip" install --disable-pip-version-check \
+            "schemathesis==$SCHEMATHESIS_VERSION" || exit 1
+        printf '%s' "$SCHEMATHESIS_VERSION" >"$LECTERN_TOOLS/schemathesis/version"
     ) 9>"$LECTERN_TOOLS/lock"
 }
 
@@ -359,6 +373,7 @@ program() {
 # What the end-to-end tests use besides.
 need_test_tools() {
     make_sdk
+    make_schemathesis
     has_r_package rsconnect || need_package "R's publishing client" r-cran-rsconnect
     command -v make >/dev/null && command -v g++ >/dev/null || need_package "compilers, to build R packages" make g++
     command -v openssl >/dev/null || need_package "openssl, for a database with TLS" openssl

@@ -96,6 +96,27 @@ fn with_library(name: &str, server: &Server, account: &Account, code: &str) -> R
     Run::of(command.output().expect("run python3"))
 }
 
+/// Runs schemathesis over the server's OpenAPI document, with the keys of a viewer, a publisher and an administrator; see
+/// `tests/fuzz/run.py`. `LECTERN_TEST_EXAMPLES` says how many examples it makes for each operation.
+pub fn schemathesis(server: &Server, roles: &[(&str, &Account)]) -> Run {
+    let program = TOOLS.join("../schemathesis/bin/st");
+    assert!(program.exists(), "no schemathesis at {}: run `./just setup test`", program.display());
+    let directory = server.scratch().join("fuzz");
+    std::fs::create_dir_all(&directory).expect("make a directory");
+    let accounts: serde_json::Map<String, serde_json::Value> = roles
+        .iter()
+        .map(|(role, account)| ((*role).to_owned(), serde_json::json!({"guid": account.guid, "key": account.key})))
+        .collect();
+    let mut command = tool(server, Path::new("/usr/bin/python3"));
+    command
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/run.py"))
+        .arg(&directory)
+        .env("TEST_ST", program)
+        .env("TEST_SERVER", server.url())
+        .env("TEST_ACCOUNTS", serde_json::Value::from(accounts).to_string());
+    Run::of(command.output().expect("run python3"))
+}
+
 /// Runs R code, with the server's URL and the account's key and name as `server`, `key` and `name`.
 pub fn r(server: &Server, account: &Account, code: &str) -> Run {
     Run::of(rscript(server, account, code).output().expect("run Rscript"))
