@@ -45,7 +45,7 @@ pub(crate) async fn serve(
         return Err(Notice::method_not_allowed("Files can only be read.", "GET, HEAD"));
     }
     // No file name holds a slash; the file service would decode one and find another file by it.
-    if is_manifest(file.decoded) || file.path.contains("%2F") {
+    if is_manifest(file.decoded) || file.path.contains("%2F") || !can_name_a_file(tree, file.decoded) {
         return Err(Notice::not_found());
     }
     let path = if file.path == "/" {
@@ -88,6 +88,14 @@ pub(crate) async fn serve(
         }
         _ => Err(Notice::not_found()),
     }
+}
+
+/// Whether Linux could hold a file of this name: its parts have at most 255 bytes (NAME_MAX), the whole path less than 4096
+/// (PATH_MAX, with the NUL). Asking for another is no failure of the disk.
+fn can_name_a_file(tree: &Path, decoded: &str) -> bool {
+    // With room for the page of a directory.
+    let whole = tree.as_os_str().len() + decoded.len() + "/index.html".len();
+    whole < 4096 && decoded.split('/').all(|part| part.len() <= 255)
 }
 
 /// The bundle's own manifest is for the server.
@@ -222,6 +230,11 @@ mod tests {
             ("/docs%2findex.html", 404, ""),
             ("/%2fmanifest.json", 404, ""),
             ("/docs/%2Fmanifest.json", 404, ""),
+            ("/index.html/x", 404, ""),
+            (&format!("/{}", "a".repeat(256)), 404, ""),
+            (&format!("/{}", "%c3%a9".repeat(128)), 404, ""),
+            (&"/a".repeat(2048), 404, ""),
+            (&"/a/".repeat(1360), 404, ""),
         ];
         for (target, status, body) in cases {
             let (got, headers, text) = ask(tree.path(), "index.html", Method::GET, target, &[]).await;
