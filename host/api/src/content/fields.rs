@@ -2,6 +2,7 @@
 
 use lectern_domain::access::AccessType;
 use lectern_domain::content::{ProcessSettings, check_description, check_name, check_title};
+use lectern_domain::ids::UserGuid;
 use lectern_metadata::content::{ContentPatch, ContentRow};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -28,7 +29,7 @@ pub(crate) struct Fields {
     #[schema(pattern = "^(all|logged_in|acl)$")]
     access_type: Option<String>,
     /// The new owner; for the owner and administrators.
-    #[schema(format = Uuid)]
+    #[schema(pattern = "^([0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?$")]
     pub(crate) owner_guid: Option<String>,
     locked: Option<bool>,
     #[schema(max_length = 4096)]
@@ -145,6 +146,9 @@ impl Fields {
                 kept_settings.insert((*key).to_owned(), value);
             }
         }
+        if let Some(guid) = self.owner_guid.as_deref().filter(|guid| !guid.is_empty()) {
+            guid.parse::<UserGuid>()?;
+        }
         let access_type = self.access_type.as_deref().map(|word| {
             AccessType::parse(word)
                 .ok_or_else(|| ApiError::new(Code::BadField, "access_type must be all, logged_in or acl"))
@@ -236,6 +240,7 @@ mod tests {
     fn bad_values_are_refused_with_their_code() {
         let cases = [
             (json!({"name": "a b"}), 5),
+            (json!({"owner_guid": "me"}), 3),
             (json!({"title": "ab"}), 87),
             (json!({"description": "x".repeat(4097)}), 87),
             (json!({"locked_message": "x".repeat(4097)}), 87),
