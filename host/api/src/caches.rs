@@ -40,11 +40,13 @@ pub(crate) struct CacheList {
 /// Which environments to remove.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
+#[schema(example = json!({"language": "Python", "version": "3.11.2", "image_name": "Local", "dry_run": true}))]
 pub(crate) struct CacheChoice {
     #[schema(required = true, value_type = String, min_length = 1)]
     language: Option<String>,
     #[schema(required = true, value_type = String, min_length = 1)]
     version: Option<String>,
+    #[schema(required = true, value_type = String, min_length = 1)]
     image_name: Option<String>,
     /// True: only say whether there are such.
     dry_run: bool,

@@ -34,8 +34,8 @@ pub(crate) fn complete(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(KEY, SecurityScheme::ApiKey(ApiKey::Header(key)));
     for (status, name, description) in COMMON {
-        for (prefix, schema) in [("", "ErrorBody"), ("OAuth", "OAuthErrorBody")] {
-            let refusal = refusal(status, description, schema);
+        for (prefix, oauth) in [("", false), ("OAuth", true)] {
+            let refusal = refusal(status, description, oauth);
             components.responses.insert(format!("{prefix}{name}"), RefOr::T(refusal));
         }
     }
@@ -51,8 +51,18 @@ pub(crate) fn complete(document: &mut OpenApi) {
     }
 }
 
-fn refusal(status: &str, description: &str, schema: &str) -> Response {
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+/// What a refusal says: in the protocol's words, or in those of the OAuth RFCs. The guard before these routes speaks its own.
+fn words(status: &str, oauth: bool) -> RefOr<Schema> {
+    let (protocol, rfc) = (Ref::from_schema_name("ErrorBody"), Ref::from_schema_name("OAuthErrorBody"));
+    match status {
+        "400" | "401" if oauth => OneOfBuilder::new().item(rfc).item(protocol).into(),
+        _ if oauth => rfc.into(),
+        _ => protocol.into(),
+    }
+}
+
+fn refusal(status: &str, description: &str, oauth: bool) -> Response {
+    let content = ContentBuilder::new().schema(Some(words(status, oauth))).build();
     let mut response = ResponseBuilder::new().description(description).content(JSON, content).build();
     if LISTENERS.contains(&status) {
         response.content.insert(TEXT.to_owned(), text());
@@ -150,10 +160,8 @@ fn describe_refusals(method: &str, operation: &mut Operation) {
         }
         for (kind, content) in &mut response.content {
             describe_bytes(kind, content);
-            // The guard before these routes speaks the protocol's own language.
-            if oauth && kind == JSON && (status == "400" || status == "401") {
-                let either = OneOfBuilder::new().item(Ref::from_schema_name("OAuthErrorBody"));
-                content.schema = Some(either.item(Ref::from_schema_name("ErrorBody")).into());
+            if oauth && kind == JSON && matches!(status.as_str(), "400" | "401") {
+                content.schema = Some(words(status, oauth));
             }
         }
     }

@@ -110,6 +110,7 @@ impl From<EnvironmentRow> for EnvironmentView {
 /// What is said of an environment. Absent fields stay as they are; null clears.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
+#[schema(example = json!({"title": "Standard", "name": "standard", "cluster_name": "Kubernetes"}))]
 pub(crate) struct EnvironmentRequest {
     /// Required on creation, fixed then.
     #[schema(max_length = 1024)]

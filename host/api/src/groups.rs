@@ -102,6 +102,7 @@ async fn list(
 /// A new group.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
+#[schema(example = json!({"name": "analysts"}))]
 pub(crate) struct GroupFields {
     #[schema(required = true, value_type = String, min_length = 1, max_length = 255)]
     name: Option<String>,

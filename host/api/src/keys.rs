@@ -160,6 +160,7 @@ pub(crate) async fn keeps_credentials(client: &Client, caller: &Principal) -> Re
 
 /// What a new key shall be.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"name": "laptop", "role": "viewer"}))]
 pub(crate) struct NewKey {
     /// What the owner calls it.
     #[schema(required = true, value_type = String, min_length = 1)]

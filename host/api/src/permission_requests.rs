@@ -66,6 +66,7 @@ fn view(row: RequestRow, content: ContentGuid) -> RequestView {
 /// What is asked for, or granted.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
+#[schema(example = json!({"role": "viewer", "reason": "for the report"}))]
 pub(crate) struct Wanted {
     /// `viewer`, also when absent, or `owner`.
     #[schema(pattern = "^(viewer|owner)$")]

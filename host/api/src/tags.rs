@@ -116,6 +116,7 @@ async fn list(
 /// A tag to make, or what is to change of one.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
+#[schema(example = json!({"name": "Sales"}))]
 pub(crate) struct TagFields {
     name: Option<String>,
     /// The tag it is to be below; absent or null on creation: a category.

@@ -46,6 +46,7 @@ impl From<VanityRow> for VanityView {
 /// The path wanted.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
+#[schema(example = json!({"path": "/sales/"}))]
 pub(crate) struct VanityRequest {
     #[schema(required = true, value_type = String, min_length = 1)]
     path: Option<String>,

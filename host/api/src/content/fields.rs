@@ -15,6 +15,7 @@ use crate::services::Scheduler;
 /// Settings of a content item. An absent field stays as it is; null clears a field that may be unset.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
+#[schema(example = json!({"name": "sales-2030", "title": "Sales in 2030", "access_type": "logged_in"}))]
 pub(crate) struct Fields {
     /// Unique per owner. Absent, null or empty: made by the server on create, left alone on update.
     #[schema(pattern = "^([-_.0-9A-Za-z]{3,64})?$")]

@@ -27,6 +27,7 @@ const MOST_REDIRECTS: usize = 10;
 /// What a program says of itself. Other members are passed over (RFC 7591 §2).
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
+#[schema(example = json!({"client_name": "A program", "redirect_uris": ["http://127.0.0.1/callback"]}))]
 pub(crate) struct NewClient {
     /// Shown to users.
     client_name: Option<String>,

@@ -25,6 +25,7 @@ use crate::{Services, login};
 
 /// A new account.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"username": "ada", "email": "ada@example.org", "first_name": "Ada", "last_name": "Lovelace"}))]
 pub(crate) struct UserFields {
     #[schema(required = true, value_type = String, min_length = 1)]
     username: Option<String>,
