@@ -6,6 +6,7 @@ Objects are made first, so that addresses lead somewhere. Exits with 1 if anythi
 left in DIRECTORY.
 """
 
+import base64
 import gzip
 import io
 import json
@@ -77,6 +78,12 @@ def make():
         ask(admin, "POST", "/v1/environments", {"title": name, "name": name, "cluster_name": "Kubernetes"})
         for name in ["one", "two"]
     ]
+    allowed = ask(admin, "POST", f"/v1/environments/{environments[0]['guid']}/permissions", {"user_guid": people[0]["guid"]})
+    # The smallest PNG: one pixel.
+    picture = base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    )
+    ask(publisher, "PUT", item + "/thumbnail", picture)
     return {
         "content": [first, made[1]["guid"]],
         "expendable_content": [made[2]["guid"], made[3]["guid"]],
@@ -96,8 +103,11 @@ def make():
         "expendable_groups": [groups[1]["guid"], groups[2]["guid"]],
         "environments": [environments[0]["guid"]],
         "expendable_environments": [environments[1]["guid"]],
+        "environment_permissions": [allowed["guid"]],
+        "expendable_environment_permissions": [allowed["guid"]],
         "app_modes": ["static", "python-fastapi"],
         "bundle_bytes": bundle.hex(),
+        "picture_bytes": picture.hex(),
     }
 
 
