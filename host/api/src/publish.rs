@@ -115,7 +115,6 @@ async fn read_manifest(store: &Arc<Store>, cache: &Arc<Cache>, stored: Stored) -
         let bytes = inspect(file).map_err(archive_refusal)?;
         let bad = |error: &dyn std::fmt::Display| ApiError::new(Code::BadManifest, error.to_string());
         let manifest = Manifest::parse(&bytes).map_err(|error| bad(&error))?;
-        of_a_kind(&manifest)?;
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         let as_sent = serde_json::from_slice(text).map_err(|error| bad(&error))?;
         Ok((manifest, as_sent))
@@ -132,16 +131,6 @@ fn archive_refusal(error: ManifestError) -> ApiError {
         _ => Code::BadManifest,
     };
     ApiError::new(code, format!("the bundle cannot be used: {error}"))
-}
-
-/// Whether the manifest says what kind of content it is. What this server or its host cannot serve is said where the publisher
-/// reads it best: in the deployment's output, with what to do instead.
-fn of_a_kind(manifest: &Manifest) -> Result<(), ApiError> {
-    if manifest.mode == AppMode::Unknown {
-        let message = "metadata.appmode of manifest.json is \"unknown\": write the manifest anew with the client";
-        return Err(ApiError::new(Code::BadManifest, message));
-    }
-    Ok(())
 }
 
 /// Whether a bundle of this manifest may become a version of the item.

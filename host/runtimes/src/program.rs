@@ -495,7 +495,6 @@ mod tests {
         check("rmd-static", "", &["tree/a.Rmd"], "does not render R Markdown documents: render where you write it");
         check("jupyter-static", "a.ipynb", &["tree/a.ipynb"], "`rsconnect deploy notebook --static FILE.ipynb`");
         check("quarto-static", "", &["tree/a.qmd"], "with `quarto publish connect`");
-        check("unknown", "", &["tree/a.txt"], "is no kind of content");
     }
 
     #[test]
