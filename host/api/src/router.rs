@@ -14,8 +14,8 @@ use crate::services::ANNOUNCED_VERSION;
 use crate::{Services, document, guard, leftover};
 use crate::{
     audit, bootstrap, bundles, caches, content, deploy, environment, environments, groups, hits, jobs, keys, legacy,
-    login, oauth, oauth_integrations, packages, permission_requests, permissions, processes, repo, repository,
-    search, settings, tags, tasks, thumbnails, timezones, tokens, users, vanity, variants,
+    login, oauth, oauth_integrations, packages, permission_requests, permissions, processes, repo, repository, search,
+    settings, tags, tasks, thumbnails, timezones, tokens, users, vanity, variants,
 };
 
 #[derive(OpenApi)]

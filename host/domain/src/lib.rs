@@ -39,7 +39,7 @@ pub use app_mode::AppMode;
 pub use framework::PythonFramework;
 pub use ids::{
     BundleHash, BundleId, ContentGuid, ContentId, EnvironmentGuid, EnvironmentPermissionGuid, GroupGuid, GroupId,
-    IntegrationGuid, IntegrationId, IntegrationPermissionGuid, JobKey, KeyId, OAuthSessionGuid, ScheduleId,
-    TagId, TaskId, UserGuid, UserId, VariantId,
+    IntegrationGuid, IntegrationId, IntegrationPermissionGuid, JobKey, KeyId, OAuthSessionGuid, ScheduleId, TagId,
+    TaskId, UserGuid, UserId, VariantId,
 };
 pub use user::UserRole;

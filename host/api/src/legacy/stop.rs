@@ -46,7 +46,8 @@ pub(super) async fn terminate(State(services): State<Services>, at: Changeable) 
     let mut random = [0u8; 16];
     getrandom::fill(&mut random).map_err(ApiError::no_random)?;
     let id = TaskId::from_random(random);
-    let task = ShortTask { id, requested_by: Some(at.caller.user), output, code: 0, error: String::new(), result: None };
+    let task =
+        ShortTask { id, requested_by: Some(at.caller.user), output, code: 0, error: String::new(), result: None };
     short_tasks::keep(&at.client().await?, &task).await?;
     let task = look(&services, &at.caller, task.id.as_str(), None, Duration::ZERO).await?;
     let task = LegacyTask::from(task);

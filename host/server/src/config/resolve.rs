@@ -17,8 +17,8 @@ use super::sandbox::sandbox;
 use super::scheduler::scheduler;
 use super::tls::tls;
 use super::{
-    Bootstrap, Config, Content, Data, Database, Gate, IdTokens, Instrumentation, Jobs, Language, Log, LogFormat, Outbound,
-    Secret, Seen, Server, TlsFiles,
+    Bootstrap, Config, Content, Data, Database, Gate, IdTokens, Instrumentation, Jobs, Language, Log, LogFormat,
+    Outbound, Secret, Seen, Server, TlsFiles,
 };
 
 /// Longest any time-out may be set to: 30 days, the most the clients know.
