@@ -91,6 +91,8 @@ const SPECIFIED: &[(i64, u16)] = &[
     (166, 401),
     (191, 400),
     (192, 400),
+    // What posit-sdk's users test for where content has no integration that fits; the protocol page does not list it.
+    (212, 400),
 ];
 
 /// Codes that only a real repository brings about, and the tests that have one.
@@ -298,6 +300,12 @@ async fn items(met: &mut Met) {
     let server = Server::new().await;
     let guid = server.content("mine").await;
     let at = format!("/v1/content/{guid}");
+    let form = format!(
+        "grant_type=urn:ietf:params:oauth:grant-type:token-exchange\
+         &subject_token_type=urn:posit:connect:content-session-token&subject_token=process of {guid}"
+    );
+    let as_form = ("content-type", "application/x-www-form-urlencoded");
+    by(&server, None, met).refused_bytes(212, "/v1/oauth/integrations/credentials", as_form, form).await;
     let mut owner = by(&server, Some(&server.owner), met);
     owner.refused(3, "GET", "/v1/content/not-a-guid", Value::Null).await;
     owner.refused(4, "GET", &format!("/v1/content/{}", Uuid::new_v4()), Value::Null).await;
