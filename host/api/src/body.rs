@@ -7,12 +7,13 @@ use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use lectern_domain::json;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::Value;
 
+use crate::checksum;
 use crate::error::{ApiError, Code};
-use crate::{checksum, json};
 
 /// Most bytes of a JSON body, 1 MiB: ten times what the largest request of any client (all environment variables of an
 /// item at once) holds, and little enough that a thousand requests at a time do not hurt.

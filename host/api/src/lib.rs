@@ -24,7 +24,6 @@ mod groups;
 mod guard;
 mod hits;
 mod jobs;
-mod json;
 mod keys;
 mod leftover;
 mod legacy;

@@ -14,13 +14,14 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use http::{HeaderMap, StatusCode, header};
 use lectern_bundles::{Store, StoreError, Stored};
+use lectern_domain::json;
 use md5::{Digest, Md5};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::Services;
+use crate::checksum;
 use crate::error::{ApiError, Code};
-use crate::{checksum, json};
 
 /// Pieces of a body between network and disk. A piece is what one read of the network gave, at most some 400 KiB, so an
 /// upload holds about 3 MiB at most.

@@ -14,6 +14,7 @@ pub mod git;
 pub mod ids;
 pub mod integrations;
 pub mod job;
+pub mod json;
 pub mod launch;
 pub mod manifest;
 pub mod oauth;

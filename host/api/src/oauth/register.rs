@@ -5,6 +5,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, http::HeaderValue};
 use http::{StatusCode, header};
+use lectern_domain::json;
 use lectern_domain::oauth::Redirect;
 use lectern_metadata::oauth::{self, ClientRow};
 use serde::{Deserialize, Serialize};
@@ -14,10 +15,10 @@ use utoipa::ToSchema;
 use super::error::{OAuthError, OAuthErrorBody, Word};
 use super::{AUTHORIZATION_CODE, DEVICE_CODE, GRANT_TYPES, WAITING, WAITING_FROM_ONE};
 use crate::Services;
+use crate::body;
 use crate::error::ApiError;
 use crate::guard::ClientAddress;
 use crate::keys::ApiKeyText;
-use crate::{body, json};
 
 /// Longest name, in characters: it stands in a heading.
 const MAX_NAME: usize = 100;

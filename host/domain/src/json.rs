@@ -1,15 +1,17 @@
 //! JSON in which no object names a field twice.
 //!
-//! RFC 8259 §4 leaves it to each reader which of the two counts. Whoever looks through requests on their way here may take the
-//! one, and we the other; no client sends such a thing, so it is refused.
+//! RFC 8259 §4 leaves it to each reader which of the two counts. Whoever looks through a request on its way here may take the
+//! one, and we the other; a plugin may read the claims of a token again (RFC 7519 §4). Nobody sends such a thing in good faith, so it
+//! is refused.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Reads one JSON value and nothing after it. Values are nested at most 128 deep, the parser's own bound.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+/// Reads one JSON value and nothing after it. Values are nested at most 128 deep, the parser's own bound. The error says what is
+/// wrong, and where.
+pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Strict>(bytes).map(|strict| strict.0)
 }
 
