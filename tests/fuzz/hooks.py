@@ -30,21 +30,28 @@ PLACES = [
     (r"/members/\{user\}$", "users"),
     (r"/environments/\{guid\}$", "environments"),
     (r"/integrations/\{guid\}$", "integrations"),
+    (r"/templates/\{key\}$", "templates"),
+    (r"/variants/\{id\}$", "variants"),
+    (r"/subscribers/\{guid\}$", "users"),
     (r"/scheduler/\{app_mode\}$", "app_modes"),
 ]
+
+GUIDS = {"content", "users", "groups", "environments", "environment_permissions", "integrations"}
+
+
+def kind_of(path, name):
+    """What `name` in `path` names, and whether it is the whole address."""
+    until = path.split("{" + name + "}")[0] + "{" + name + "}"
+    return next((kind for place, kind in PLACES if re.search(place, until)), None), path == until
 
 
 def known(path, name, method):
     """Identifiers to put into `path` for `name`; those that may go, where the operation takes the object away."""
-    until = path.split("{" + name + "}")[0] + "{" + name + "}"
-    for place, kind in PLACES:
-        if re.search(place, until):
-            removes = method == "delete" and path == until
-            if kind == "users" and re.search(r"/users/\{guid\}/(keys|password|sessions)", path):
-                # Only one's own; and the keys stay.
-                return [OWN] if method != "delete" else []
-            return OBJECTS.get("expendable_" + kind if removes else kind, [])
-    return []
+    kind, whole = kind_of(path, name)
+    if kind == "users" and re.search(r"/users/\{guid\}/(keys|password|sessions)", path):
+        # Only one's own; and the keys stay.
+        return [OWN] if method != "delete" else []
+    return OBJECTS.get(f"expendable_{kind}" if whole and method == "delete" else kind, [])
 
 
 @schemathesis.hook
@@ -84,20 +91,27 @@ def map_path_parameters(context, path_parameters):
 
 @schemathesis.hook
 def filter_case(context, case):
-    """Passes over what would end the run: another role for the account that asks, and the end of its keys.
-
-    And over what violates a schema and is taken, because clients send it: for an object `null`, and `[]`, which is how R writes
-    the empty list; in a query an empty value, which counts as absent.
-    """
-    path = case.operation.path
+    """Passes over what violates a schema and is taken, because clients send it: for an object `null`, and `[]`, which is how R
+    writes the empty list; in a query an empty value, which counts as absent."""
     if case.body is None or (case.body == [] and case.media_type == "application/json"):
         return False
     if any(value in ("", [], [""]) for value in (case.query or {}).values()):
         return False
-    mine = str((case.path_parameters or {}).get("guid")) == OWN
-    if mine and path.endswith("/v1/users/{guid}") and case.method == "PUT":
-        return False
-    return not (mine and "/keys/" in path and case.method == "DELETE")
+    return True
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    """Leads elsewhere what would end the run: another role for the account that asks, the end of its keys, and of the objects
+    that all addresses lead to. Not every phase asks whether a case is to be passed over."""
+    path, parameters = case.operation.path, case.path_parameters or {}
+    own_role = path.endswith("/v1/users/{guid}") and case.method == "PUT"
+    own_key = "/keys/" in path and case.method == "DELETE"
+    for name, value in parameters.items():
+        kind, whole = kind_of(path, name)
+        ends = whole and case.method == "DELETE" and value in OBJECTS.get(kind, [])
+        if ends or (value == OWN and (own_role or own_key)):
+            parameters[name] = "0" if kind not in GUIDS else "00000000-0000-4000-8000-000000000000"
 
 
 @schemathesis.hook

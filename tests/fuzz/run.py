@@ -79,6 +79,10 @@ def make():
         for name in ["one", "two"]
     ]
     allowed = ask(admin, "POST", f"/v1/environments/{environments[0]['guid']}/permissions", {"user_guid": people[0]["guid"]})
+    connect = {"template": "connect", "config": {"max_role": "Viewer"}}
+    integrations = [ask(admin, "POST", "/v1/oauth/integrations", {"name": name, **connect})["guid"] for name in ["one", "two"]]
+    used = [{"oauth_integration_guid": integrations[0]}]
+    ask(publisher, "PUT", item + "/oauth/integrations/associations", used)
     # The smallest PNG: one pixel.
     picture = base64.b64decode(
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -105,6 +109,10 @@ def make():
         "expendable_environments": [environments[1]["guid"]],
         "environment_permissions": [allowed["guid"]],
         "expendable_environment_permissions": [allowed["guid"]],
+        "integrations": integrations[:1],
+        "expendable_integrations": integrations[1:],
+        "templates": ["connect", "custom"],
+        "variants": [str(variant["id"]) for variant in ask(publisher, "GET", f"/applications/{first}/variants")],
         "app_modes": ["static", "python-fastapi"],
         "bundle_bytes": bundle.hex(),
         "picture_bytes": picture.hex(),

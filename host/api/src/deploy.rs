@@ -14,6 +14,7 @@ use lectern_metadata::{Client, DbError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder, Schema, Type};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -35,10 +36,21 @@ pub(crate) fn routes() -> OpenApiRouter<Services> {
 pub(crate) struct DeployRequest {
     /// A bundle of this content. Absent, null or `{}`: one made of the newest commit where the content is managed by git, else
     /// the active one, or the newest when none is active.
-    #[schema(value_type = Option<String>)]
+    #[schema(schema_with = bundle_number)]
     bundle_id: Value,
     /// False: prepare the bundle and leave the active one in place.
     activate: Option<bool>,
+}
+
+/// The schema of a bundle's number, in the spellings that [`read_bundle_id`] reads.
+pub(crate) fn bundle_number() -> Schema {
+    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]*$"));
+    let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+    let nothing = ObjectBuilder::new().schema_type(Type::Null);
+    let empty_object = ObjectBuilder::new().schema_type(Type::Object).max_properties(Some(0));
+    let empty_list = ArrayBuilder::new().max_items(Some(0));
+    let any = AnyOfBuilder::new().item(text).item(number).item(nothing).item(empty_object).item(empty_list);
+    Schema::AnyOf(any.build())
 }
 
 /// The task to follow.

@@ -175,6 +175,9 @@ fn installed(key: &str, given: Option<EnvironmentInstallations>) -> Result<Optio
 impl EnvironmentRequest {
     /// What becomes of `fields`.
     fn apply(self, fields: &mut EnvironmentFields) -> Result<(), ApiError> {
+        // Fixed, and judged even so: what breaks a bound is a mistake.
+        short("cluster_name", self.cluster_name.as_deref().unwrap_or_default())?;
+        short("name", self.name.as_deref().unwrap_or_default())?;
         for (key, given, field) in [
             ("title", self.title, &mut fields.title),
             ("description", self.description, &mut fields.description),

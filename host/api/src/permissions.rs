@@ -67,6 +67,16 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Whether it names a group; `None`: it does not say.
+    fn is_group(&self) -> Result<Option<bool>, ApiError> {
+        match self.principal_type.as_deref() {
+            None => Ok(None),
+            Some("user") => Ok(Some(false)),
+            Some("group") => Ok(Some(true)),
+            Some(_) => Err(ApiError::new(Code::BadField, "principal_type must be user or group")),
+        }
+    }
+
     fn role(&self) -> Result<PermissionRole, ApiError> {
         match self.role.as_deref() {
             Some("viewer") => Ok(PermissionRole::Viewer),
@@ -112,11 +122,7 @@ async fn add(
     at: Changeable,
     Object(wanted): Object<Entry>,
 ) -> Result<Json<PermissionView>, ApiError> {
-    let is_group = match wanted.principal_type.as_deref() {
-        None | Some("user") => false,
-        Some("group") => true,
-        Some(_) => return Err(ApiError::new(Code::BadField, "principal_type must be user or group")),
-    };
+    let is_group = wanted.is_group()?.unwrap_or(false);
     let role = wanted.role()?;
     let guid = wanted.principal_guid.as_deref().filter(|guid| !guid.is_empty());
     let guid = guid.ok_or_else(|| ApiError::new(Code::MissingParameter, "a permission needs a principal_guid"))?;
@@ -164,8 +170,9 @@ async fn change(
 ) -> Result<Json<PermissionView>, ApiError> {
     let old = entry(&at, &id, Code::MissingToChange).await?;
     let role = wanted.role()?;
+    let other_kind = wanted.is_group()?.is_some_and(|group| group != matches!(old.grantee, Grantee::Group(..)));
     let other = wanted.principal_guid.as_deref().is_some_and(|guid| guid.parse() != Ok(old.grantee.guid()));
-    if other {
+    if other || other_kind {
         return Err(ApiError::new(Code::BadField, "a permission keeps its principal: delete it and make another"));
     }
     if let Grantee::User(user, _) = old.grantee {

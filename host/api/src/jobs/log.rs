@@ -25,7 +25,7 @@ use utoipa_axum::routes;
 use super::job_of;
 use crate::Services;
 use crate::access::Changeable;
-use crate::error::{ApiError, ErrorBody};
+use crate::error::{ApiError, Code, ErrorBody};
 use crate::query::Params;
 use crate::services::{LogLine, LogLines, LogSource};
 
@@ -136,6 +136,9 @@ async fn tail(
 ) -> Result<Response, ApiError> {
     let job = job_of(&at, &key).await?;
     let most = LogQuery { max_log_lines: query.max_log_lines }.most(TAIL_LINES);
+    if query.after.is_some_and(|after| i64::try_from(after).is_err()) {
+        return Err(ApiError::new(Code::BadParameter, "after must be the number of a line"));
+    }
     if !wants_stream(&headers) {
         return Ok(Json(JobLog { entries: entries(last_lines(&services, &job, most).await?) }).into_response());
     }

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::Services;
 use crate::access::Changeable;
 use crate::body::Object;
-use crate::deploy::start;
+use crate::deploy::{bundle_number, start};
 use crate::error::{ApiError, ErrorBody};
 use crate::guard::Account;
 use crate::publish::take_in;
@@ -61,7 +61,7 @@ pub(super) async fn upload(State(services): State<Services>, request: Request) -
 #[serde(default)]
 pub(crate) struct LegacyDeploy {
     /// A bundle's number; absent: the active one, or the newest.
-    #[schema(value_type = Option<i64>)]
+    #[schema(schema_with = bundle_number)]
     bundle: Value,
 }
 

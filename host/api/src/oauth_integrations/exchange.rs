@@ -105,7 +105,7 @@ impl From<NoChoice> for ApiError {
 }
 
 /// Exchanges a token that content was given for credentials in a visitor's name, or in its own.
-#[utoipa::path(post, path = "/v1/oauth/integrations/credentials", tag = "integrations",
+#[utoipa::path(post, path = "/v1/oauth/integrations/credentials", tag = "integrations", security(()),
     request_body(content = CredentialsForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = CredentialsView), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
         (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 413, body = ErrorBody)))]

@@ -59,6 +59,8 @@ async fn what_makes_no_sense_is_refused() {
     let put = async |body| server.ask(Some(&server.owner), "PUT", &at, body).await.refusal();
     assert_eq!(put(json!({"role": "owner"})).await, (403, 33));
     assert_eq!(put(json!({"principal_guid": server.stranger.guid, "role": "viewer"})).await, (400, 87));
+    assert_eq!(put(json!({"principal_type": "group", "role": "viewer"})).await, (400, 87), "it is a user's");
+    assert_eq!(put(json!({"principal_type": "robot", "role": "viewer"})).await, (400, 87));
     for (id, refusal) in [("x", (400, 3)), ("0", (400, 3)), ("999999", (404, 4))] {
         assert_eq!(server.get(&server.owner, &format!("{path}/{id}")).await.refusal(), refusal, "{id}");
     }
