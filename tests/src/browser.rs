@@ -26,6 +26,23 @@ use crate::server::TOOLS;
 /// Some pages that each wait for a process on a busy machine; one wait in a script takes a minute at most.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Signs in with a password and confirms the token of a client, on the page that the client was given.
+#[track_caller]
+pub fn confirm_token(url: &str, username: &str, password: &str) {
+    let script = "
+export default async ({ page, args, shot }) => {
+  await page.goto(args.url);
+  await page.getByLabel('User name').fill(args.name);
+  await page.getByLabel('Password').fill(args.password);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('button', { name: 'Confirm' }).click();
+  await page.getByRole('heading', { name: 'Confirmed' }).waitFor();
+  await shot('confirmed');
+  return {};
+};";
+    run(script, &serde_json::json!({"url": url.trim(), "name": username, "password": password}));
+}
+
 /// Runs a script in a browser and answers what it answered. Panics with the script's error and the page's text.
 #[track_caller]
 pub fn run(script: &str, args: &Value) -> Value {

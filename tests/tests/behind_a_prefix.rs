@@ -125,17 +125,7 @@ fn r_with_a_token() {
     let client = std::thread::spawn(move || r(&SERVER, &nobody, &code));
     let url = until("R asks for a token", SOON, || std::fs::read_to_string(&asked).ok());
     assert!(url.starts_with(&format!("{}/connect/tokens/T", outside())), "{url}");
-    let script = "
-export default async ({ page, args }) => {
-  await page.goto(args.url);
-  await page.getByLabel('User name').fill(args.name);
-  await page.getByLabel('Password').fill(args.password);
-  await page.getByRole('button', { name: 'Sign in' }).click();
-  await page.getByRole('button', { name: 'Confirm' }).click();
-  await page.getByRole('heading', { name: 'Confirmed' }).waitFor();
-  return {};
-};";
-    browser::run(script, &json!({"url": url.trim(), "name": ADA.name, "password": ADA.password}));
+    browser::confirm_token(&url, &ADA.name, &ADA.password);
     let printed = client.join().unwrap().expect_success().printed;
     let listed = ada().api(Method::GET, "/v1/content?name=signed-below").send().expect(200).json();
     let guid = text(&listed[0]["guid"]);

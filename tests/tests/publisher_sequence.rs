@@ -254,17 +254,7 @@ fn publisher_with_a_token_that_it_signs_with() {
     let url = text(&claim["token_claim_url"]);
     let proof = Proof::Token(token);
     assert_eq!(get(&proof, "/v1/user").status, 401, "nobody has confirmed it");
-    let script = "
-export default async ({ page, args }) => {
-  await page.goto(args.url);
-  await page.getByLabel('User name').fill(args.name);
-  await page.getByLabel('Password').fill(args.password);
-  await page.getByRole('button', { name: 'Sign in' }).click();
-  await page.getByRole('button', { name: 'Confirm' }).click();
-  await page.getByRole('heading', { name: 'Confirmed' }).waitFor();
-  return {};
-};";
-    browser::run(script, &json!({"url": url, "name": ADA.name, "password": ADA.password}));
+    browser::confirm_token(&url, &ADA.name, &ADA.password);
     until("the token to be this user's", SOON, || (get(&proof, "/v1/user").status == 200).then_some(()));
     let settings = json!({"name": "", "title": "By a token", "description": ""});
     let guid = publish(&proof, None, &apps::probe(), &settings);

@@ -10,7 +10,7 @@ use lectern_tests::client::{Run, directory, example, new_r};
 use lectern_tests::publisher::{Publisher, text};
 use lectern_tests::server::{Account, Server};
 use lectern_tests::wait::until;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 static SERVER: LazyLock<Server> = LazyLock::new(Server::new);
 static ADA: LazyLock<Account> = LazyLock::new(|| SERVER.account("ada", "publisher"));
@@ -145,17 +145,7 @@ fn connect_user_with_its_page_in_a_browser() {
         std::fs::read_to_string(&asked).ok().or_else(|| client.is_finished().then(String::new))
     });
     if !url.is_empty() {
-        let script = "
-export default async ({ page, args }) => {
-  await page.goto(args.url);
-  await page.getByLabel('User name').fill(args.name);
-  await page.getByLabel('Password').fill(args.password);
-  await page.getByRole('button', { name: 'Sign in' }).click();
-  await page.getByRole('button', { name: 'Confirm' }).click();
-  await page.getByRole('heading', { name: 'Confirmed' }).waitFor();
-  return {};
-};";
-        browser::run(script, &json!({"url": url.trim(), "name": "ada", "password": ADA.password}));
+        browser::confirm_token(&url, "ada", &ADA.password);
     }
     let Some(run) = client.join().unwrap() else { return };
     run.expect_success();

@@ -262,3 +262,13 @@ impl std::fmt::Debug for Secret {
         f.write_str("(hidden)")
     }
 }
+
+/// A configuration of values as the command line gives them, on a host with 8 processors and 16 GiB.
+#[cfg(test)]
+fn resolve(values: &[(&str, &str)]) -> Result<Config, Vec<reader::Mistake>> {
+    let mut layers = Layers::default();
+    for (key, value) in values {
+        layers.add_flag(key, "--set", value);
+    }
+    Config::resolve(layers, std::path::Path::new("/srv"), 8, 16 << 30, |_| Seen::default())
+}

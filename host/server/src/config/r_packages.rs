@@ -123,17 +123,10 @@ fn remote(text: &str) -> Option<Place> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::path::Path;
-
-    use super::super::{Config, Layers, Seen};
+    use super::super::Config;
 
     fn resolve(values: &[(&str, &str)]) -> Result<Config, Vec<String>> {
-        let mut layers = Layers::default();
-        for (key, value) in values {
-            layers.add_flag(key, "--set", value);
-        }
-        let resolved = Config::resolve(layers, Path::new("/srv"), 8, 16 << 30, |_| Seen::default());
-        resolved.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+        super::super::resolve(values).map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
     }
 
     #[test]

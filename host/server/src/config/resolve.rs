@@ -305,18 +305,11 @@ fn parse_base_url(text: &str) -> Option<url::Url> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::super::resolve;
     use super::*;
     use lectern_domain::ContentGuid;
     use lectern_domain::confinement::{Layer, Profile, Walls};
     use lectern_domain::scaling::Defaults;
-
-    fn resolve(values: &[(&str, &str)]) -> Result<Config, Vec<Mistake>> {
-        let mut layers = Layers::default();
-        for (key, value) in values {
-            layers.add_flag(key, "--set", value);
-        }
-        Config::resolve(layers, Path::new("/srv"), 8, 16 << 30, |_| Seen::default())
-    }
 
     #[test]
     fn defaults_need_no_file() {

@@ -120,17 +120,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::path::Path;
 
-    use super::super::reader::Mistake;
+    use super::super::resolve;
     use super::super::{Config, Layers};
     use super::*;
-
-    fn resolve(values: &[(&str, &str)]) -> Result<Config, Vec<Mistake>> {
-        let mut layers = Layers::default();
-        for (key, value) in values {
-            layers.add_flag(key, "--set", value);
-        }
-        Config::resolve(layers, Path::new("/srv"), 8, 16 << 30, |_| Seen::default())
-    }
 
     #[test]
     fn tls_is_whole_or_off() {
