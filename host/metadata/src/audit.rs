@@ -4,26 +4,15 @@ use lectern_domain::audit::{Action, Actor, Entry, EntryHash, Head};
 use lectern_domain::{UserGuid, UserId};
 use tokio_postgres::Row;
 
+use crate::chain;
 use crate::database::{GenericClient, Transaction};
 use crate::error::DbError;
 use crate::row;
 
-/// How many entries are in memory at once while the chain is checked.
-const PAGE: i64 = 500;
-
 const COLUMNS: &str = "seq, made_at, user_id, user_guid, actor, action, description, prev_hash, hash";
 
 /// What checking the chain found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chain {
-    /// Each entry is as it was written, after the one that was before it; this is the end.
-    Whole(Head),
-    /// The first entry that is changed, missing, or not the one that was written there.
-    Broken {
-        /// Its number.
-        seq: i64,
-    },
-}
+pub type Chain = chain::Chain<Head>;
 
 /// Which way a list goes from where it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,29 +66,10 @@ pub async fn verify(client: &impl GenericClient) -> Result<Chain, DbError> {
     let sql = "SELECT seq, hash, (SELECT coalesce(max(seq), 0) FROM audit_log) AS last FROM audit_head";
     let ends = row::query_one(client, sql, &[]).await?;
     let (end, last) = (head(&ends)?, row::get::<i64>(&ends, "last")?);
-    let sql = format!("SELECT {COLUMNS} FROM audit_log WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT {PAGE}");
-    let mut at = Head::EMPTY;
-    loop {
-        let rows = row::query(client, &sql, &[&at.seq, &end.seq]).await?;
-        if rows.is_empty() {
-            break;
-        }
-        for found in &rows {
-            // What cannot even be read was not written here.
-            match entry(found) {
-                Ok(entry) if entry.follows(at) => at = entry.head(),
-                _ => return Ok(Chain::Broken { seq: at.seq + 1 }),
-            }
-        }
-    }
-    // Cut off at the end, continued beyond it, or another log altogether.
-    if at.seq != end.seq || last != end.seq {
-        return Ok(Chain::Broken { seq: at.seq + 1 });
-    }
-    if at.hash != end.hash {
-        return Ok(Chain::Broken { seq: at.seq });
-    }
-    Ok(Chain::Whole(at))
+    let sql = format!("SELECT {COLUMNS} FROM audit_log WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3");
+    let next = |found: &Row, at| entry(found).ok().filter(|entry| entry.follows(at)).map(|entry| entry.head());
+    let walk = chain::Walk { sql: &sql, empty: Head::EMPTY, end, last, seq: |head| head.seq, next };
+    walk.verify(client).await
 }
 
 fn head(row: &Row) -> Result<Head, DbError> {

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod bundles;
+mod chain;
 pub mod cluster;
 pub mod config;
 pub mod content;

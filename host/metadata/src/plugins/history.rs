@@ -8,12 +8,10 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use super::{gate, read};
+use crate::chain;
 use crate::database::{GenericClient, Transaction};
 use crate::error::DbError;
 use crate::row;
-
-/// How many entries are in memory at once while the chain is checked.
-const PAGE: i64 = 500;
 
 const COLUMNS: &str = "h.seq, h.made_at, h.actor, h.action, h.binding, h.plugin, h.from_release, h.to_release, \
                        h.package, h.reason, h.details::text AS details, h.prev_hash, h.hash";
@@ -30,16 +28,7 @@ pub struct HistoryFilter {
 }
 
 /// What checking the chain found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chain {
-    /// Each entry is as it was written, after the one that was before it; this is the end.
-    Whole(HistoryHead),
-    /// The first entry that is changed, missing, or not the one that was written there.
-    Broken {
-        /// Its number.
-        seq: i64,
-    },
-}
+pub type Chain = chain::Chain<HistoryHead>;
 
 /// Adds an entry. Entries of other transactions wait until this one ends.
 pub async fn append(tx: &Transaction<'_>, event: HistoryEvent) -> Result<HistoryEntry, DbError> {
@@ -114,29 +103,10 @@ pub async fn verify_chain(client: &impl GenericClient) -> Result<Chain, DbError>
     let ends = row::query_one(client, sql, &[]).await?;
     let (end, last) = (head(&ends)?, row::get::<i64>(&ends, "last")?);
     let sql =
-        format!("SELECT {COLUMNS} FROM plugin_history h WHERE h.seq > $1 AND h.seq <= $2 ORDER BY h.seq LIMIT {PAGE}");
-    let mut at = HistoryHead::EMPTY;
-    loop {
-        let rows = row::query(client, &sql, &[&at.seq, &end.seq]).await?;
-        if rows.is_empty() {
-            break;
-        }
-        for found in &rows {
-            // What cannot even be read was not written here.
-            match entry(found) {
-                Ok(entry) if entry.follows(at) => at = entry.head(),
-                _ => return Ok(Chain::Broken { seq: at.seq + 1 }),
-            }
-        }
-    }
-    // Cut off at the end, continued beyond it, or another history altogether.
-    if at.seq != end.seq || last != end.seq {
-        return Ok(Chain::Broken { seq: at.seq + 1 });
-    }
-    if at.hash != end.hash {
-        return Ok(Chain::Broken { seq: at.seq });
-    }
-    Ok(Chain::Whole(at))
+        format!("SELECT {COLUMNS} FROM plugin_history h WHERE h.seq > $1 AND h.seq <= $2 ORDER BY h.seq LIMIT $3");
+    let next = |found: &Row, at| entry(found).ok().filter(|entry| entry.follows(at)).map(|entry| entry.head());
+    let walk = chain::Walk { sql: &sql, empty: HistoryHead::EMPTY, end, last, seq: |head| head.seq, next };
+    walk.verify(client).await
 }
 
 /// Reads the end of the history from the gate's row.
