@@ -101,6 +101,12 @@ fn environment_variables_reach_the_process_and_nobody_else() {
     ada().api(Method::PATCH, &format!("/v1/content/{guid}/environment")).json(&change).send().expect(200);
     let variables = &asked(&guid, "environment")["variables"];
     assert_eq!((&variables["GREETING"], &variables["OTHER"]), (&Value::Null, &json!("1")));
+    // It holds from the answer on: no request that comes after it meets a process of before.
+    for turn in 0..8 {
+        let change = json!([{"name": "TURN", "value": turn.to_string()}]);
+        ada().api(Method::PATCH, &format!("/v1/content/{guid}/environment")).json(&change).send().expect(200);
+        assert_eq!(asked(&guid, "environment")["variables"]["TURN"], turn.to_string());
+    }
 }
 
 #[test]

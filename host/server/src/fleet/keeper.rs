@@ -17,7 +17,7 @@ use lectern_domain::snapshot::{BundleEntry, ContentEntry};
 use lectern_domain::worker::Backoff;
 use lectern_edge::{Pool, StartFailure};
 use lectern_supervisor::WorkerStatus;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::{Crew, Key};
@@ -41,8 +41,8 @@ pub(super) enum Order {
     Changed(Box<WorkerStatus>),
     /// A worker that ran before this server started.
     Adopt(Box<WorkerStatus>),
-    /// Let the workers finish their requests and end; the next need starts new ones.
-    Retire,
+    /// Let the workers finish their requests and end; the next need starts new ones. Says when none of them is given another request.
+    Retire(oneshot::Sender<()>),
     /// Let this worker go, if it has nothing to do and is above the minimum: another pool needs the room.
     Reclaim(JobKey),
     /// Earlier failures do not count any more.
@@ -152,7 +152,11 @@ impl Keeper {
         match order {
             Order::Changed(status) => self.changed(&status),
             Order::Adopt(status) => self.adopt(&status),
-            Order::Retire => self.retire(),
+            Order::Retire(done) => {
+                self.retire();
+                // Who asked may have gone.
+                let _ = done.send(());
+            }
             Order::Reclaim(job) => self.reclaim(&job),
             Order::Forgive => self.forgive(),
             Order::Dead(job) => self.dead(&job),

@@ -27,7 +27,7 @@ use lectern_edge::{NotAdmitted, Pool, StartFailure, Worker};
 use lectern_metadata::{Database, jobs};
 use lectern_supervisor::{ClientError, WorkerState, WorkerStatus};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crew::Face;
 pub(crate) use crew::{Crew, CrewSettings};
@@ -191,6 +191,22 @@ impl Fleet {
         }
     }
 
+    /// Lets the workers of all these pools go. When it returns, none of them is given a request any more: who changed what they were
+    /// started with finds the change at once.
+    async fn retire_all(&self, which: impl Fn(&Key) -> bool) {
+        let mut going = Vec::new();
+        for (_, face) in self.crew.pools.load_full().iter().filter(|(key, _)| which(key)) {
+            let (done, gone) = oneshot::channel();
+            if face.orders.send(Order::Retire(done)).await.is_ok() {
+                going.push(gone);
+            }
+        }
+        for gone in going {
+            // An owner obeys without waiting for anything; one that ends instead lets its workers go as well.
+            let _ = gone.await;
+        }
+    }
+
     /// The pool of a version, made when there is none.
     fn face(&self, key: Key) -> Face {
         self.face_with(key, Vec::new())
@@ -300,7 +316,7 @@ impl Fleet {
 
     /// Lets the workers of `content` go, all but those of `keep`; they finish their requests first.
     pub(crate) async fn retire(&self, content: ContentGuid, keep: Option<BundleId>) {
-        self.tell_all(|key| key.0 == content && Some(key.1) != keep, || Order::Retire).await;
+        self.retire_all(|key| key.0 == content && Some(key.1) != keep).await;
         if let Some(keep) = keep {
             self.crew.end_zygotes(|key| key.0 == content && key.1 != keep);
         }
@@ -318,7 +334,7 @@ impl Fleet {
 
     /// Lets the workers of one bundle go.
     pub(crate) async fn retire_bundle(&self, key: Key) {
-        self.tell_all(|other| *other == key, || Order::Retire).await;
+        self.retire_all(|other| *other == key).await;
         self.crew.end_zygotes(|other| *other == key);
     }
 
