@@ -37,8 +37,15 @@ macro_rules! chapters {
 }
 
 /// For publishers and those who open what they publish.
-const USER: &[Chapter] =
-    chapters!("publishing" "publishing", "content" "content", "scaling" "scaling", "faults" "faults");
+const USER: &[Chapter] = chapters!(
+    "publishing" "publishing",
+    "content" "content",
+    "git" "git",
+    "integrations" "integrations",
+    "integrations-oauth" "integrations-oauth",
+    "scaling" "scaling",
+    "faults" "faults"
+);
 
 /// For those who run the server.
 const ADMIN: &[Chapter] = chapters!(
