@@ -103,20 +103,8 @@ make_tools() {
     ) 9>"$LECTERN_TOOLS/lock"
 }
 
-# posit-sdk in a virtual environment of its own: it is a library, and what it needs must not change the tools.
-make_sdk() {
-    (
-        flock 9
-        [ "$(cat "$LECTERN_TOOLS/sdk/version" 2>/dev/null)" = "$POSIT_SDK_VERSION" ] && exit 0
-        say "      getting posit-sdk $POSIT_SDK_VERSION"
-        quiet "making a virtual environment" /usr/bin/python3 -m venv --clear "$LECTERN_TOOLS/sdk" || exit 1
-        quiet "pip install" "$LECTERN_TOOLS/sdk/bin/pip" install --disable-pip-version-check "posit-sdk==$POSIT_SDK_VERSION" || exit 1
-        printf '%s' "$POSIT_SDK_VERSION" >"$LECTERN_TOOLS/sdk/version"
-    ) 9>"$LECTERN_TOOLS/lock"
-}
-
-# schemathesis in a virtual environment of its own, for the same reason.
-make_schemathesis() {
+# schemathesis in a virtual environment of its own: what it needs must not change the tools. Comes after make_tools.
+need_schemathesis() {
     (
         flock 9
         [ "$(cat "$LECTERN_TOOLS/schemathesis/version" 2>/dev/null)" = "$SCHEMATHESIS_VERSION" ] && exit 0
@@ -372,8 +360,6 @@ program() {
 
 # What the end-to-end tests use besides.
 need_test_tools() {
-    make_sdk
-    make_schemathesis
     has_r_package rsconnect || need_package "R's publishing client" r-cran-rsconnect
     command -v make >/dev/null && command -v g++ >/dev/null || need_package "compilers, to build R packages" make g++
     command -v openssl >/dev/null || need_package "openssl, for a database with TLS" openssl

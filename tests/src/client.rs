@@ -76,13 +76,13 @@ pub fn rsconnect(server: &Server, account: &Account, verb: &str, words: &[&str])
     rsconnect_raw(server, &all, &[])
 }
 
-/// Runs Python code that may use posit-sdk, with the server's URL and the account's key in `TEST_SERVER` and `TEST_KEY`.
+/// Runs Python code that may use posit-sdk, with the server's URL and the account's key and name in `TEST_SERVER`, `TEST_KEY` and
+/// `TEST_NAME`.
 pub fn posit_sdk(server: &Server, account: &Account, code: &str) -> Run {
     with_library("posit-sdk", server, account, code)
 }
 
-/// Runs Python code that may use pins, with the server's URL and the account's key and name in `TEST_SERVER`, `TEST_KEY` and
-/// `TEST_NAME`.
+/// The same with pins.
 pub fn pins(server: &Server, account: &Account, code: &str) -> Run {
     with_library("pins", server, account, code)
 }
@@ -192,16 +192,4 @@ pub fn directory(server: &Server, name: &str, files: &[(&str, &str)]) -> String 
 pub fn guid_in(printed: &str) -> String {
     let at = printed.find("/content/").unwrap_or_else(|| panic!("no content URL in {printed}"));
     printed[at + "/content/".len()..].chars().take(36).collect()
-}
-
-/// Runs Python code that uses posit-sdk, with the server's URL and the account's key and name in `TEST_SERVER`, `TEST_KEY`
-/// and `TEST_NAME`.
-pub fn python_sdk(server: &Server, account: &Account, code: &str) -> Run {
-    let mut command = tool(server, &TOOLS.join("../sdk/bin/python"));
-    command
-        .args(["-c", code])
-        .env("TEST_SERVER", server.url())
-        .env("TEST_KEY", &account.key)
-        .env("TEST_NAME", &account.name);
-    Run::of(command.output().expect("run posit-sdk's Python: `./just setup test` makes it"))
 }

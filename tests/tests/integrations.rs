@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use http::Method;
-use lectern_tests::client::{python_sdk, rsconnect};
+use lectern_tests::client::{posit_sdk, rsconnect};
 use lectern_tests::publisher::{Publisher, text};
 use lectern_tests::server::{Account, Server};
 use lectern_tests::visitor::Visitor;
@@ -122,7 +122,7 @@ for integration in own:
     integration.delete()
 assert [i for i in client.oauth.integrations.find() if i["name"].startswith("sdk ")] == []
 "#;
-    python_sdk(&SERVER, &ADMIN, script).expect_success();
+    posit_sdk(&SERVER, &ADMIN, script).expect_success();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use http::Method;
 use lectern_tests::apps;
-use lectern_tests::client::{Run, python_sdk, r};
+use lectern_tests::client::{Run, posit_sdk, r};
 use lectern_tests::postgres::Postgres;
 use lectern_tests::publisher::{Publisher, text};
 use lectern_tests::server::{Account, Server};
@@ -28,7 +28,7 @@ from posit.connect.errors import ClientError
 client = connect.Client(os.environ['TEST_SERVER'], os.environ['TEST_KEY'])
 item = client.content.get('{guid}')"
     );
-    python_sdk(server, account, &format!("{prelude}\n{code}"))
+    posit_sdk(server, account, &format!("{prelude}\n{code}"))
 }
 
 #[test]

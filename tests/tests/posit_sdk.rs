@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use lectern_tests::client::{directory, python_sdk, rsconnect};
+use lectern_tests::client::{directory, posit_sdk, rsconnect};
 use lectern_tests::server::{Account, Server};
 
 static SERVER: LazyLock<Server> = LazyLock::new(Server::new);
@@ -54,7 +54,7 @@ def account(username, role):
     return client.users.create(username=username, first_name="A", last_name="Z", email=f"{username}@example.org",
                                password="long enough 1", user_role=role)
 "#;
-    python_sdk(server, admin, &format!("{prelude}\n{code}")).expect_success();
+    posit_sdk(server, admin, &format!("{prelude}\n{code}")).expect_success();
 }
 
 #[test]
