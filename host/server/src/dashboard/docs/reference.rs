@@ -69,7 +69,8 @@ impl Reference {
                 }
             }
         }
-        let objects = map(&document["components"]["schemas"]).map(|(name, schema)| Object::of(name, schema));
+        let schemas = &document["components"]["schemas"];
+        let objects = map(schemas).map(|(name, schema)| Object::of(name, schema, schemas));
         Self { version: text(&document["info"]["version"]), groups, objects: objects.collect() }
     }
 }
@@ -99,10 +100,11 @@ impl Operation {
 }
 
 impl Object {
-    fn of(name: &str, schema: &Value) -> Self {
+    fn of(name: &str, schema: &Value, schemas: &Value) -> Self {
         let mut fields = Vec::new();
-        // What is flattened into an object stands beside its own fields.
+        // What is flattened into an object stands beside its own fields, or is named there.
         for part in std::iter::once(schema).chain(list(&schema["allOf"])) {
+            let part = part["$ref"].as_str().map_or(part, |name| &schemas[name.rsplit('/').next().unwrap_or_default()]);
             for (name, field) in map(&part["properties"]) {
                 fields.push(Field { name: name.clone(), kind: kind(field), about: text(&field["description"]) });
             }
