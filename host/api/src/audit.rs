@@ -70,11 +70,7 @@ impl From<Entry> for EntryView {
 
 /// Lists the audit log by pages; for administrators.
 #[utoipa::path(get, path = "/v1/audit_logs", tag = "server",
-    params(("limit" = Option<i64>, Query, description = "Entries on a page, from 1; more than 500 are cut to it."),
-        ("next" = Option<String>, Query, description = "The page after this cursor."),
-        ("previous" = Option<String>, Query, description = "The page before this cursor."),
-        ("ascOrder" = Option<bool>, Query, description = "Oldest first, also when absent."),
-        ("asc_order" = Option<bool>, Query, description = "The same.")),
+    params(CursorQuery),
     responses((status = 200, body = CursorPage<EntryView>), (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)))]
 async fn list(

@@ -2,7 +2,7 @@
 //! stays what it is when entries are added.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::error::{ApiError, Code};
 use crate::guard::Base;
@@ -14,14 +14,23 @@ pub(crate) const MAX: i64 = 500;
 const END: &str = "end";
 
 /// What was asked for, as it was sent.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct CursorQuery {
+    /// Entries on a page, from 1; more than 500 are cut to it.
+    #[param(value_type = Option<i64>)]
     pub(crate) limit: Option<String>,
+    /// The page after this cursor.
     pub(crate) next: Option<String>,
+    /// The page before this cursor.
     pub(crate) previous: Option<String>,
+    /// Oldest first, also when absent.
     #[serde(rename = "ascOrder")]
+    #[param(value_type = Option<bool>)]
     pub(crate) asc_order_camel: Option<String>,
+    /// The same.
+    #[param(value_type = Option<bool>)]
     pub(crate) asc_order: Option<String>,
 }
 

@@ -182,9 +182,12 @@ impl From<HitRow> for VisitView {
 }
 
 /// The form that a client can read.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct VersionQuery {
+    /// Only in this form or a later one; this is 3.
+    #[param(value_type = Option<i64>)]
     min_data_version: Option<String>,
 }
 
@@ -199,12 +202,7 @@ impl VersionQuery {
 
 /// Lists visits by pages, in the order they were written down; for publishers those of content that they may change.
 #[utoipa::path(get, path = "/v1/instrumentation/content/visits", tag = "content",
-    params(HitQuery,
-        ("min_data_version" = Option<i64>, Query, description = "Only in this form or a later one; this is 3."),
-        ("limit" = Option<i64>, Query, description = "Entries on a page, from 1; more than 500 are cut to it."),
-        ("next" = Option<String>, Query, description = "The page after this cursor."),
-        ("previous" = Option<String>, Query, description = "The page before this cursor."),
-        ("asc_order" = Option<bool>, Query, description = "Oldest first, also when absent.")),
+    params(HitQuery, VersionQuery, CursorQuery),
     responses((status = 200, body = CursorPage<VisitView>), (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)))]
 async fn visits(
@@ -252,12 +250,7 @@ impl From<UsageRow> for UsageView {
 
 /// Lists uses of Shiny applications by pages, one for each WebSocket; for publishers those of content that they may change.
 #[utoipa::path(get, path = "/v1/instrumentation/shiny/usage", tag = "content",
-    params(HitQuery,
-        ("min_data_version" = Option<i64>, Query, description = "Only in this form or a later one; this is 3."),
-        ("limit" = Option<i64>, Query, description = "Entries on a page, from 1; more than 500 are cut to it."),
-        ("next" = Option<String>, Query, description = "The page after this cursor."),
-        ("previous" = Option<String>, Query, description = "The page before this cursor."),
-        ("asc_order" = Option<bool>, Query, description = "Oldest first, also when absent.")),
+    params(HitQuery, VersionQuery, CursorQuery),
     responses((status = 200, body = CursorPage<UsageView>), (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)))]
 async fn usage(

@@ -97,19 +97,41 @@ pub async fn list(
     upwards: bool,
     limit: i64,
 ) -> Result<Vec<HitRow>, DbError> {
+    let what = Walked { table: "hits", time: "at", columns: "h.bundle_id, h.path, h.user_agent" };
+    walk(client, what, filter, (from, upwards, limit)).await?.iter().map(hit).collect()
+}
+
+/// A table with a row for each time that somebody used an item.
+pub(crate) struct Walked {
+    /// Its name.
+    pub(crate) table: &'static str,
+    /// Its column of the time that a filter is about.
+    pub(crate) time: &'static str,
+    /// What is read besides number, item, user and that time, of `h`.
+    pub(crate) columns: &'static str,
+}
+
+/// Rows of `what` that the filter finds, as [`list`] says of visits.
+pub(crate) async fn walk(
+    client: &impl GenericClient,
+    what: Walked,
+    filter: &HitFilter,
+    (from, upwards, limit): (Option<i64>, bool, i64),
+) -> Result<Vec<Row>, DbError> {
+    let Walked { table, time, columns } = what;
     let (beyond, order) = if upwards { ("h.id > $5", "h.id") } else { ("h.id < $5", "h.id DESC") };
     let sql = format!(
-        "SELECT h.id, c.guid AS content_guid, u.guid AS user_guid, h.bundle_id, h.at, h.path, h.user_agent FROM hits h \
+        "SELECT h.id, c.guid AS content_guid, u.guid AS user_guid, h.{time}, {columns} FROM {table} h \
          JOIN content c ON c.id = h.content_id LEFT JOIN users u ON u.id = h.user_id \
          WHERE {OF_ITEMS} \
-         AND ($3::timestamptz IS NULL OR h.at >= $3) AND ($4::timestamptz IS NULL OR h.at <= $4) \
+         AND ($3::timestamptz IS NULL OR h.{time} >= $3) AND ($4::timestamptz IS NULL OR h.{time} <= $4) \
          AND {beyond} ORDER BY {order} LIMIT $6"
     );
     let content: Vec<Uuid> = filter.content.iter().map(|guid| guid.0).collect();
     let editor = filter.for_editor.map(|user| user.0);
     let from = from.unwrap_or(if upwards { 0 } else { i64::MAX });
     let params: row::Params<'_> = &[&content, &editor, &filter.from, &filter.to, &from, &limit.max(0)];
-    row::query(client, &sql, params).await?.iter().map(hit).collect()
+    row::query(client, &sql, params).await
 }
 
 /// Removes at most `most` visits that are older than `age`, oldest first; answers how many.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::database::{GenericClient, Transaction};
 use crate::error::DbError;
-use crate::hits::{HitFilter, OF_ITEMS};
+use crate::hits::{HitFilter, Walked, walk};
 use crate::row;
 
 /// A beginning or an end to write down.
@@ -87,19 +87,8 @@ pub async fn list(
     upwards: bool,
     limit: i64,
 ) -> Result<Vec<UsageRow>, DbError> {
-    let (beyond, order) = if upwards { ("h.id > $5", "h.id") } else { ("h.id < $5", "h.id DESC") };
-    let sql = format!(
-        "SELECT h.id, c.guid AS content_guid, u.guid AS user_guid, h.started_at, h.ended_at FROM shiny_usage h \
-         JOIN content c ON c.id = h.content_id LEFT JOIN users u ON u.id = h.user_id \
-         WHERE {OF_ITEMS} \
-         AND ($3::timestamptz IS NULL OR h.started_at >= $3) AND ($4::timestamptz IS NULL OR h.started_at <= $4) \
-         AND {beyond} ORDER BY {order} LIMIT $6"
-    );
-    let content: Vec<Uuid> = filter.content.iter().map(|guid| guid.0).collect();
-    let editor = filter.for_editor.map(|user| user.0);
-    let from = from.unwrap_or(if upwards { 0 } else { i64::MAX });
-    let params: row::Params<'_> = &[&content, &editor, &filter.from, &filter.to, &from, &limit.max(0)];
-    row::query(client, &sql, params).await?.iter().map(usage).collect()
+    let what = Walked { table: "shiny_usage", time: "started_at", columns: "h.ended_at" };
+    walk(client, what, filter, (from, upwards, limit)).await?.iter().map(usage).collect()
 }
 
 /// Removes at most `most` uses that began more than `age` ago, oldest first; answers how many.

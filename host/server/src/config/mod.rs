@@ -272,3 +272,10 @@ fn resolve(values: &[(&str, &str)]) -> Result<Config, Vec<reader::Mistake>> {
     }
     Config::resolve(layers, std::path::Path::new("/srv"), 8, 16 << 30, |_| Seen::default())
 }
+
+/// Keys that begin so and are in no table of these pages.
+#[cfg(test)]
+fn undocumented(config: &Config, prefix: &str, pages: &[&str]) -> Vec<&'static str> {
+    let keys = config.effective.iter().map(|one| one.key).filter(|key| key.starts_with(prefix));
+    keys.filter(|key| !pages.iter().any(|page| page.contains(&format!("| `{key}` |")))).collect()
+}
